@@ -1,0 +1,1 @@
+//! QEMU's option grammar: argv to Options to Config.

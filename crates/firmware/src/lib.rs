@@ -1,0 +1,1 @@
+//! ACPI, SMBIOS, fw_cfg contents, kernel loaders, firmware search path.

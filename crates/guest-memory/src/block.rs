@@ -1,0 +1,338 @@
+//! Blocks of host memory that back guest RAM, ROM and video memory.
+
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use vm_memory::VolatileSlice;
+use vm_memory::bitmap::BitmapSlice;
+use vm_memory::mmap::MmapRegion;
+
+/// Size of the pages that flags and permissions are kept for, in bytes.
+pub const PAGE_SIZE: u64 = 4096;
+/// `log2(PAGE_SIZE)`.
+pub const PAGE_SHIFT: u32 = 12;
+
+/// What a store must tell somebody about. The bits of a page's flag byte.
+pub struct PageFlags;
+
+impl PageFlags {
+    /// Decoded code was made from the page's bytes.
+    pub const CODE: u8 = 1;
+    /// Dirty tracking is on and the page is clean.
+    pub const CLEAN: u8 = 2;
+}
+
+/// Why a block could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RamError {
+    /// The host refused the memory.
+    #[error("cannot reserve {size} bytes of host memory for {name}: {reason}")]
+    Host {
+        /// Name of the block.
+        name: String,
+        /// Bytes asked for.
+        size: u64,
+        /// The host's words.
+        reason: String,
+    },
+    /// A size that is not a multiple of the page size, or zero.
+    #[error("{name}: size {size:#x} is not a positive multiple of 4096")]
+    Size {
+        /// Name of the block.
+        name: String,
+        /// Bytes asked for.
+        size: u64,
+    },
+}
+
+enum Backing {
+    Mapped(#[allow(dead_code)] MmapRegion<()>), // kept so that it is unmapped last
+    Foreign,
+}
+
+/// Host memory with one flag byte, one code version and one 64-byte-line code mask per page.
+pub struct RamBlock {
+    name: String,
+    base: NonNull<u8>,
+    len: u64,
+    flags: Box<[AtomicU8]>,
+    code_version: Box<[AtomicU32]>,
+    code_lines: Box<[AtomicU64]>,
+    dirty: Box<[AtomicU64]>,
+    _backing: Backing,
+}
+
+// SAFETY: the memory behind `base` is only touched through volatile or atomic accesses, and all else is atomic.
+unsafe impl Send for RamBlock {}
+// SAFETY: as above.
+unsafe impl Sync for RamBlock {}
+
+impl fmt::Debug for RamBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RamBlock({}, {:#x} bytes)", self.name, self.len)
+    }
+}
+
+fn zeroed<T: Default>(n: u64) -> Box<[T]> {
+    (0..n).map(|_| T::default()).collect()
+}
+
+impl RamBlock {
+    /// Reserves `size` bytes (a multiple of the page size), zero, committed by the host on first touch.
+    ///
+    /// # Errors
+    /// [`RamError`] for a bad size or when the host has no such address range.
+    pub fn new(name: &str, size: u64) -> Result<Arc<Self>, RamError> {
+        if size == 0 || !size.is_multiple_of(PAGE_SIZE) {
+            return Err(RamError::Size { name: name.into(), size });
+        }
+        let host = |reason: String| RamError::Host { name: name.into(), size, reason };
+        let bytes = usize::try_from(size).map_err(|e| host(e.to_string()))?;
+        let region = MmapRegion::<()>::new(bytes).map_err(|e| host(e.to_string()))?;
+        let base = NonNull::new(region.as_ptr()).ok_or_else(|| host("null mapping".into()))?;
+        Ok(Arc::new(Self::with(name, base, size, Backing::Mapped(region))))
+    }
+
+    /// Wraps memory that somebody else owns (a caller of the C API).
+    ///
+    /// # Safety
+    /// `base` must be page aligned, and `size` bytes (a multiple of the page size) from it must stay readable
+    /// and writable until the block is dropped.
+    pub unsafe fn foreign(name: &str, base: NonNull<u8>, size: u64) -> Arc<Self> {
+        Arc::new(Self::with(name, base, size, Backing::Foreign))
+    }
+
+    fn with(name: &str, base: NonNull<u8>, len: u64, backing: Backing) -> Self {
+        let pages = len.div_ceil(PAGE_SIZE);
+        Self {
+            name: name.into(),
+            base,
+            len,
+            flags: zeroed(pages),
+            code_version: zeroed(pages),
+            code_lines: zeroed(pages),
+            dirty: zeroed(pages.div_ceil(64)),
+            _backing: backing,
+        }
+    }
+
+    /// Name, as monitor commands show it ("pc.ram", "vga.vram").
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Never true: blocks have at least a page. Here because `len` is.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Host address of byte `offset`, for processors and platforms that map the memory themselves.
+    ///
+    /// # Panics
+    /// When `offset` is outside the block (a host-side error).
+    pub fn host_ptr(&self, offset: u64) -> *mut u8 {
+        assert!(offset < self.len, "{self:?}: offset {offset:#x} out of range");
+        // SAFETY: inside the block by the check above.
+        unsafe { self.base.as_ptr().add(offset as usize) }
+    }
+
+    /// The flag byte of the page that holds `offset`; zero lets a store go on without telling anybody.
+    pub fn flags(&self, offset: u64) -> &AtomicU8 {
+        &self.flags[(offset >> PAGE_SHIFT) as usize]
+    }
+
+    /// The code version of the page that holds `offset`: changes whenever bytes that code was decoded from change.
+    pub fn code_version(&self, offset: u64) -> &AtomicU32 {
+        &self.code_version[(offset >> PAGE_SHIFT) as usize]
+    }
+
+    /// Notes that code was, or is about to be, decoded from `len` bytes at `offset`, within one page.
+    ///
+    /// Call it **before** reading the bytes. Returns the code version to compare with later.
+    pub fn mark_code(&self, offset: u64, len: u64) -> u32 {
+        let page = (offset >> PAGE_SHIFT) as usize;
+        let first = (offset % PAGE_SIZE) / 64;
+        let last = ((offset % PAGE_SIZE + len.max(1) - 1) / 64).min(63);
+        let mask = (u64::MAX << first) & (u64::MAX >> (63 - last));
+        let version = self.code_version[page].load(Ordering::SeqCst);
+        let old = self.code_lines[page].fetch_or(mask, Ordering::SeqCst);
+        let flags = self.flags[page].fetch_or(PageFlags::CODE, Ordering::SeqCst);
+        if flags & PageFlags::CODE == 0 || old & mask != mask {
+            super::write_barrier();
+        }
+        version
+    }
+
+    /// To be called after every store to `len` bytes at `offset` (the store protocol of the crate's documentation).
+    #[inline]
+    pub fn after_write(&self, offset: u64, len: u64) {
+        let last = (offset + len.max(1) - 1) >> PAGE_SHIFT;
+        for page in offset >> PAGE_SHIFT..=last {
+            if let Some(flags) = self.flags.get(page as usize)
+                && flags.load(Ordering::Relaxed) != 0
+            {
+                self.page_written(page, offset, len);
+            }
+        }
+    }
+
+    #[cold]
+    fn page_written(&self, page: u64, offset: u64, len: u64) {
+        let i = page as usize;
+        let start = offset.max(page << PAGE_SHIFT) & (PAGE_SIZE - 1);
+        let end = (offset + len.max(1)).min((page + 1) << PAGE_SHIFT) - (page << PAGE_SHIFT) - 1;
+        let mask = (u64::MAX << (start / 64)) & (u64::MAX >> (63 - end / 64));
+        let flags = self.flags[i].load(Ordering::SeqCst);
+        if flags & PageFlags::CODE != 0 && self.code_lines[i].load(Ordering::SeqCst) & mask != 0 {
+            self.drop_code(page);
+        }
+        if flags & PageFlags::CLEAN != 0 {
+            self.flags[i].fetch_and(!PageFlags::CLEAN, Ordering::SeqCst);
+            self.dirty[i / 64].fetch_or(1 << (i % 64), Ordering::SeqCst);
+        }
+    }
+
+    /// Makes everything decoded from page number `page` stale.
+    pub fn drop_code(&self, page: u64) {
+        let i = page as usize;
+        self.code_version[i].fetch_add(1, Ordering::SeqCst);
+        self.code_lines[i].store(0, Ordering::SeqCst);
+        self.flags[i].fetch_and(!PageFlags::CODE, Ordering::SeqCst);
+    }
+
+    /// Starts dirty tracking on `len` bytes at `offset`: all their pages are clean from now on.
+    pub fn track_dirty(&self, offset: u64, len: u64) {
+        for page in offset >> PAGE_SHIFT..(offset + len).div_ceil(PAGE_SIZE).min(self.flags.len() as u64) {
+            self.dirty[page as usize / 64].fetch_and(!(1 << (page % 64)), Ordering::SeqCst);
+            self.flags[page as usize].fetch_or(PageFlags::CLEAN, Ordering::SeqCst);
+        }
+    }
+
+    /// Ends dirty tracking on the range; later writes are not noted.
+    pub fn untrack_dirty(&self, offset: u64, len: u64) {
+        for page in offset >> PAGE_SHIFT..(offset + len).div_ceil(PAGE_SIZE).min(self.flags.len() as u64) {
+            self.flags[page as usize].fetch_and(!PageFlags::CLEAN, Ordering::SeqCst);
+        }
+    }
+
+    /// Calls `each` with the page number of every page of the range written since the last call, and makes them
+    /// clean again. `keep_tracking` re-arms them. A page's bytes are to be read after this, not before.
+    pub fn take_dirty(&self, offset: u64, len: u64, keep_tracking: bool, mut each: impl FnMut(u64)) {
+        let mut any = false;
+        let pages = offset >> PAGE_SHIFT..(offset + len).div_ceil(PAGE_SIZE).min(self.flags.len() as u64);
+        for page in pages {
+            let (i, bit) = (page as usize, 1u64 << (page % 64));
+            if self.dirty[i / 64].load(Ordering::Relaxed) & bit != 0 {
+                self.dirty[i / 64].fetch_and(!bit, Ordering::SeqCst);
+                if keep_tracking {
+                    self.flags[i].fetch_or(PageFlags::CLEAN, Ordering::SeqCst);
+                }
+                any = true;
+                each(page);
+            }
+        }
+        if any {
+            super::write_barrier();
+        }
+    }
+
+    /// Reads bytes at `offset`. `false` when the range is not wholly inside the block (nothing is read then).
+    pub fn read(&self, offset: u64, out: &mut [u8]) -> bool {
+        match self.slice(offset, out.len()) {
+            Some(s) => {
+                s.copy_to(out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Writes bytes at `offset`. `false` when the range is not wholly inside the block (nothing is written then).
+    pub fn write(&self, offset: u64, data: &[u8]) -> bool {
+        match self.slice(offset, data.len()) {
+            Some(s) => {
+                s.copy_from(data);
+                self.after_write(offset, data.len() as u64);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Fills `len` bytes at `offset` with `value`; `false` when out of range.
+    pub fn fill(&self, offset: u64, len: u64, value: u8) -> bool {
+        let chunk = [value; 4096];
+        let Some(end) = offset.checked_add(len).filter(|e| *e <= self.len) else { return false };
+        let mut at = offset;
+        while at < end {
+            let n = (end - at).min(4096);
+            self.write(at, &chunk[..n as usize]);
+            at += n;
+        }
+        true
+    }
+
+    fn slice(&self, offset: u64, len: usize) -> Option<VolatileSlice<'_, impl BitmapSlice + '_>> {
+        let end = offset.checked_add(len as u64)?;
+        if end > self.len || offset > self.len {
+            return None;
+        }
+        // SAFETY: the range is inside the block, which lives as long as `self`.
+        Some(unsafe { VolatileSlice::new(self.base.as_ptr().add(offset as usize), len) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_checked() {
+        assert!(RamBlock::new("x", 0).is_err());
+        assert!(RamBlock::new("x", 5000).is_err());
+    }
+
+    #[test]
+    fn out_of_range_is_refused_whole() {
+        let b = RamBlock::new("b", 8192).unwrap();
+        assert!(!b.write(8190, &[1, 2, 3]));
+        let mut x = [9; 2];
+        assert!(b.read(8190, &mut x));
+        assert_eq!(x, [0, 0]);
+        assert!(!b.read(u64::MAX, &mut x));
+    }
+
+    #[test]
+    fn a_store_into_code_bumps_the_version_and_only_there() {
+        let b = RamBlock::new("b", 8192).unwrap();
+        let v = b.mark_code(64, 10);
+        b.write(200, &[1]);
+        assert_eq!(b.code_version(64).load(Ordering::SeqCst), v, "another line of the page");
+        b.write(62, &[1, 2, 3]);
+        assert_ne!(b.code_version(64).load(Ordering::SeqCst), v);
+        assert_eq!(b.flags(64).load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn dirty_pages_are_reported_once() {
+        let b = RamBlock::new("b", 4 * 4096).unwrap();
+        b.track_dirty(0, b.len());
+        b.write(4095, &[1, 2]);
+        let mut seen = vec![];
+        b.take_dirty(0, b.len(), true, |p| seen.push(p));
+        assert_eq!(seen, [0, 1]);
+        seen.clear();
+        b.take_dirty(0, b.len(), true, |p| seen.push(p));
+        assert!(seen.is_empty());
+        b.write(0, &[1]);
+        b.take_dirty(0, b.len(), false, |p| seen.push(p));
+        assert_eq!(seen, [0]);
+    }
+}

@@ -1,0 +1,1 @@
+//! The input event bus: keys, pointers, key names.

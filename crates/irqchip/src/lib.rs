@@ -1,0 +1,1 @@
+//! Interrupt controllers as plain models: LAPIC, IOAPIC, 8259 PIC.

@@ -1,0 +1,1 @@
+//! Machines: wiring only, from Plan to running devices.

@@ -1,0 +1,1 @@
+//! What every device stands on: lines, buses, clock and timers, life cycle, saved state.

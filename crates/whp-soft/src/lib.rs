@@ -1,0 +1,1 @@
+//! The built-in platform: the WHP API implemented in software.

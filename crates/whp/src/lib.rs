@@ -1,0 +1,1 @@
+//! The Windows Hypervisor Platform API as Rust types and traits.

@@ -1,0 +1,2 @@
+//! Developer commands: `cargo xtask demo | test | bench | boot`.
+fn main() {}
