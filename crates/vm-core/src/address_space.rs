@@ -1,0 +1,471 @@
+//! The guest-physical address space: named regions with priorities, flattened to a sorted table.
+//!
+//! Regions may overlap; the higher priority wins, equal priorities that overlap are an error. Every change is
+//! flattened again, RAM that appeared or went away is told to the [`MemoryListener`] (the accelerator, which maps
+//! it into the platform), and the [`GuestMemory`] handle that devices do DMA through follows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use guest_memory::{GuestMemory, MapRange, PAGE_SIZE, RamBlock};
+
+use crate::{Mmio, Shared, lock};
+
+/// Why a region or port range was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpaceError {
+    /// It would share addresses with another one.
+    #[error("{new}: {start:#x}, length {len:#x}, overlaps {old}")]
+    Overlap {
+        /// The refused one.
+        new: String,
+        /// The one that is there.
+        old: String,
+        /// First address.
+        start: u64,
+        /// Length.
+        len: u64,
+    },
+    /// Empty, past the end of the space, or RAM that is not page aligned.
+    #[error("{name}: bad range {start:#x}, length {len:#x}")]
+    Range {
+        /// The refused one.
+        name: String,
+        /// First address.
+        start: u64,
+        /// Length.
+        len: u64,
+    },
+}
+
+/// What is behind a region.
+#[derive(Clone)]
+pub enum Backing {
+    /// Host memory, mapped into the guest.
+    Ram {
+        /// The memory.
+        block: Arc<RamBlock>,
+        /// Where in the block the region starts.
+        offset: u64,
+        /// Guest writes are dropped.
+        readonly: bool,
+    },
+    /// Device registers.
+    Mmio(Arc<Mutex<dyn Mmio>>),
+}
+
+impl Backing {
+    /// RAM from the start of `block`.
+    pub fn ram(block: &Arc<RamBlock>) -> Self {
+        Self::Ram { block: block.clone(), offset: 0, readonly: false }
+    }
+
+    /// ROM from the start of `block`.
+    pub fn rom(block: &Arc<RamBlock>) -> Self {
+        Self::Ram { block: block.clone(), offset: 0, readonly: true }
+    }
+
+    /// A device.
+    pub fn mmio<T: Mmio + 'static>(device: &Shared<T>) -> Self {
+        Self::Mmio(device.clone())
+    }
+
+    fn same(&self, other: &Self, into: u64) -> bool {
+        match (self, other) {
+            (Self::Ram { block: a, offset: x, readonly: r }, Self::Ram { block: b, offset: y, readonly: s }) => {
+                Arc::ptr_eq(a, b) && x.wrapping_add(into) == *y && r == s
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A region to add.
+#[derive(Clone)]
+pub struct Region {
+    /// Name in `info mtree` and in errors.
+    pub name: String,
+    /// First guest-physical address.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Wins over lower ones where they overlap.
+    pub priority: i32,
+    /// Disabled regions keep their place and count as absent.
+    pub enabled: bool,
+    /// What is behind it.
+    pub backing: Backing,
+}
+
+/// Names a region of an [`AddressSpace`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RegionId(u64);
+
+/// A piece of the flattened space.
+#[derive(Clone)]
+pub struct FlatRange {
+    /// First guest-physical address.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// Which region it is a piece of.
+    pub region: RegionId,
+    /// The region's name.
+    pub name: Arc<str>,
+    /// Where in the region the piece starts.
+    pub into: u64,
+    /// The backing, for RAM with the offset moved to this piece.
+    pub backing: Backing,
+    accesses: Arc<AtomicU64>,
+}
+
+impl FlatRange {
+    /// Accesses that reached the device so far.
+    pub fn accesses(&self) -> u64 {
+        self.accesses.load(Ordering::Relaxed)
+    }
+}
+
+/// Hears of RAM that appears in and goes away from the space. Called with no other lock than the space's update
+/// lock held; must not change the space.
+pub trait MemoryListener: Send + Sync {
+    /// `range` (always RAM, page aligned) is to be mapped.
+    fn map(&self, range: &FlatRange);
+    /// A range mapped before is gone; called with exactly the ranges that were mapped.
+    fn unmap(&self, range: &FlatRange);
+}
+
+#[derive(Default)]
+struct Regions {
+    next: u64,
+    list: Vec<(RegionId, Region, Arc<AtomicU64>)>,
+    listener: Option<Arc<dyn MemoryListener>>,
+}
+
+/// See the module's documentation.
+#[derive(Default)]
+pub struct AddressSpace {
+    update: Mutex<Regions>,
+    flat: RwLock<Arc<[FlatRange]>>,
+    memory: GuestMemory,
+}
+
+impl AddressSpace {
+    /// An empty space.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The handle for DMA.
+    pub fn memory(&self) -> GuestMemory {
+        self.memory.clone()
+    }
+
+    /// Sets who hears of RAM ranges; it is told of the present ones at once.
+    pub fn set_listener(&self, listener: Arc<dyn MemoryListener>) {
+        let mut regions = lock(&self.update);
+        for r in self.flat().iter().filter(|r| matches!(r.backing, Backing::Ram { .. })) {
+            listener.map(r);
+        }
+        regions.listener = Some(listener);
+    }
+
+    /// Adds a region.
+    ///
+    /// # Errors
+    /// [`SpaceError`] for a bad range or an overlap with an enabled region of the same priority.
+    pub fn add(&self, region: Region) -> Result<RegionId, SpaceError> {
+        let mut regions = lock(&self.update);
+        check(&regions.list, &region, None)?;
+        regions.next += 1;
+        let id = RegionId(regions.next);
+        regions.list.push((id, region, Arc::default()));
+        self.commit(&regions);
+        Ok(id)
+    }
+
+    /// Removes a region; nothing when it is not there.
+    pub fn remove(&self, id: RegionId) {
+        let mut regions = lock(&self.update);
+        regions.list.retain(|r| r.0 != id);
+        self.commit(&regions);
+    }
+
+    /// Changes regions in one step: the closure is given each named region to edit (start, enabled, backing ...).
+    ///
+    /// # Errors
+    /// [`SpaceError`]; nothing is changed then.
+    pub fn change(&self, ids: &[RegionId], mut edit: impl FnMut(RegionId, &mut Region)) -> Result<(), SpaceError> {
+        let mut regions = lock(&self.update);
+        let mut list = regions.list.clone();
+        for (id, region, _) in list.iter_mut().filter(|r| ids.contains(&r.0)) {
+            edit(*id, region);
+        }
+        for (id, region, _) in list.iter().filter(|r| ids.contains(&r.0)) {
+            check(&list, region, Some(*id))?;
+        }
+        regions.list = list;
+        self.commit(&regions);
+        Ok(())
+    }
+
+    /// Moves a region or switches it on or off.
+    ///
+    /// # Errors
+    /// [`SpaceError`]; nothing is changed then.
+    pub fn place(&self, id: RegionId, start: u64, enabled: bool) -> Result<(), SpaceError> {
+        self.change(&[id], |_, r| {
+            r.start = start;
+            r.enabled = enabled;
+        })
+    }
+
+    /// All regions as added, for `info mtree`.
+    pub fn regions(&self) -> Vec<(RegionId, Region)> {
+        lock(&self.update).list.iter().map(|(id, r, _)| (*id, r.clone())).collect()
+    }
+
+    /// The flattened space, sorted by address.
+    pub fn flat(&self) -> Arc<[FlatRange]> {
+        self.flat.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn commit(&self, regions: &Regions) {
+        let new = flatten(&regions.list);
+        let old = self.flat();
+        let kept = |a: &FlatRange, list: &[FlatRange]| {
+            let i = list.partition_point(|b| b.start < a.start);
+            list.get(i).is_some_and(|b| b.start == a.start && b.len == a.len && a.backing.same(&b.backing, 0))
+        };
+        let is_ram = |r: &&FlatRange| matches!(r.backing, Backing::Ram { .. });
+        if let Some(listener) = &regions.listener {
+            old.iter().filter(is_ram).filter(|r| !kept(r, &new)).for_each(|r| listener.unmap(r));
+        }
+        self.memory.set_ranges(new.iter().filter_map(dma_range).collect());
+        *self.flat.write().unwrap_or_else(|e| e.into_inner()) = new.clone().into();
+        if let Some(listener) = &regions.listener {
+            new.iter().filter(is_ram).filter(|r| !kept(r, &old)).for_each(|r| listener.map(r));
+        }
+    }
+
+    fn find(&self, gpa: u64) -> Option<FlatRange> {
+        let flat = self.flat.read().unwrap_or_else(|e| e.into_inner());
+        let i = flat.partition_point(|r| r.start <= gpa).checked_sub(1)?;
+        flat.get(i).filter(|r| gpa - r.start < r.len).cloned()
+    }
+
+    /// The name of what is at `gpa`.
+    pub fn name_at(&self, gpa: u64) -> Option<Arc<str>> {
+        self.find(gpa).map(|r| r.name)
+    }
+
+    /// A load by a processor, `data.len()` bytes, RAM and devices alike; where nothing is, all ones.
+    /// `false` when some byte had nothing behind it.
+    pub fn read(&self, gpa: u64, data: &mut [u8]) -> bool {
+        let mut all = true;
+        let mut done = 0;
+        while done < data.len() {
+            let at = gpa.wrapping_add(done as u64);
+            let left = data.len() - done;
+            let Some(r) = self.find(at) else {
+                data[done] = 0xFF;
+                done += 1;
+                all = false;
+                continue;
+            };
+            let n = left.min(usize::try_from(r.len - (at - r.start)).unwrap_or(left));
+            let part = &mut data[done..done + n];
+            match &r.backing {
+                Backing::Ram { block, offset, .. } => {
+                    block.read(offset + (at - r.start), part);
+                }
+                Backing::Mmio(device) => {
+                    r.accesses.fetch_add(1, Ordering::Relaxed);
+                    lock(device).mmio_read(r.into + (at - r.start), part);
+                }
+            }
+            done += n;
+        }
+        all
+    }
+
+    /// A store by a processor; dropped where nothing (or ROM) is. `false` when some byte had nothing behind it.
+    pub fn write(&self, gpa: u64, data: &[u8]) -> bool {
+        let mut all = true;
+        let mut done = 0;
+        while done < data.len() {
+            let at = gpa.wrapping_add(done as u64);
+            let left = data.len() - done;
+            let Some(r) = self.find(at) else {
+                done += 1;
+                all = false;
+                continue;
+            };
+            let n = left.min(usize::try_from(r.len - (at - r.start)).unwrap_or(left));
+            let part = &data[done..done + n];
+            match &r.backing {
+                Backing::Ram { readonly: true, .. } => {}
+                Backing::Ram { block, offset, .. } => {
+                    block.write(offset + (at - r.start), part);
+                }
+                Backing::Mmio(device) => {
+                    r.accesses.fetch_add(1, Ordering::Relaxed);
+                    lock(device).mmio_write(r.into + (at - r.start), part);
+                }
+            }
+            done += n;
+        }
+        all
+    }
+}
+
+fn dma_range(r: &FlatRange) -> Option<MapRange> {
+    match &r.backing {
+        Backing::Ram { block, offset, readonly } => {
+            Some(MapRange { gpa: r.start, len: r.len, block: block.clone(), offset: *offset, readonly: *readonly })
+        }
+        Backing::Mmio(_) => None,
+    }
+}
+
+fn check(list: &[(RegionId, Region, Arc<AtomicU64>)], new: &Region, own: Option<RegionId>) -> Result<(), SpaceError> {
+    let bad = || SpaceError::Range { name: new.name.clone(), start: new.start, len: new.len };
+    let end = new.start.checked_add(new.len).filter(|_| new.len != 0).ok_or_else(bad)?;
+    if let Backing::Ram { block, offset, .. } = &new.backing {
+        let fits = offset.checked_add(new.len).is_some_and(|e| e <= block.len());
+        if !fits || [new.start, new.len, *offset].iter().any(|x| x % PAGE_SIZE != 0) {
+            return Err(bad());
+        }
+    }
+    let clash = list
+        .iter()
+        .filter(|(id, r, _)| Some(*id) != own && r.enabled && new.enabled)
+        .find(|(_, r, _)| r.priority == new.priority && r.start < end && new.start < r.start.saturating_add(r.len));
+    match clash {
+        Some((_, old, _)) => {
+            Err(SpaceError::Overlap { new: new.name.clone(), old: old.name.clone(), start: new.start, len: new.len })
+        }
+        None => Ok(()),
+    }
+}
+
+fn flatten(list: &[(RegionId, Region, Arc<AtomicU64>)]) -> Vec<FlatRange> {
+    let active: Vec<_> = list.iter().filter(|(_, r, _)| r.enabled).collect();
+    let mut edges: Vec<u64> = active.iter().flat_map(|(_, r, _)| [r.start, r.start + r.len]).collect();
+    edges.sort_unstable();
+    edges.dedup();
+    let mut flat: Vec<FlatRange> = Vec::new();
+    for pair in edges.windows(2) {
+        let (start, end) = (pair[0], pair[1]);
+        let top =
+            active.iter().filter(|(_, r, _)| r.start <= start && end <= r.start + r.len).max_by_key(|r| r.1.priority);
+        let Some((id, region, accesses)) = top else { continue };
+        let into = start - region.start;
+        if let Some(last) = flat.last_mut()
+            && last.region == *id
+            && last.start + last.len == start
+        {
+            last.len += end - start;
+            continue;
+        }
+        let backing = match &region.backing {
+            Backing::Ram { block, offset, readonly } => {
+                Backing::Ram { block: block.clone(), offset: offset + into, readonly: *readonly }
+            }
+            mmio => mmio.clone(),
+        };
+        flat.push(FlatRange {
+            start,
+            len: end - start,
+            region: *id,
+            name: region.name.as_str().into(),
+            into,
+            backing,
+            accesses: accesses.clone(),
+        });
+    }
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared;
+
+    struct Reg(u8);
+    impl Mmio for Reg {
+        fn mmio_read(&mut self, offset: u64, data: &mut [u8]) {
+            data.fill(self.0.wrapping_add(offset as u8));
+        }
+        fn mmio_write(&mut self, _offset: u64, data: &[u8]) {
+            self.0 = data[0];
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<(char, u64, u64)>>);
+    impl MemoryListener for Heard {
+        fn map(&self, r: &FlatRange) {
+            self.0.lock().unwrap().push(('+', r.start, r.len));
+        }
+        fn unmap(&self, r: &FlatRange) {
+            self.0.lock().unwrap().push(('-', r.start, r.len));
+        }
+    }
+
+    fn region(name: &str, start: u64, len: u64, priority: i32, backing: Backing) -> Region {
+        Region { name: name.into(), start, len, priority, enabled: true, backing }
+    }
+
+    #[test]
+    fn a_higher_region_cuts_a_hole_and_gives_it_back() {
+        let s = AddressSpace::new();
+        let heard = Arc::new(Heard::default());
+        let ram = RamBlock::new("ram", 0x4000).unwrap();
+        s.add(region("ram", 0, 0x4000, 0, Backing::ram(&ram))).unwrap();
+        s.set_listener(heard.clone());
+        let dev = shared(Reg(7));
+        let id = s.add(region("dev", 0x1000, 0x1000, 1, Backing::mmio(&dev))).unwrap();
+        let mut x = [0; 2];
+        assert!(s.read(0x1FFF, &mut x));
+        assert_eq!(x, [7u8.wrapping_add(0xFF), 0], "an access that crosses is split");
+        s.place(id, 0x1000, false).unwrap();
+        assert_eq!(
+            *heard.0.lock().unwrap(),
+            [
+                ('+', 0, 0x4000),
+                ('-', 0, 0x4000),
+                ('+', 0, 0x1000),
+                ('+', 0x2000, 0x2000),
+                ('-', 0, 0x1000),
+                ('-', 0x2000, 0x2000),
+                ('+', 0, 0x4000)
+            ]
+        );
+        assert!(!s.read(0x3FFF, &mut x));
+        assert_eq!(x, [0, 0xFF]);
+    }
+
+    #[test]
+    fn overlaps_and_misalignment_are_refused() {
+        let s = AddressSpace::new();
+        let ram = RamBlock::new("ram", 0x4000).unwrap();
+        s.add(region("ram", 0, 0x4000, 0, Backing::ram(&ram))).unwrap();
+        assert!(matches!(s.add(region("b", 0x3000, 0x1000, 0, Backing::ram(&ram))), Err(SpaceError::Overlap { .. })));
+        assert!(matches!(s.add(region("b", 0x10, 0x1000, 1, Backing::ram(&ram))), Err(SpaceError::Range { .. })));
+        assert!(matches!(s.add(region("b", 0x8000, 0x8000, 1, Backing::ram(&ram))), Err(SpaceError::Range { .. })));
+    }
+
+    #[test]
+    fn rom_drops_writes_also_by_dma() {
+        let s = AddressSpace::new();
+        let rom = RamBlock::new("rom", 0x1000).unwrap();
+        rom.write(0, &[0x55]);
+        s.add(region("rom", 0xF000, 0x1000, 0, Backing::rom(&rom))).unwrap();
+        assert!(s.write(0xF000, &[1]));
+        s.memory().write(0xF000, &[2]).unwrap();
+        let mut x = [0];
+        s.read(0xF000, &mut x);
+        assert_eq!(x, [0x55]);
+    }
+}

@@ -1,0 +1,21 @@
+//! What devices ask of the machine as a whole.
+
+/// A request; the machine carries it out on its own thread, soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineRequest {
+    /// Reset everything, as by the keyboard controller, port 0xCF9, a triple fault, or the monitor; the text says by
+    /// whom.
+    Reset(&'static str),
+    /// Power off, as by ACPI S5.
+    PowerOff(&'static str),
+    /// End the process with this status (isa-debug-exit).
+    Exit(u8),
+    /// The guest cannot go on; the text says why.
+    Panicked(&'static str),
+}
+
+/// Takes requests; never blocks.
+pub trait RequestSink: Send + Sync {
+    /// Queues `request`.
+    fn request(&self, request: MachineRequest);
+}
