@@ -1,1 +1,29 @@
-//! An x86-64 processor in software: decoder, interpreter, MMU, exceptions, CPU models, emulate_one.
+//! An x86-64 processor in software.
+//!
+//! [`Processor`] is a whole CPU: registers, MMU with a software TLB, decoded-block cache, every instruction family,
+//! exceptions and interrupts, CPUID models. It knows registers and memory only; everything outside (guest-physical
+//! pages, devices, ports, the local APIC, time) comes through the [`Bus`] trait.
+//!
+//! How an instruction runs: `iced-x86` decodes it once; each family module turns it into an [`op::Op`] (a handler
+//! function and its operands); ops up to the next branch or page end form a block; the block cache finds the block
+//! of an address and CPU mode; `run` calls handler after handler. A handler returns `Err(Abort)` when the
+//! instruction did not complete; what happened is in `Cpu::abort`, and no architectural state but what the manual
+//! says (REP progress) has changed.
+#![allow(unsafe_code)] // guest memory through host pointers, and instructions run on the host's SIMD unit
+
+pub mod bus;
+pub mod decode;
+pub mod fault;
+pub mod flags;
+pub mod fpu;
+mod int;
+pub mod mem;
+pub mod model;
+pub mod op;
+mod simd;
+pub mod state;
+mod sys;
+
+pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
+pub use fault::{Abort, AbortKind, Exception, Exec};
+pub use state::{Cpu, Mode, Seg, SegReg};

@@ -1,0 +1,118 @@
+//! What a processor needs from outside.
+
+use std::sync::Arc;
+
+use guest_memory::RamBlock;
+
+/// What is behind a guest-physical page.
+#[derive(Clone)]
+pub enum PhysPage {
+    /// Host memory, with what the platform's map allows.
+    Ram {
+        /// The block.
+        block: Arc<RamBlock>,
+        /// Where in the block the page starts.
+        offset: u64,
+        /// Stores go to memory; otherwise they go to [`Bus::mem_write`] (ROM).
+        writable: bool,
+        /// Instructions may be fetched; otherwise a fetch is an access exit.
+        executable: bool,
+    },
+    /// Nothing or a device: loads and stores go to [`Bus::mem_read`] and [`Bus::mem_write`].
+    None,
+}
+
+/// The access was not served: the processor has to leave `run` with the instruction not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leave;
+
+/// What becomes of a model-specific register access the processor does not serve itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MsrAction {
+    /// Done; for a read with this value.
+    Done(u64),
+    /// #GP(0).
+    Fault,
+    /// Leave `run` with [`AbortKind::Msr`](crate::AbortKind).
+    Leave,
+}
+
+/// What becomes of a CPUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuidAction {
+    /// Use the values (which the bus may have changed).
+    Done,
+    /// Leave `run` with the default result in [`AbortKind::Cpuid`](crate::AbortKind).
+    Leave,
+}
+
+/// The system a processor sits in. Called on slow paths only: TLB refills, device accesses, system instructions.
+pub trait Bus {
+    /// What is behind the guest-physical page that starts at `gpa` (multiple of 4096).
+    fn page(&mut self, gpa: u64) -> PhysPage;
+
+    /// A load that [`Bus::page`] does not map (device, hole). Fills `data` (1 to 64 bytes, within one page).
+    ///
+    /// # Errors
+    /// [`Leave`] when it must become an exit.
+    fn mem_read(&mut self, gpa: u64, data: &mut [u8]) -> Result<(), Leave>;
+
+    /// A store that [`Bus::page`] does not map writable.
+    ///
+    /// # Errors
+    /// [`Leave`] when it must become an exit.
+    fn mem_write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Leave>;
+
+    /// IN: fills `data` (1, 2 or 4 bytes).
+    ///
+    /// # Errors
+    /// [`Leave`] when it must become an exit.
+    fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave>;
+
+    /// OUT.
+    ///
+    /// # Errors
+    /// [`Leave`] when it must become an exit.
+    fn port_write(&mut self, port: u16, data: &[u8]) -> Result<(), Leave>;
+
+    /// RDMSR of a register the processor does not hold (APIC base, x2APIC, TSC, TSC deadline, synthetic, unknown).
+    fn msr_read(&mut self, msr: u32) -> MsrAction;
+
+    /// WRMSR likewise; the value in `Done` is ignored.
+    fn msr_write(&mut self, msr: u32, value: u64) -> MsrAction;
+
+    /// A look at a CPUID result before the guest gets it: `regs` is EAX, EBX, ECX, EDX, dynamic bits already set.
+    fn cpuid(&mut self, leaf: u32, subleaf: u32, regs: &mut [u32; 4]) -> CpuidAction;
+
+    /// The guest's time-stamp counter.
+    fn tsc(&mut self) -> u64;
+
+    /// CR8 (task priority class, 0 to 15).
+    fn cr8(&mut self) -> u64;
+
+    /// Sets CR8; an interrupt may become deliverable.
+    fn set_cr8(&mut self, value: u64);
+
+    /// INTA: takes the highest deliverable external interrupt (local APIC, or ExtINT). `None` when it has gone.
+    fn acknowledge_interrupt(&mut self) -> Option<u8>;
+}
+
+/// Bits of the attention word that other threads set and `run` looks at between blocks (`Cpu::attention`).
+pub struct Attention;
+
+impl Attention {
+    /// An external interrupt is deliverable (to be asked for with `acknowledge_interrupt` once IF allows). Level:
+    /// whoever owns the interrupt controller sets and clears it.
+    pub const INTR: u32 = 1;
+    /// An NMI is pending. Cleared by the processor when it takes it.
+    pub const NMI: u32 = 2;
+    /// Leave `run` at the next instruction boundary with [`Stop::Attention`](crate::fault::Stop). Level.
+    pub const LEAVE: u32 = 4;
+    /// The physical map changed: drop the TLB. Cleared by the processor.
+    pub const FLUSH_TLB: u32 = 8;
+    /// Leave `run` with [`Stop::Window`](crate::fault::Stop) as soon as an external interrupt could be taken
+    /// (IF set, no shadow). Level.
+    pub const INTR_WINDOW: u32 = 16;
+    /// The same for an NMI (not blocked by NMI).
+    pub const NMI_WINDOW: u32 = 32;
+}
