@@ -62,7 +62,7 @@ pub(super) fn run_for_test(built: &super::tables::Built, high: u32, fseg: u32) -
     let index = |name: &[u8]| usize::from(name.starts_with(RSDP.as_bytes()));
     for c in built.script.chunks(COMMAND) {
         match word(c, 0) as u32 {
-            ALLOCATE => assert!(high % word(c, 60) as u32 == 0 || index(&c[4..]) == 1),
+            ALLOCATE => assert!(high.is_multiple_of(word(c, 60) as u32) || index(&c[4..]) == 1),
             ADD_POINTER => {
                 assert_eq!(c[120], 4);
                 let base = if index(&c[60..]) == 0 { high } else { fseg };
