@@ -1,0 +1,63 @@
+//! Direct-boot assets: Debian's cloud kernels 6.1 (bookworm) and 6.12 (bookworm-backports) as bzImage, and one initramfs for both
+//! with Debian's `busybox-static` and a script as `/init`. Nothing is loaded as a module: console, PCI and power are built in.
+
+use super::{cpio::Cpio, once};
+use crate::{apt, paths, run};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const STAGE: &str = "image kernel";
+const FOLDER: &str = "kernel-1";
+const INIT: &str = include_str!("../../guest/init.sh");
+const APPLETS: &str = "[ ash awk cat chmod cp cttyhack cut date dd df dmesg echo env false find free grep gzip gunzip head hexdump kill ln ls \
+    mkdir mknod mount mv nproc od poweroff printf ps pwd reboot rm sed seq setsid sh sha256sum sleep sort stty sync tail test time top touch tr \
+    true umount uname uniq uptime vi wc yes lspci insmod";
+
+pub(super) fn make() -> Result<()> {
+    let folder = once(FOLDER, |folder| {
+        apt::ensure(STAGE, &[("dpkg", "dpkg")])?;
+        let packages = apt::Private::new(STAGE)?;
+        for (version, suite) in [("6.1", apt::SUITE.to_owned()), ("6.12", format!("{}-backports", apt::SUITE))] {
+            let name = packages.dependency("linux-image-cloud-amd64", &suite, "linux-image-")?;
+            let tree = folder.join("tree");
+            packages.unpack(STAGE, &name, &tree)?;
+            fs::copy(find_kernel(&tree.join("boot"))?, folder.join(format!("vmlinuz-{version}")))
+                .context("cannot copy the kernel")?;
+            fs::remove_dir_all(&tree).context("cannot remove the unpacked kernel package")?;
+        }
+        let tree = folder.join("tree");
+        packages.unpack(STAGE, "busybox-static", &tree)?;
+        let busybox = fs::read(tree.join("bin/busybox")).context("busybox-static has no bin/busybox")?;
+        fs::remove_dir_all(&tree).context("cannot remove the unpacked busybox package")?;
+        run::say(STAGE, "write the initramfs");
+        fs::write(folder.join("initramfs.cpio"), initramfs(&busybox)).context("cannot write the initramfs")
+    })?;
+    paths::enter(&[
+        ("kernel-6.1", folder.join("vmlinuz-6.1")),
+        ("kernel-6.12", folder.join("vmlinuz-6.12")),
+        ("initramfs", folder.join("initramfs.cpio")),
+    ])
+}
+
+fn find_kernel(boot: &Path) -> Result<PathBuf> {
+    let entries = fs::read_dir(boot).with_context(|| format!("cannot read {}", boot.display()))?;
+    let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    files
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")))
+        .with_context(|| format!("{} has no kernel", boot.display()))
+}
+
+/// Not compressed: it is small, and unpacking would cost an interpreted CPU more than reading it.
+fn initramfs(busybox: &[u8]) -> Vec<u8> {
+    let mut archive = Cpio::new();
+    for folder in ["bin", "sbin", "dev", "etc", "proc", "sys", "tmp", "root", "mnt", "run"] {
+        archive.folder(folder);
+    }
+    archive.program("bin/busybox", busybox);
+    for applet in APPLETS.split_whitespace() {
+        archive.link(&format!("bin/{applet}"), "busybox");
+    }
+    archive.program("init", INIT.as_bytes());
+    archive.finish()
+}
