@@ -29,9 +29,24 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
     systemd-journal-catalog-update.service systemd-update-done.service systemd-machine-id-commit.service \
     systemd-firstboot.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount \
     modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service \
-    modprobe@fuse.service modprobe@loop.service; do
+    modprobe@fuse.service modprobe@loop.service getty-static.service systemd-binfmt.service \
+    proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount systemd-journal-flush.service systemd-modules-load.service \
+    systemd-initctl.socket systemd-fsckd.socket sys-fs-fuse-connections.mount sys-kernel-config.mount; do
     mask "$unit"
 done
+# Units generated for hardware and set-ups that this image does not have; each generator is a process at every boot.
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in "$root"/lib/systemd/system-generators/*; do
+    case ${generator##*/} in
+    systemd-fstab-generator | systemd-getty-generator | systemd-debug-generator | systemd-run-generator) ;;
+    *) ln -sf /dev/null "$root/etc/systemd/system-generators/${generator##*/}" ;;
+    esac
+done
+ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
+# Drivers that udev would load for CPU features and controllers nobody uses in the demo.
+for module in kvm kvm_amd kvm_intel powernow_k8 acpi_cpufreq sg serio_raw qemu_fw_cfg pcspkr i2c_piix4; do
+    printf 'blacklist %s\n' "$module"
+done > "$root/etc/modprobe.d/whpx.conf"
 rm -f "$root/etc/motd" "$root"/etc/update-motd.d/*
 
 # Login on screen and on the serial line.

@@ -192,18 +192,8 @@ impl Private {
 
     /// The package that a meta package depends on, its name starting with `prefix`. `suite` chooses the version.
     pub fn dependency(&self, package: &str, suite: &str, prefix: &str) -> Result<String> {
-        let text = run::output(self.command("apt-cache")?.args(["show", package]))?;
-        let mut fields: Vec<(String, String)> = Vec::new();
-        let policy =
-            run::output(self.command("apt-get")?.args(["download", "--print-uris", &format!("{package}/{suite}")]))?;
-        for stanza in text.split("\n\n") {
-            let get =
-                |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).map(str::to_owned);
-            if let (Some(file), Some(depends)) = (get("Filename:"), get("Depends:")) {
-                fields.push((file, depends));
-            }
-        }
-        let depends = fields.into_iter().find(|(file, _)| policy.contains(file.as_str())).map(|(_, depends)| depends);
+        let text = run::output(self.command("apt-cache")?.args(["show", &format!("{package}/{suite}")]))?;
+        let depends = text.lines().find_map(|line| line.strip_prefix("Depends:"));
         let depends = depends.with_context(|| format!("{package}/{suite} has no dependencies"))?;
         let mut names = depends.split([',', '|']).filter_map(|part| part.split_whitespace().next());
         names

@@ -2,6 +2,9 @@
 //! The program `xtask` (`cargo xtask ...`) is a thin shell around it; other crates' tests may use [`paths::asset`] to find guests.
 
 pub mod apt;
+pub mod channel;
 pub mod image;
 pub mod paths;
 pub mod run;
+pub mod screen;
+pub mod vmm;

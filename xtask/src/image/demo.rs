@@ -105,7 +105,12 @@ fn bootstrap(tar: &Path, bench: &Path) -> Result<()> {
     let hook = |file: &str| format!("sh '{}' \"$1\"", guest_file(file).display());
     let mut command = Command::new("mmdebstrap");
     command
-        .args(["--variant=minbase", "--architectures=amd64", "--aptopt=APT::Install-Recommends \"false\""])
+        .args([
+            "--variant=minbase",
+            "--architectures=amd64",
+            "--skip=cleanup/reproducible",
+            "--aptopt=APT::Install-Recommends \"false\"",
+        ])
         .arg(format!("--include={PACKAGES}"))
         .args(["doc", "man", "info", "locale"].map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")))
         .arg(format!("--setup-hook={}", hook("demo-setup.sh")))

@@ -14,12 +14,7 @@ const FILES: [(&str, &str, &str, &str); 6] = [
     ("memtest", "memtest86+", "boot/memtest86+x64.bin", "memtest86+x64.bin"),
     ("grub-cd", "grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-cdrom.iso"),
     ("grub-floppy", "grub-rescue-pc", "usr/lib/grub-rescue/grub-rescue-floppy.img", "grub-rescue-floppy.img"),
-    (
-        "installer-kernel",
-        "debian-installer-12-netboot-amd64",
-        "text/debian-installer/amd64/linux",
-        "installer-linux",
-    ),
+    ("installer-kernel", "debian-installer-12-netboot-amd64", "text/debian-installer/amd64/linux", "installer-linux"),
     (
         "installer-initrd",
         "debian-installer-12-netboot-amd64",
