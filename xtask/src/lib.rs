@@ -2,9 +2,13 @@
 //! The program `xtask` (`cargo xtask ...`) is a thin shell around it; other crates' tests may use [`paths::asset`] to find guests.
 
 pub mod apt;
+pub mod bench;
+pub mod boot;
 pub mod channel;
+pub mod demo;
 pub mod image;
 pub mod paths;
 pub mod run;
 pub mod screen;
+pub mod suite;
 pub mod vmm;

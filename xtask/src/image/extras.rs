@@ -1,11 +1,11 @@
 //! Other guests, straight out of Debian packages: memtest86+, GRUB's rescue CD and floppy, the netboot installer; and SeaBIOS with its
 //! VGA BIOS files for machines where the package cannot be installed.
 
-use super::once;
+use super::{find_file, once};
 use crate::{apt, paths, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const STAGE: &str = "image extras";
 const FOLDER: &str = "extras-1";
@@ -35,7 +35,7 @@ pub(super) fn make() -> Result<()> {
                 packages.unpack(STAGE, package, &tree)?;
                 unpacked = package;
             }
-            let found = find(&tree, file).with_context(|| format!("package {package} has no file {file}"))?;
+            let found = find_file(&tree, file).with_context(|| format!("package {package} has no file {file}"))?;
             fs::rename(&found, folder.join(name)).with_context(|| format!("cannot move {}", found.display()))?;
         }
         run::say(STAGE, "remove what is not needed");
@@ -43,21 +43,4 @@ pub(super) fn make() -> Result<()> {
     })?;
     let assets: Vec<(&str, PathBuf)> = FILES.iter().map(|(asset, _, _, name)| (*asset, folder.join(name))).collect();
     paths::enter(&assets)
-}
-
-/// Finds the one path that ends like `tail`: the installer's files are below a folder with the release in its name.
-fn find(folder: &Path, tail: &str) -> Result<PathBuf> {
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
-            let entry = entry.context("cannot read a folder")?;
-            if entry.path().ends_with(tail) {
-                return Ok(entry.path());
-            }
-            if entry.file_type().context("cannot get a file's type")?.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    bail!("no path ends in {tail}")
 }

@@ -74,3 +74,20 @@ fn once(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> 
     fs::rename(&temporary, &done).with_context(|| format!("cannot rename {}", temporary.display()))?;
     Ok(done)
 }
+
+/// Finds the path below `folder` that ends like `tail`: some packages put a release in the names of the folders above.
+fn find_file(folder: &Path, tail: &str) -> Result<PathBuf> {
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let entry = entry.context("cannot read a folder")?;
+            if entry.path().ends_with(tail) {
+                return Ok(entry.path());
+            }
+            if entry.file_type().context("cannot get a file's type")?.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    bail!("no path ends in {tail}")
+}
