@@ -2,19 +2,21 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use imago::FormatAccess;
-use imago::file::File;
 use imago::format::PreallocateMode;
 
-use crate::open::magic_format;
+use crate::open::{Layer, magic_format};
+use crate::storage::GuardedFile;
 use crate::{BlockBackend, CacheMode, SECTOR, check_range};
 
 /// An open image.
 pub(crate) struct Image {
     /// Reads and writes share it; a discard, which invalidates imago's mappings, has it alone.
-    access: RwLock<FormatAccess<File>>,
+    access: RwLock<FormatAccess<GuardedFile>>,
+    /// One writer at a time: the file's guard changes reference counts in place.
+    writer: Mutex<()>,
     size: u64,
     /// The image does not end on a sector and was not yet made longer.
     short: AtomicBool,
@@ -23,27 +25,18 @@ pub(crate) struct Image {
     discard: bool,
     /// The format was guessed to be raw: the guest must not turn it into another one by writing a header.
     guessed_raw: bool,
+    /// A cluster was reused whose release is only in imago's cache.
+    stale: Arc<AtomicBool>,
 }
 
 impl Image {
-    pub(crate) fn new(
-        access: FormatAccess<File>,
-        readonly: bool,
-        cache: CacheMode,
-        discard: bool,
-        guessed_raw: bool,
-    ) -> Self {
+    pub(crate) fn new(layer: Layer, readonly: bool, cache: CacheMode, discard: bool) -> Self {
+        let Layer { access, guessed_raw, stale } = layer;
         let real = access.size();
         let size = real.next_multiple_of(SECTOR);
-        Self {
-            access: RwLock::new(access),
-            size,
-            short: AtomicBool::new(real != size),
-            readonly,
-            cache,
-            discard,
-            guessed_raw,
-        }
+        let short = AtomicBool::new(real != size);
+        let access = RwLock::new(access);
+        Self { access, writer: Mutex::new(()), size, short, readonly, cache, discard, guessed_raw, stale }
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -53,7 +46,7 @@ impl Image {
         Ok(())
     }
 
-    fn sync(&self, access: &FormatAccess<File>) -> io::Result<()> {
+    fn sync(&self, access: &FormatAccess<GuardedFile>) -> io::Result<()> {
         access.flush()?;
         access.sync()
     }
@@ -81,12 +74,16 @@ impl BlockBackend for Image {
         if data.is_empty() {
             return Ok(());
         }
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
         if self.short.load(Ordering::Acquire) && offset + data.len() as u64 > access.size() {
             access.resize_grow(self.size, PreallocateMode::None)?;
             self.short.store(false, Ordering::Release);
         }
         access.write(data, offset)?;
+        if self.stale.swap(false, Ordering::AcqRel) {
+            access.flush()?;
+        }
         if self.cache.write_cache() { Ok(()) } else { self.sync(&access) }
     }
 
@@ -94,6 +91,7 @@ impl BlockBackend for Image {
         if self.readonly || self.cache == CacheMode::Unsafe {
             return Ok(());
         }
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.sync(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -106,9 +104,11 @@ impl BlockBackend for Image {
         let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
         let len = len.min(access.size().saturating_sub(offset));
         match access.discard_to_any(offset, len) {
-            Err(e) if e.kind() == io::ErrorKind::Unsupported => Ok(()), // a hint; version 2 images cannot
-            result => result,
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => return Ok(()), // a hint; version 2 images cannot
+            result => result?,
         }
+        // The released clusters must be free in the file before they are reused for tables.
+        access.flush()
     }
 
     fn size(&self) -> u64 {

@@ -4,7 +4,7 @@
 //! with the cache mode's flush rules and, for `snapshot=on`, a temporary overlay. A device does not call it
 //! directly but through a [`BlockQueue`]. Left out: other formats, encrypted, zstd and extended-L2 qcow2, external
 //! data files, internal snapshots; each is refused with what to do about it.
-#![allow(unsafe_code)] // byte-range file locks (fcntl) and imago's discard, which wants a promise about mappings
+#![allow(unsafe_code)] // byte-range file locks (fcntl), and imago's Storage trait, whose methods are unsafe
 
 mod config;
 mod error;
@@ -14,6 +14,7 @@ mod open;
 mod overlay;
 mod qcow2_header;
 mod queue;
+mod storage;
 
 pub use config::{BlockConfig, CacheMode, Format};
 pub use error::BlockError;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use imago::file::File;
@@ -13,6 +14,7 @@ use crate::image::Image;
 use crate::lock::{Access, open_locked};
 use crate::overlay::Overlay;
 use crate::qcow2_header::{self, Header, MAGIC, MAX_HEADER};
+use crate::storage::GuardedFile;
 use crate::{BlockBackend, BlockConfig, BlockError, Format, SECTOR, check_range};
 
 /// A chain of backing files longer than this is taken for a loop.
@@ -25,8 +27,8 @@ const MAX_CHAIN: u32 = 64;
 pub fn open(config: &BlockConfig) -> Result<Arc<dyn BlockBackend>, BlockError> {
     let readonly = config.readonly || config.snapshot;
     let access = Access { write: !readonly, direct: config.cache.direct(), locking: config.locking };
-    let (image, guessed) = open_layer(&config.path, config.format, access, 0)?;
-    let image: Arc<dyn BlockBackend> = Arc::new(Image::new(image, readonly, config.cache, config.discard, guessed));
+    let layer = open_layer(&config.path, config.format, access, 0)?;
+    let image: Arc<dyn BlockBackend> = Arc::new(Image::new(layer, readonly, config.cache, config.discard));
     if config.snapshot && !config.readonly {
         return Ok(Arc::new(Overlay::new(image)?));
     }
@@ -51,13 +53,16 @@ pub(crate) fn magic_format(start: &[u8]) -> Option<&'static str> {
     known.into_iter().find(|k| at(k.0, k.1)).map(|k| k.2)
 }
 
-/// An open layer, and whether it was guessed to be raw.
-fn open_layer(
-    path: &Path,
-    format: Option<Format>,
-    access: Access,
-    depth: u32,
-) -> Result<(FormatAccess<File>, bool), BlockError> {
+/// An open image file.
+pub(crate) struct Layer {
+    pub(crate) access: FormatAccess<GuardedFile>,
+    /// The format was guessed to be raw.
+    pub(crate) guessed_raw: bool,
+    /// See [`GuardedFile::qcow2`].
+    pub(crate) stale: Arc<AtomicBool>,
+}
+
+fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -> Result<Layer, BlockError> {
     // The header is judged through a plain handle first: direct I/O wants alignment that a header read has not, and
     // a file that is refused must not have been touched.
     let mut plain = open_locked(path, Access { write: false, direct: false, locking: false })?;
@@ -85,17 +90,22 @@ fn open_layer(
     let imago_error = |e: io::Error| BlockError::format(path, format!("{e}; qemu-img check shows more"));
     let file = File::from_open_file(file, options).map_err(imago_error)?;
     let Some(header) = header else {
+        let file = GuardedFile::plain(file);
         let raw = Raw::builder(file).write(access.write).open(DenyImplicitOpenGate::default()).map_err(imago_error)?;
-        return Ok((FormatAccess::new(raw), guessed));
+        return Ok(Layer { access: FormatAccess::new(raw), guessed_raw: guessed, stale: Arc::default() });
     };
     let backing = open_backing(path, header, access, depth)?;
-    let image = Qcow2::<File>::builder(file)
+    let (file, stale) = match access.write {
+        true => GuardedFile::qcow2(file).map_err(imago_error)?,
+        false => (GuardedFile::plain(file), Arc::default()),
+    };
+    let image = Qcow2::<GuardedFile>::builder(file)
         .write(access.write)
         .backing(backing)
         .data_file(None)
         .open(DenyImplicitOpenGate::default())
         .map_err(imago_error)?;
-    Ok((FormatAccess::new(image), false))
+    Ok(Layer { access: FormatAccess::new(image), guessed_raw: false, stale })
 }
 
 fn open_backing(
@@ -103,7 +113,7 @@ fn open_backing(
     header: Header,
     access: Access,
     depth: u32,
-) -> Result<Option<FormatAccess<File>>, BlockError> {
+) -> Result<Option<FormatAccess<GuardedFile>>, BlockError> {
     let Some(name) = header.backing else { return Ok(None) };
     if depth >= MAX_CHAIN {
         return Err(BlockError::format(path, "its chain of backing files is a loop, or too long"));
@@ -111,7 +121,7 @@ fn open_backing(
     let backing = backing_path(path, &name)?;
     let below = Access { write: false, ..access };
     match open_layer(&backing, header.backing_format, below, depth + 1) {
-        Ok((image, _)) => Ok(Some(image)),
+        Ok(layer) => Ok(Some(layer.access)),
         Err(e) => Err(BlockError::Backing { path: path.into(), source: Box::new(e) }),
     }
 }

@@ -296,6 +296,10 @@ fn a_killed_writer_leaves_a_consistent_image() {
         let check = Command::new("qemu-img").args(["check", &text(&path)]).output().unwrap();
         // 3 is "leaked clusters": space lost until the next repair, no wrong data.
         let code = check.status.code();
-        assert!(matches!(code, Some(0 | 3)), "round {round}: {}", String::from_utf8_lossy(&check.stdout));
+        assert!(
+            matches!(code, Some(0 | 3)),
+            "round {round}: {}",
+            String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr)
+        );
     }
 }
