@@ -1,1 +1,4 @@
 //! One file a chip.
+
+pub mod i440fx;
+pub mod piix3;
