@@ -1,7 +1,10 @@
 //! One file a chip.
 
+pub mod acpi_pm;
+pub mod debug_ports;
 pub mod pit;
 pub mod rtc;
+pub mod uart;
 
 #[cfg(test)]
 mod test_util;

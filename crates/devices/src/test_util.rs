@@ -1,6 +1,6 @@
 //! What the chips' unit tests share.
 
-use vm_core::Device;
+use vm_core::{Device, MachineRequest, RequestSink};
 
 /// Save, reset, restore, save: the two saved states are the same, and reset made a difference in between. Broken
 /// bytes are refused and change nothing.
@@ -13,4 +13,20 @@ pub(crate) fn round_trip(device: &mut dyn Device) {
     assert_eq!(device.save().expect("save"), fresh);
     device.restore(&saved).expect("restore");
     assert_eq!(device.save().expect("save after restore"), saved);
+}
+
+/// Remembers requests.
+#[derive(Default)]
+pub(crate) struct Requests(std::sync::Mutex<Vec<MachineRequest>>);
+
+impl Requests {
+    pub(crate) fn take(&self) -> Vec<MachineRequest> {
+        std::mem::take(&mut *vm_core::lock(&self.0))
+    }
+}
+
+impl RequestSink for Requests {
+    fn request(&self, request: MachineRequest) {
+        vm_core::lock(&self.0).push(request);
+    }
 }
