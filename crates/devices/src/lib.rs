@@ -1,4 +1,12 @@
 //! One file a chip.
 
+pub mod acpi_pm;
+pub mod debug_ports;
 pub mod i440fx;
 pub mod piix3;
+pub mod pit;
+pub mod rtc;
+pub mod uart;
+
+#[cfg(test)]
+mod test_util;
