@@ -1,1 +1,3 @@
 //! Interrupt controllers as plain models: LAPIC, IOAPIC, 8259 PIC.
+
+pub mod lapic;
