@@ -2,6 +2,7 @@
 
 pub mod acpi_pm;
 pub mod debug_ports;
+pub mod fw_cfg;
 pub mod i440fx;
 pub mod piix3;
 pub mod pit;
