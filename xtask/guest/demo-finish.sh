@@ -9,7 +9,7 @@ root=$1
 sed -i 's/^root:[^:]*:/root::/' "$root/etc/shadow"
 echo whpx-demo > "$root/etc/hostname"
 printf '127.0.0.1\tlocalhost\n127.0.1.1\twhpx-demo\n::1\tlocalhost\n' > "$root/etc/hosts"
-printf 'LABEL=whpx-root / ext4 errors=remount-ro 0 1\n' > "$root/etc/fstab"
+printf 'LABEL=whpx-root / ext4 errors=remount-ro 0 0\n' > "$root/etc/fstab"
 # A set machine id: otherwise every boot of a fresh copy is a "first boot" with presets and generators.
 echo 5768707864656d6f5768707864656d6f > "$root/etc/machine-id"
 rm -f "$root/etc/resolv.conf" "$root/etc/apt/sources.list"
@@ -70,10 +70,11 @@ set default=0
 menuentry "Debian GNU/Linux 12 (bookworm)" {
     echo "Loading $kernel"
     linux /boot/$kernel root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200
-    initrd /boot/$initrd
+    initrd /boot/initrd.whpx
 }
-menuentry "Debian GNU/Linux 12 (bookworm), single user" {
-    linux /boot/$kernel root=LABEL=whpx-root ro single console=tty0 console=ttyS0,115200
+menuentry "Debian GNU/Linux 12 (bookworm), with Debian's own initrd" {
+    echo "Loading $kernel"
+    linux /boot/$kernel root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200
     initrd /boot/$initrd
 }
 CFG

@@ -3,6 +3,7 @@
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
 mod tests;
+mod wrong_input;
 
 use crate::vmm::Vmm;
 use crate::{apt, image, run};
@@ -26,6 +27,23 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
+}
+
+/// Why a test cannot run here.
+#[derive(Debug)]
+struct Skip(String);
+
+impl std::fmt::Display for Skip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Skip {}
+
+/// Ends a test that cannot run here.
+fn skip<T>(why: &str) -> Result<T> {
+    Err(Skip(why.to_owned()).into())
 }
 
 /// Takes the test's name; returns what is worth saying about a pass.
@@ -102,8 +120,8 @@ fn schedule(tests: &[Test], vmm: &Vmm) -> Tally {
             drop(left);
             let (free, lines) = (&free, &lines);
             scope.spawn(move || {
-                let result = one(test, vmm);
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push((test.name.clone(), result));
+                let (outcome, line) = one(test, vmm);
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push((test.name.clone(), outcome, line));
                 *free.0.lock().unwrap_or_else(PoisonError::into_inner) += need;
                 free.1.notify_all();
             });
@@ -112,30 +130,34 @@ fn schedule(tests: &[Test], vmm: &Vmm) -> Tally {
     let lines = lines.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("\nboot tests on {} ({:.0} s)", vmm.program.display(), started.elapsed().as_secs_f64());
     let mut tally = Tally::default();
-    for (name, result) in lines {
-        match result {
-            Ok(line) => {
-                tally.passed += 1;
-                println!("  {name:<18} {line}");
-            }
-            Err(line) => {
-                tally.failed += 1;
-                println!("  {name:<18} {line}");
-            }
+    for (name, outcome, line) in lines {
+        match outcome {
+            Outcome::Passed => tally.passed += 1,
+            Outcome::Failed => tally.failed += 1,
+            Outcome::Skipped => tally.skipped += 1,
         }
+        println!("  {name:<18} {line}");
     }
     tally
 }
 
-fn one(test: &Test, vmm: &Vmm) -> Result<String, String> {
+#[derive(Debug, Clone, Copy)]
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+fn one(test: &Test, vmm: &Vmm) -> (Outcome, String) {
     run::say(&test.name, "start");
     let started = Instant::now();
     let result = (test.run)(&test.name, vmm);
     let seconds = started.elapsed().as_secs_f64();
-    let line = match &result {
-        Ok(note) => format!("ok      {seconds:6.1} s  {note}"),
-        Err(error) => format!("FAILED  {seconds:6.1} s  {error:#}"),
+    let (outcome, line) = match &result {
+        Ok(note) => (Outcome::Passed, format!("ok      {seconds:6.1} s  {note}")),
+        Err(error) if error.is::<Skip>() => (Outcome::Skipped, format!("skipped {seconds:6.1} s  {error}")),
+        Err(error) => (Outcome::Failed, format!("FAILED  {seconds:6.1} s  {error:#}")),
     };
     run::say(&test.name, &line);
-    result.map(|_| line.clone()).map_err(|_| line)
+    (outcome, line)
 }

@@ -6,6 +6,8 @@ use anyhow::{Result, bail};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How often a wait says that it is still waiting.
+const BEAT: Duration = Duration::from_secs(10);
 const CELLS: usize = 80 * 25;
 
 /// The screen's 25 lines, trailing blanks removed.
@@ -38,13 +40,19 @@ pub fn key(guest: &mut Guest, key: &str) -> Result<()> {
 
 /// Waits until a line of the screen fulfils `test`; returns that line.
 pub fn expect(guest: &mut Guest, what: &str, seconds: u64, test: impl Fn(&str) -> bool) -> Result<String> {
-    let limit = Instant::now() + Duration::from_secs(seconds);
+    let started = Instant::now();
+    let mut beat = started;
     loop {
         let screen = read(guest)?;
         if let Some(line) = screen.iter().find(|line| test(line)) {
             return Ok(line.clone());
         }
-        if Instant::now() >= limit {
+        if beat.elapsed() >= BEAT {
+            beat = Instant::now();
+            let second = screen.iter().filter(|line| !line.is_empty()).nth(1).map_or("", String::as_str);
+            println!("[screen] {:4} s  waiting for the {what}; it shows: {second}", started.elapsed().as_secs());
+        }
+        if started.elapsed() >= Duration::from_secs(seconds) {
             let text: Vec<String> = screen.into_iter().filter(|line| !line.is_empty()).collect();
             bail!("no {what} on the screen after {seconds} s; it shows:\n{}", text.join("\n"));
         }

@@ -1,10 +1,11 @@
 //! The demo disk: Debian 12 (bookworm) for amd64 on one ext4 partition, GRUB before it; about 2 GiB, sparse, raw.
 //!
 //! `mmdebstrap` makes the root file system as a tar file, `mke2fs -d` fills the partition, [`super::disk`] writes the boot loader:
-//! nothing is mounted and no loop device is used. The kernel is Debian's cloud kernel, which has PIIX IDE and virtio as modules; the initrd
-//! has only these. root's password is empty. `/opt/bench` has the two loops of `cargo xtask bench`.
+//! nothing is mounted and no loop device is used. The kernel is Debian's cloud kernel, which has PIIX IDE and virtio as modules; the
+//! initrd that boots by default is our own and has only these and busybox. root's password is empty. `/opt/bench` has the two loops of `cargo xtask bench`.
 
-use super::{disk, once};
+use super::cpio::Cpio;
+use super::{disk, find_file, once};
 use crate::{apt, paths, run};
 use anyhow::{Context, Result};
 use std::fs;
@@ -15,7 +16,9 @@ const STAGE: &str = "image demo";
 const FOLDER: &str = "demo-1";
 /// Size of the file system; with the gap before it the disk is 2 GiB.
 const SIZE_KIB: u64 = 2 * 1024 * 1024 - 1024;
-const PACKAGES: &str = "linux-image-cloud-amd64,initramfs-tools,lz4,systemd-sysv,udev,openssl,python3-minimal";
+const PACKAGES: &str =
+    "linux-image-cloud-amd64,initramfs-tools,lz4,systemd-sysv,udev,busybox-static,openssl,python3-minimal";
+const INIT: &str = include_str!("../../guest/demo-init.sh");
 const GRUB_MODULES: [&str; 20] = [
     "biosdisk",
     "part_msdos",
@@ -67,6 +70,8 @@ fn build(folder: &Path) -> Result<()> {
     compile(&bench)?;
     let tar = folder.join("root.tar");
     bootstrap(&tar, &bench)?;
+    let initrd = folder.join("initrd");
+    fs::write(&initrd, make_initrd(folder, &tar)?).context("cannot write the initrd")?;
     let file_system = folder.join("root.ext4");
     fill(folder, &tar, &file_system)?;
     let core = folder.join("core.img");
@@ -81,7 +86,7 @@ fn build(folder: &Path) -> Result<()> {
     run::say(STAGE, "write the disk image");
     let boot_img = fs::read("/usr/lib/grub/i386-pc/boot.img").context("cannot read GRUB's boot.img")?;
     disk::write(&folder.join("demo.img"), &boot_img, &fs::read(&core).context("cannot read core.img")?, &file_system)?;
-    for file in [&tar, &file_system, &core] {
+    for file in [&tar, &file_system, &core, &initrd] {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
     Ok(())
@@ -123,12 +128,43 @@ fn bootstrap(tar: &Path, bench: &Path) -> Result<()> {
     run::run(STAGE, "mmdebstrap", &mut command)
 }
 
+/// Our initrd, of files from the root file system. Not compressed: it is small, and reading it costs less than unpacking it.
+fn make_initrd(folder: &Path, tar: &Path) -> Result<Vec<u8>> {
+    let parts = folder.join("parts");
+    fs::create_dir_all(&parts).context("cannot create a folder for the initrd's parts")?;
+    let modules = super::kernel::MODULES.map(|module| format!("*/{module}.ko"));
+    let mut command = Command::new("tar");
+    command
+        .arg("-x")
+        .arg("-f")
+        .arg(tar)
+        .arg("-C")
+        .arg(&parts)
+        .args(["--wildcards", "--no-same-owner", "*bin/busybox"])
+        .args(&modules);
+    run::run(STAGE, "collect the initrd's parts", &mut command)?;
+    let mut archive = Cpio::new();
+    for folder in ["bin", "dev", "lib", "lib/modules", "proc", "root", "sys"] {
+        archive.folder(folder);
+    }
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    archive.program("bin/busybox", &read(&find_file(&parts, "bin/busybox")?)?);
+    for module in super::kernel::MODULES {
+        let name = format!("{module}.ko");
+        archive.program(&format!("lib/modules/{name}"), &read(&find_file(&parts, &name)?)?);
+    }
+    archive.program("init", INIT.as_bytes());
+    fs::remove_dir_all(&parts).context("cannot remove the initrd's parts")?;
+    Ok(archive.finish())
+}
+
 /// Unpacks the tar file and makes an ext4 image of it. Owners and device nodes need root, or `fakeroot`'s pretence.
 fn fill(folder: &Path, tar: &Path, file_system: &Path) -> Result<()> {
     let tree = folder.join("tree");
     fs::create_dir_all(&tree).context("cannot create a folder for the root file system")?;
     // GRUB 2.06 reads neither the orphan file nor a separate checksum seed. The UUIDs are fixed, so that images are alike.
     let script = "set -e; tar -x --numeric-owner --xattrs-include='*' --exclude='./dev/*' -f \"$1\" -C \"$2\"; \
+                  cp \"${1%/*}/initrd\" \"$2/boot/initrd.whpx\"; \
                   truncate -s \"$4K\" \"$3\"; \
                   mke2fs -q -F -t ext4 -b 4096 -O '^orphan_file,^metadata_csum_seed' -J size=32 -m 0 -L whpx-root \
                   -E lazy_itable_init=0,lazy_journal_init=0,nodiscard,root_owner=0:0 -d \"$2\" \"$3\"; \

@@ -15,7 +15,7 @@ const APPLETS: &str = "[ ash awk cat chmod cp cttyhack cut date dd df dmesg echo
     mkdir mknod mount mv nproc od poweroff printf ps pwd reboot rm sed seq setsid sh sha256sum sleep sort stty sync tail test time top touch tr \
     true umount uname uniq uptime vi wc yes lspci insmod";
 /// The disk drivers, in the order in which they load.
-const MODULES: [&str; 11] = [
+pub(super) const MODULES: [&str; 11] = [
     "scsi_common",
     "scsi_mod",
     "libata",
