@@ -4,8 +4,10 @@ pub mod acpi_pm;
 pub mod debug_ports;
 pub mod fw_cfg;
 pub mod i440fx;
+pub mod i8042;
 pub mod piix3;
 pub mod pit;
+mod ps2;
 pub mod rtc;
 pub mod uart;
 
