@@ -2,7 +2,9 @@
 
 pub mod acpi_pm;
 pub mod debug_ports;
+pub mod dma8237;
 pub mod fw_cfg;
+pub mod hpet;
 pub mod i440fx;
 pub mod i8042;
 pub mod piix3;
