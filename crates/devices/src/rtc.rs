@@ -165,7 +165,7 @@ impl State {
     }
 
     fn encode(&self, v: u8) -> u8 {
-        if self.byte(REG_B) & B_DM != 0 { v } else { (v / 10 % 10) << 4 | v % 10 }
+        if self.byte(REG_B) & B_DM != 0 { v } else { ((v / 10 % 10) << 4) | (v % 10) }
     }
 
     fn decode(&self, v: u8) -> u8 {
@@ -176,7 +176,7 @@ impl State {
         if self.byte(REG_B) & B_24 != 0 {
             return self.encode(h);
         }
-        let twelve = if h % 12 == 0 { 12 } else { h % 12 };
+        let twelve = (h + 11) % 12 + 1;
         self.encode(twelve) | if h >= 12 { 0x80 } else { 0 }
     }
 
