@@ -7,6 +7,7 @@ pub mod fw_cfg;
 pub mod hpet;
 pub mod i440fx;
 pub mod i8042;
+pub mod ide;
 pub mod piix3;
 pub mod pit;
 mod ps2;
