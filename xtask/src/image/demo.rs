@@ -86,6 +86,10 @@ fn build(folder: &Path) -> Result<()> {
     run::say(STAGE, "write the disk image");
     let boot_img = fs::read("/usr/lib/grub/i386-pc/boot.img").context("cannot read GRUB's boot.img")?;
     disk::write(&folder.join("demo.img"), &boot_img, &fs::read(&core).context("cannot read core.img")?, &file_system)?;
+    let work = folder.join("tmp");
+    if work.exists() {
+        fs::remove_dir_all(&work).context("cannot remove mmdebstrap's work folder")?;
+    }
     for file in [&tar, &file_system, &core, &initrd] {
         fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
@@ -108,7 +112,7 @@ fn compile(bench: &Path) -> Result<()> {
 
 fn bootstrap(tar: &Path, bench: &Path) -> Result<()> {
     let hook = |file: &str| format!("sh '{}' \"$1\"", guest_file(file).display());
-    let mut command = Command::new("mmdebstrap");
+    let mut command = isolated(tar.parent().context("the tar file has no folder")?)?;
     command
         .args([
             "--variant=minbase",
@@ -126,6 +130,21 @@ fn bootstrap(tar: &Path, bench: &Path) -> Result<()> {
         .env("WHPX_BENCH", bench)
         .env("LC_ALL", "C.UTF-8");
     run::run(STAGE, "mmdebstrap", &mut command)
+}
+
+/// `mmdebstrap` as root mounts `/proc` and more in its work folder. A mount name space of its own makes these vanish with it, however it
+/// ends; only then may the work folder be one that the next attempt removes. Without root it makes such name spaces itself.
+fn isolated(folder: &Path) -> Result<Command> {
+    let unshare = ["--mount", "--fork", "--kill-child"];
+    let can = apt::is_root()? && run::output(Command::new("unshare").args(unshare).arg("true")).is_ok();
+    if !can {
+        return Ok(Command::new("mmdebstrap"));
+    }
+    let work = folder.join("tmp");
+    fs::create_dir_all(&work).context("cannot create mmdebstrap's work folder")?;
+    let mut command = Command::new("unshare");
+    command.args(unshare).arg("mmdebstrap").env("TMPDIR", work);
+    Ok(command)
 }
 
 /// Our initrd, of files from the root file system. Not compressed: it is small, and reading it costs less than unpacking it.
