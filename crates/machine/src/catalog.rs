@@ -55,21 +55,35 @@ const DEVICES: &[DeviceInfo] = &[
         category: "Storage devices",
         bus: "IDE",
         description: "IDE disk",
-        props: &[("drive", "id of a -drive with if=none"), ("bus", "ide.0 or ide.1"), ("unit", "0 or 1"), ("serial", "serial number")],
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("bus", "ide.0 or ide.1"),
+            ("unit", "0 or 1"),
+            ("serial", "serial number"),
+        ],
     },
     DeviceInfo {
         name: "ide-cd",
         category: "Storage devices",
         bus: "IDE",
         description: "IDE CD-ROM",
-        props: &[("drive", "id of a -drive with if=none"), ("bus", "ide.0 or ide.1"), ("unit", "0 or 1"), ("serial", "serial number")],
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("bus", "ide.0 or ide.1"),
+            ("unit", "0 or 1"),
+            ("serial", "serial number"),
+        ],
     },
     DeviceInfo {
         name: "isa-debugcon",
         category: "Misc devices",
         bus: "ISA",
         description: "debug console: bytes written to a port go to a chardev",
-        props: &[("iobase", "port (default 0xe9)"), ("readback", "what reads give (default 0xe9)"), ("chardev", "id of a -chardev")],
+        props: &[
+            ("iobase", "port (default 0xe9)"),
+            ("readback", "what reads give (default 0xe9)"),
+            ("chardev", "id of a -chardev"),
+        ],
     },
     DeviceInfo {
         name: "isa-debug-exit",

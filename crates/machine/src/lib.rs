@@ -8,8 +8,10 @@ mod layout;
 mod machine;
 mod pc;
 mod plan;
+mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
+pub use drives::DriveInfo;
 pub use layout::{MemoryLayout, apic_id, apic_ids};
 pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, RtcBase, SerialTarget, Topology, VgaKind};
 
+use crate::MachineError;
 use crate::catalog::{device_list, machine_list};
 use crate::layout::{MemoryLayout, apic_ids};
-use crate::MachineError;
 
 /// A serial port.
 #[derive(Clone, Debug, PartialEq)]
@@ -415,7 +415,13 @@ impl fmt::Display for Plan {
         writeln!(f, "bios {}", self.bios.display())?;
         writeln!(f, "hpet {} acpi {} vga {:?}", self.hpet, self.acpi, self.vga)?;
         for s in &self.serial {
-            writeln!(f, "serial {:#x} irq {} {}", s.base, s.irq, if s.target.is_some() { "connected" } else { "open" })?;
+            writeln!(
+                f,
+                "serial {:#x} irq {} {}",
+                s.base,
+                s.irq,
+                if s.target.is_some() { "connected" } else { "open" }
+            )?;
         }
         for d in &self.drives {
             let file = d.drive.file.as_ref().map_or("(empty)".into(), |p| p.display().to_string());

@@ -46,7 +46,7 @@ pub enum KernelError {
 }
 
 /// What is to be booted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFiles {
     /// `-kernel`.
     pub kernel: PathBuf,
