@@ -28,3 +28,4 @@ mod sys;
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
 pub use fault::{Abort, AbortKind, Exception, Exec};
 pub use state::{Cpu, Mode, Seg, SegReg};
+pub use sys::{InterruptKind, ResetKind};

@@ -244,6 +244,10 @@ pub struct Cpu {
     pub cpl: u8,
     /// Interruptibility.
     pub shadow: Shadow,
+    /// DR6 bits of a debug trap to deliver before the next instruction (task switch, single step).
+    pub pending_db: u64,
+    /// The paging-related control bits and CR3 the TLB is filled for; kept by `update_mode`.
+    pub paging_key: [u64; 2],
     /// Why the last instruction did not complete.
     pub abort: AbortKind,
     /// Vectors whose exceptions end `run` instead of being delivered (bit = vector).
@@ -284,6 +288,8 @@ impl Cpu {
             msr: Msrs::default(),
             cpl: 0,
             shadow: Shadow::default(),
+            pending_db: 0,
+            paging_key: [0; 2],
             abort: AbortKind::None,
             exception_exits: 0,
             attention: Arc::default(),
