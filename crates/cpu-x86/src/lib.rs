@@ -14,6 +14,7 @@
 pub mod bus;
 pub mod decode;
 pub mod fault;
+pub mod features;
 pub mod flags;
 pub mod fpu;
 mod int;

@@ -1,5 +1,7 @@
 //! CPU models: what CPUID says and which instructions exist.
 
+use crate::features::Features;
+
 /// One CPUID leaf as configured; dynamic bits are filled in when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuidLeaf {
@@ -18,6 +20,8 @@ pub struct CpuModel {
     pub name: String,
     /// All leaves, sorted by (leaf, subleaf).
     pub leaves: Vec<CpuidLeaf>,
+    /// Which instructions exist: what `leaves` say in the decoder's terms.
+    pub features: Features,
 }
 
 impl CpuModel {

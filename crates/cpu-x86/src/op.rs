@@ -4,6 +4,7 @@ use iced_x86::{Instruction, OpKind, Register};
 
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
+use crate::features::Features;
 use crate::state::{Cpu, HIGH8, Mode, REG_ZERO, Seg};
 
 /// Executes one instruction.
@@ -149,6 +150,8 @@ pub struct DecodeCx {
     pub mode: Mode,
     /// RIP of the instruction.
     pub rip: u64,
+    /// What the processor has; `decode` has checked it for the instruction.
+    pub features: Features,
 }
 
 /// The handler of what does not exist: #UD.
