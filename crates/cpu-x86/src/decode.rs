@@ -5,8 +5,11 @@
 
 use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction};
 
+use crate::bus::Bus;
+use crate::fault::Exec;
 use crate::features::Features;
 use crate::op::{DecodeCx, Op};
+use crate::state::Cpu;
 
 /// Longest instruction in bytes.
 pub const MAX_INSTRUCTION: usize = 15;
@@ -14,21 +17,33 @@ pub const MAX_INSTRUCTION: usize = 15;
 /// Decodes one instruction from `bytes`, `offset` bytes after the start of its block (which is at RIP
 /// `cx.rip - offset`). `None` when the bytes end before the instruction does.
 pub fn decode(bytes: &[u8], cx: &DecodeCx, offset: u16) -> Option<(Op, Instruction)> {
+    let bytes = bytes.get(..MAX_INSTRUCTION).unwrap_or(bytes);
     let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
     let i = decoder.decode();
-    if i.code() == Code::INVALID
-        && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes
-        && bytes.len() < MAX_INSTRUCTION
-    {
+    let incomplete = i.code() == Code::INVALID && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes;
+    if incomplete && bytes.len() < MAX_INSTRUCTION {
         return None;
     }
     let mut op = Op::prepare(&i, cx, offset);
+    if incomplete {
+        op.handler = too_long;
+        op.end = offset + MAX_INSTRUCTION as u16;
+        op.flags |= Op::ENDS;
+    }
+    if i.code() == Code::INVALID {
+        op.flags |= Op::ENDS;
+    }
     if i.code() != Code::INVALID && exists(&i, &cx.features) {
         let _known = crate::int::decode(&i, cx, &mut op)
             || crate::sys::decode(&i, cx, &mut op)
             || crate::simd::decode(&i, cx, &mut op);
     }
     Some((op, i))
+}
+
+/// The handler of what does not end within 15 bytes: #GP(0).
+fn too_long(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
+    Err(cpu.gp(0))
 }
 
 /// TZCNT and LZCNT are BSF and BSR, WBNOINVD is WBINVD, on processors that do not have them.
