@@ -1,5 +1,5 @@
-//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). The flags DIV leaves undefined are unchanged; those MUL and IMUL leave undefined
-//! are of the low half of the product.
+//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). Flags left undefined are unchanged (MUL and IMUL: as on
+//! AMD's processors).
 
 use iced_x86::{Instruction, Mnemonic};
 
@@ -46,7 +46,6 @@ impl Wide for Mul {
         let p = u128::from(T::get(cpu, AX).to_u64()) * u128::from(b.to_u64());
         let high = (p >> T::BITS) as u64;
         set_halves::<T>(cpu, p as u64, high);
-        T::logic(&mut cpu.lazy, p as u64);
         cpu.lazy.set_cf_of(high != 0, high != 0);
         Ok(())
     }
@@ -57,7 +56,6 @@ impl Wide for Imul {
         let p = i128::from(T::get(cpu, AX).sext() as i64) * i128::from(b.sext() as i64);
         set_halves::<T>(cpu, p as u64, (p >> T::BITS) as u64);
         let over = i128::from(T::from_u64(p as u64).sext() as i64) != p;
-        T::logic(&mut cpu.lazy, p as u64);
         cpu.lazy.set_cf_of(over, over);
         Ok(())
     }
@@ -118,7 +116,6 @@ fn imul<T: Width>(cpu: &mut Cpu, op: &Op, a: T, b: T) -> Exec {
     let r = T::from_u64(p as u64);
     let over = i128::from(r.sext() as i64) != p;
     T::set(cpu, op.dst, r);
-    T::logic(&mut cpu.lazy, r.to_u64());
     cpu.lazy.set_cf_of(over, over);
     Ok(())
 }
