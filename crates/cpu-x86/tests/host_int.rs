@@ -752,7 +752,7 @@ fn selected(code: Code) -> bool {
 #[test]
 fn integer_instructions_do_as_the_host_does() {
     let mut bench = Bench::new(0x1234_5678);
-    let cases = native::cases(600);
+    let cases = native::cases(2000);
     let (mut forms, mut not_covered, mut missing) = (0, Vec::new(), Vec::new());
     'codes: for code in Code::values().filter(|c| selected(*c)) {
         if let Some(f) = code.cpuid_features().iter().find(|f| !host_has(**f)) {

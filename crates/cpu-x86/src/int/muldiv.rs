@@ -1,11 +1,12 @@
-//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). Flags left undefined are unchanged (MUL and IMUL: as on
-//! AMD's processors).
+//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). Flags left undefined are as on AMD's
+//! processors: MUL and IMUL keep them; DIV and IDIV keep CF and OF, set AF, clear the rest.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::{Kind, Width, by_size, by_word_size, operand_size, operands};
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
+use crate::flags::rflags;
 use crate::op::{DecodeCx, Handler, Op};
 use crate::state::Cpu;
 
@@ -29,6 +30,12 @@ fn set_halves<T: Width>(cpu: &mut Cpu, low: u64, high: u64) {
         T::set(cpu, AX, T::from_u64(low));
         T::set(cpu, DX, T::from_u64(high));
     }
+}
+
+#[inline(always)]
+fn set_divided_flags(cpu: &mut Cpu) {
+    let f = cpu.lazy.get() & (rflags::CF | rflags::OF) | rflags::AF;
+    cpu.lazy.set(f);
 }
 
 /// An operation on the accumulator.
@@ -72,6 +79,7 @@ impl Wide for Div {
             Err(_) => ((n / u128::from(d)) as u64, (n % u128::from(d)) as u64),
         };
         set_halves::<T>(cpu, q, r);
+        set_divided_flags(cpu);
         Ok(())
     }
 }
@@ -88,6 +96,7 @@ impl Wide for Idiv {
         match both {
             Some((q, r)) if i128::from(T::from_u64(q as u64).sext() as i64) == q => {
                 set_halves::<T>(cpu, q as u64, r as u64);
+                set_divided_flags(cpu);
                 Ok(())
             }
             _ => Err(cpu.raise(vector::DE)),
