@@ -7,6 +7,7 @@ use crate::fault::{Abort, AbortKind, Exception, vector};
 use crate::flags::{LazyFlags, rflags};
 use crate::fpu::Fpu;
 use crate::model::CpuModel;
+use crate::tlb::Tlb;
 
 /// Segment registers, in the order of their encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,6 +296,19 @@ pub struct Cpu {
     pub fpu: Box<Fpu>,
     /// What the processor is.
     pub model: Arc<CpuModel>,
+    /// The instruction that made `run` return with [`Stop::Access`](crate::fault::Stop).
+    pub last_instruction: LastInstruction,
+    /// Cached translations.
+    pub(crate) tlb: Tlb,
+}
+
+/// Bytes of an instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastInstruction {
+    /// Its bytes, then zeros.
+    pub bytes: [u8; 16],
+    /// Its length.
+    pub len: u8,
 }
 
 impl Cpu {
@@ -331,6 +345,8 @@ impl Cpu {
             retired: 0,
             fpu: Box::default(),
             model,
+            last_instruction: LastInstruction::default(),
+            tlb: Tlb::default(),
         }
     }
 

@@ -34,6 +34,7 @@ impl Cpu {
             self.flush_tlb(false);
         }
         self.paging_key = key;
+        self.select_tlb();
     }
 
     fn current_mode(&self) -> Mode {
