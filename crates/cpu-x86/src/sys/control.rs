@@ -53,9 +53,10 @@ impl Cpu {
     pub fn set_cr3(&mut self, bus: &mut dyn Bus, v: u64) -> Exec {
         let long = self.mode.has(Mode::LONG);
         let mut v = v;
-        let keep = long && self.cr4 & CR4_PCIDE != 0 && v >> 63 != 0;
+        let mut keep = false;
         if long {
-            if keep {
+            if self.cr4 & CR4_PCIDE != 0 {
+                keep = v >> 63 != 0;
                 v &= !(1 << 63);
             }
             if v >> self.model.physical_bits() != 0 {
@@ -70,6 +71,7 @@ impl Cpu {
         self.cr3 = v;
         self.paging_key[1] = v;
         self.switch_address_space(keep);
+        self.stop_block = true;
         Ok(())
     }
 
