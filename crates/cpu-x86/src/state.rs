@@ -7,6 +7,7 @@ use crate::fault::{Abort, AbortKind, Exception, vector};
 use crate::flags::{LazyFlags, rflags};
 use crate::fpu::Fpu;
 use crate::model::CpuModel;
+use crate::tlb::Tlb;
 
 /// Segment registers, in the order of their encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +162,7 @@ pub mod cr {
 }
 
 /// Model-specific registers that the processor itself holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Msrs {
     pub efer: u64,
@@ -182,6 +183,41 @@ pub struct Msrs {
     pub spec_ctrl: u64,
     pub xss: u64,
     pub debugctl: u64,
+    pub mcg_status: u64,
+    pub mcg_ctl: u64,
+    /// Machine-check banks: CTL, STATUS, ADDR, MISC of each of ten.
+    pub mc_banks: [u64; 40],
+    /// AMD's set-up registers, in the order of `AMD_PLAIN` in `sys/msr.rs`.
+    pub amd: [u64; 16],
+}
+
+impl Default for Msrs {
+    fn default() -> Self {
+        Self {
+            efer: 0,
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            sfmask: 0,
+            kernel_gs_base: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            pat: 0,
+            tsc_aux: 0,
+            misc_enable: 0,
+            mtrr_def_type: 0,
+            mtrr_fixed: [0; 11],
+            mtrr_phys: [0; 16],
+            spec_ctrl: 0,
+            xss: 0,
+            debugctl: 0,
+            mcg_status: 0,
+            mcg_ctl: 0,
+            mc_banks: [0; 40],
+            amd: [0; 16],
+        }
+    }
 }
 
 /// Interruptibility (Intel SDM volume 3, 6.8).
@@ -244,6 +280,10 @@ pub struct Cpu {
     pub cpl: u8,
     /// Interruptibility.
     pub shadow: Shadow,
+    /// DR6 bits of a debug trap to deliver before the next instruction (task switch, single step).
+    pub pending_db: u64,
+    /// The paging-related control bits and CR3 the TLB is filled for; kept by `update_mode`.
+    pub paging_key: [u64; 2],
     /// Why the last instruction did not complete.
     pub abort: AbortKind,
     /// Vectors whose exceptions end `run` instead of being delivered (bit = vector).
@@ -256,6 +296,19 @@ pub struct Cpu {
     pub fpu: Box<Fpu>,
     /// What the processor is.
     pub model: Arc<CpuModel>,
+    /// The instruction that made `run` return with [`Stop::Access`](crate::fault::Stop).
+    pub last_instruction: LastInstruction,
+    /// Cached translations.
+    pub(crate) tlb: Tlb,
+}
+
+/// Bytes of an instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastInstruction {
+    /// Its bytes, then zeros.
+    pub bytes: [u8; 16],
+    /// Its length.
+    pub len: u8,
 }
 
 impl Cpu {
@@ -284,12 +337,16 @@ impl Cpu {
             msr: Msrs::default(),
             cpl: 0,
             shadow: Shadow::default(),
+            pending_db: 0,
+            paging_key: [0; 2],
             abort: AbortKind::None,
             exception_exits: 0,
             attention: Arc::default(),
             retired: 0,
             fpu: Box::default(),
             model,
+            last_instruction: LastInstruction::default(),
+            tlb: Tlb::default(),
         }
     }
 
