@@ -241,7 +241,7 @@ pub(crate) fn invpcid(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let bad_pcid = pcid >> 12 != 0 || pcid != 0 && cpu.cr4 & CR4_PCIDE == 0;
     match kind {
         0 if !bad_pcid && cpu.canonical(linear) => cpu.flush_page(linear),
-        1 if !bad_pcid => cpu.flush_tlb(cpu.cr3 & 0xFFF != pcid),
+        1 if !bad_pcid => cpu.flush_pcid(pcid as u16),
         2 | 3 => cpu.flush_tlb(true),
         _ => return Err(cpu.gp(0)),
     }
