@@ -21,7 +21,7 @@ mod int;
 pub mod mem;
 pub mod model;
 pub mod op;
-mod simd;
+pub mod simd;
 pub mod state;
 mod sys;
 
