@@ -11,7 +11,10 @@
 //! says (REP progress) has changed.
 #![allow(unsafe_code)] // guest memory through host pointers, and instructions run on the host's SIMD unit
 
+mod atomic;
+mod block;
 pub mod bus;
+mod cache;
 pub mod decode;
 pub mod fault;
 pub mod features;
@@ -21,10 +24,18 @@ mod int;
 pub mod mem;
 pub mod model;
 pub mod op;
+mod processor;
 pub mod simd;
+mod slow;
+pub mod span;
 pub mod state;
 mod sys;
+mod tlb;
+pub mod walk;
 
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
+pub use fault::Stop;
 pub use fault::{Abort, AbortKind, Exception, Exec};
+pub use processor::{Emulated, Processor};
 pub use state::{Cpu, Mode, Seg, SegReg};
+pub use sys::{InterruptKind, ResetKind};

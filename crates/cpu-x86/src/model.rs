@@ -29,4 +29,9 @@ impl CpuModel {
     pub fn leaf(&self, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
         self.leaves.binary_search_by_key(&(leaf, subleaf), |l| (l.leaf, l.subleaf)).ok().map(|i| self.leaves[i].regs)
     }
+
+    /// CPUID leaf 1's EAX: family, model, stepping; EDX after reset.
+    pub fn signature(&self) -> u32 {
+        self.leaf(1, 0).map_or(0x0600, |r| r[0])
+    }
 }
