@@ -4,9 +4,9 @@
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::unit::Buffer;
-use super::{class, ready};
+use super::{aligned, class, ready};
 use crate::bus::Bus;
-use crate::fault::Exec;
+use crate::fault::{Abort, Exec};
 use crate::op::{DecodeCx, Op, segment};
 use crate::state::Cpu;
 
@@ -26,6 +26,18 @@ enum Choice {
     Sign,
 }
 
+/// What an instruction does with tiny results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tiny {
+    /// Flags underflow.
+    #[default]
+    Flagged,
+    /// Raises no exceptions ({sae}, reciprocals): FTZ applies whether underflow is masked or not.
+    Quiet,
+    /// Does not flag underflow, but FTZ applies only when it is masked (VREDUCE).
+    Kept,
+}
+
 /// The elements of a memory operand: `Op::imm` of vector instructions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lanes {
@@ -36,8 +48,8 @@ pub(super) struct Lanes {
     element: u8,
     /// Elements.
     count: u8,
-    /// The instruction raises no floating-point exceptions.
-    pub(super) quiet: bool,
+    /// What the instruction does with tiny results.
+    pub(super) tiny: Tiny,
 }
 
 impl Lanes {
@@ -51,7 +63,7 @@ impl Lanes {
             self.register,
             self.element,
             self.count,
-            u8::from(self.quiet),
+            self.tiny as u8,
             0,
             0,
             0,
@@ -59,7 +71,7 @@ impl Lanes {
     }
 
     pub(super) fn unpack(v: u64) -> Self {
-        let [choice, register, element, count, quiet, ..] = v.to_le_bytes();
+        let [choice, register, element, count, tiny, ..] = v.to_le_bytes();
         let choice = match choice {
             1 => Choice::Mask,
             2 => Choice::AnyMask,
@@ -67,7 +79,12 @@ impl Lanes {
             4 => Choice::Sign,
             _ => Choice::All,
         };
-        Self { choice, register, element, count, quiet: quiet != 0 }
+        let tiny = match tiny {
+            1 => Tiny::Quiet,
+            2 => Tiny::Kept,
+            _ => Tiny::Flagged,
+        };
+        Self { choice, register, element, count, tiny }
     }
 
     /// The elements to touch, as bits.
@@ -100,7 +117,7 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
         let element = if matches!(i.mnemonic(), Vmaskmovps | Vpmaskmovd) { 4 } else { 8 };
         let register = i.op_register(1).number() as u8;
         let count = (bytes / usize::from(element)) as u8;
-        return Lanes { choice: Choice::Sign, register, element, count, quiet: false };
+        return Lanes { choice: Choice::Sign, register, element, count, tiny: Tiny::Flagged };
     }
     if i.op_mask() == Register::None {
         return Lanes::default();
@@ -114,8 +131,9 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
         if whole(i, &name) {
             return Lanes::default();
         }
-        let count = (vector / usize::from(element.max(1))).min(64) as u8;
-        return Lanes { choice: Choice::AnyMask, register, element: bytes as u8, count, quiet: false };
+        let span = if size.is_broadcast() { i.code().op_code().memory_size().size() } else { vector };
+        let count = (span / usize::from(element.max(1))).min(64) as u8;
+        return Lanes { choice: Choice::AnyMask, register, element: bytes as u8, count, tiny: Tiny::Flagged };
     }
     if whole(i, &name) {
         return Lanes::default();
@@ -126,7 +144,7 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
     } else {
         Choice::Mask
     };
-    Lanes { choice, register, element, count, quiet: false }
+    Lanes { choice, register, element, count, tiny: Tiny::Flagged }
 }
 
 /// Bytes of memory per mask bit.
@@ -168,6 +186,11 @@ fn runs(bits: u64, element: u8, mut f: impl FnMut(usize, usize) -> Exec) -> Exec
         at += n;
     }
     Ok(())
+}
+
+/// The operand's address, checked for alignment when anything is touched.
+pub(super) fn address(cpu: &mut Cpu, op: &Op) -> Result<u64, Abort> {
+    if Lanes::unpack(op.imm).bits(cpu) == 0 { Ok(cpu.ea(op)) } else { aligned(cpu, op) }
 }
 
 /// Loads the touched elements to their places.

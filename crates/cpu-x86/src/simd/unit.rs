@@ -119,3 +119,19 @@ mod absent {
     }
     pub(super) fn restore_host() {}
 }
+
+/// The arithmetic flags of RFLAGS in the decoder's terms (its sets also have the x87 condition codes).
+const ARITHMETIC: u32 = {
+    use iced_x86::RflagsBits as F;
+    F::CF | F::PF | F::AF | F::ZF | F::SF | F::OF
+};
+
+/// Whether the instruction writes arithmetic flags.
+pub(crate) fn writes_flags(i: &Instruction) -> bool {
+    i.rflags_modified() & ARITHMETIC != 0
+}
+
+/// Whether the instruction reads arithmetic flags.
+pub(crate) fn reads_flags(i: &Instruction) -> bool {
+    i.rflags_read() & ARITHMETIC != 0
+}

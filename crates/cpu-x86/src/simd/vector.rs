@@ -7,9 +7,9 @@
 //! not masked was flagged, the destination has not been written and #XM follows. Of a faulting instruction, numeric
 //! (post-computation) flags are not set when a pre-computation exception is unmasked.
 
-use iced_x86::{EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl};
 
-use super::masked::{self, Lanes};
+use super::masked::{self, Lanes, Tiny};
 use super::unit::{self, Buffer, Kind, Prepared};
 use super::{aligned, class, ready};
 use crate::fault::{Exec, vector as exception};
@@ -57,14 +57,21 @@ fn class_of(i: &Instruction) -> Option<u8> {
     let (vector, mask, mmx) = (any(Register::is_vector_register), any(Register::is_k), any(Register::is_mm));
     match i.encoding() {
         EncodingKind::Legacy if mmx => Some(if vector { class::MMX_SSE } else { class::MMX }),
-        // CVTPI2PS with a memory operand still is an MMX instruction; CVTPI2PD then is not.
-        EncodingKind::Legacy if i.mnemonic() == Mnemonic::Cvtpi2ps => Some(class::MMX_SSE),
-        EncodingKind::Legacy if vector => Some(class::SSE),
+        EncodingKind::Legacy if vector || to_integer(i) => Some(class::SSE),
         EncodingKind::VEX if mask => Some(class::EVEX),
-        EncodingKind::VEX if vector => Some(class::VEX),
+        EncodingKind::VEX if vector || to_integer(i) => Some(class::VEX),
         EncodingKind::EVEX => Some(class::EVEX),
         _ => None,
     }
+}
+
+/// The instructions that may have no vector register: memory to general register.
+fn to_integer(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        i.mnemonic(),
+        Cvtss2si | Cvtsd2si | Cvttss2si | Cvttsd2si | Vcvtss2si | Vcvtsd2si | Vcvttss2si | Vcvttsd2si
+    )
 }
 
 /// Whether MXCSR matters. Listed is what it does not matter to; the rest runs the slower but always right way.
@@ -107,19 +114,26 @@ fn install(i: &Instruction, cx: &DecodeCx, op: &mut Op, kind: Kind, entry: u64) 
     } else if let Some(n) = (0..i.op_count()).find(|n| is_rdi(i.op_kind(*n))) {
         return masked::string_mask(i, cx, op, i.op_kind(n));
     }
-    lanes.quiet = i.suppress_all_exceptions() || i.rounding_control() != iced_x86::RoundingControl::None || no_flags(i);
+    lanes.tiny = tiny(i);
     op.imm = lanes.pack();
-    op.handler = handler(how, kind == Kind::Float, i.rflags_modified() != 0);
+    op.handler = handler(how, kind == Kind::Float, unit::writes_flags(i));
 }
 
 fn is_rdi(k: OpKind) -> bool {
     matches!(k, OpKind::MemorySegDI | OpKind::MemorySegEDI | OpKind::MemorySegRDI)
 }
 
-/// Instructions that flush or round by MXCSR but never flag anything.
-fn no_flags(i: &Instruction) -> bool {
+/// What becomes of tiny results.
+fn tiny(i: &Instruction) -> Tiny {
     let name = format!("{:?}", i.mnemonic());
-    ["Rcp", "Rsqrt", "Vrcp", "Vrsqrt", "Vdpbf16", "Vcvtne"].iter().any(|p| name.starts_with(p))
+    let quiet = ["Rcp", "Rsqrt", "Vrcp", "Vrsqrt", "Vdpbf16", "Vcvtne"].iter().any(|p| name.starts_with(p));
+    if quiet || i.suppress_all_exceptions() || i.rounding_control() != RoundingControl::None {
+        Tiny::Quiet
+    } else if name.starts_with("Vreduce") {
+        Tiny::Kept
+    } else {
+        Tiny::Flagged
+    }
 }
 
 /// Alignment mask: legacy 16-byte operands but those of the unaligned moves and string compares; of the rest the moves
@@ -129,6 +143,9 @@ fn alignment(i: &Instruction, size: u8) -> u8 {
     let must = match i.mnemonic() {
         Vmovaps | Vmovapd | Vmovdqa | Vmovdqa32 | Vmovdqa64 | Vmovntps | Vmovntpd | Vmovntdq | Vmovntdqa => true,
         Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestrm | Pcmpistri | Pcmpistrm => false,
+        Pcmpestri64 | Pcmpestrm64 => false,
+        // The manual wants alignment; AMD's processors do without.
+        Sha1msg1 | Sha1msg2 | Sha1nexte | Sha1rnds4 | Sha256msg1 | Sha256msg2 | Sha256rnds2 => false,
         _ => i.encoding() == EncodingKind::Legacy && size == 16,
     };
     if must { size.wrapping_sub(1) } else { 0 }
@@ -162,7 +179,7 @@ fn run<const M: u8, const FLOAT: bool, const FLAGS: bool>(cpu: &mut Cpu, bus: &m
             cpu.load_bytes(bus, op.seg, at, &mut buffer.0[..size])?;
         }
         access::LOAD_LANES => {
-            at = aligned(cpu, op)?;
+            at = masked::address(cpu, op)?;
             masked::load(cpu, bus, op, at, &mut buffer)?;
         }
         access::STORE => {
@@ -172,7 +189,7 @@ fn run<const M: u8, const FLOAT: bool, const FLAGS: bool>(cpu: &mut Cpu, bus: &m
             }
         }
         access::STORE_LANES => {
-            at = aligned(cpu, op)?;
+            at = masked::address(cpu, op)?;
             masked::check_store(cpu, bus, op, at)?;
         }
         _ => {}
@@ -229,7 +246,10 @@ fn float_once(cpu: &mut Cpu, op: &Op, buffer: &mut Buffer, control: u32, keep: u
 }
 
 /// With underflow unmasked a tiny result faults even when it is exact, which masked execution does not flag. Flush to
-/// zero does flag it: so the first run flushes, writing nothing if anything was flagged.
+/// zero does flag it: so the first run flushes, writing nothing if anything was flagged. Three differences to hardware
+/// remain: with unmasked overflow or underflow PE may be flagged too (hardware rounds with unbounded exponent then), and
+/// exact tiny results of VCVTPS2PH, which FTZ does not concern, do not fault; DPPS and DPPD fault as one step, where
+/// hardware has two.
 #[cold]
 fn float_underflow(
     cpu: &mut Cpu,
@@ -240,18 +260,20 @@ fn float_underflow(
 ) -> Result<u32, crate::fault::Abort> {
     const FTZ: u32 = 1 << 15;
     let input = *buffer;
-    let quiet = Lanes::unpack(op.imm).quiet;
-    if !quiet {
+    let tiny = Lanes::unpack(op.imm).tiny;
+    if tiny == Tiny::Flagged {
         let raised = float_once(cpu, op, buffer, control | FTZ, 0x3F);
         if raised == 0 {
             return Ok(0);
         }
         *buffer = input;
         if raised & UE != 0 {
-            let raised = float_once(cpu, op, buffer, control & !FTZ, 0x3F) | UE;
+            // UE set beforehand keeps the destination from being written.
+            let raised = float_once(cpu, op, buffer, control & !FTZ | UE, UE);
             return Err(float_fault(cpu, raised, unmasked));
         }
     }
+    let control = if tiny == Tiny::Quiet { control } else { control & !FTZ };
     let raised = float_once(cpu, op, buffer, control, unmasked);
     if raised & unmasked != 0 { Err(float_fault(cpu, raised, unmasked)) } else { Ok(raised) }
 }

@@ -55,7 +55,7 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
         let access = info.info(i).used_memory().first().map_or(OpAccess::Read, |m| m.access());
         how = if access == OpAccess::Read { LOAD } else { STORE };
     }
-    let flags = i.rflags_read() != 0 || i.rflags_modified() != 0;
+    let flags = unit::reads_flags(i) || unit::writes_flags(i);
     op.handler = match (how, flags) {
         (LOAD, _) => run::<LOAD, false>,
         (STORE, _) => run::<STORE, false>,

@@ -9,7 +9,7 @@ use iced_x86::{
 use super::features;
 use crate::fpu::{Fpu, UnitIo};
 use crate::op::gpr;
-use crate::simd::unit::Kind;
+use crate::simd::unit::{Kind, reads_flags, writes_flags};
 
 const IO: i64 = offset_of!(Fpu, io) as i64;
 const RUN: i64 = IO + offset_of!(UnitIo, run) as i64;
@@ -226,7 +226,7 @@ fn vector(i: &Instruction, float: bool) -> Option<Vec<u8>> {
     let renamed = rename(&mut i)?;
     let u = uses(&i, &renamed);
     let moves = vector_moves(i.encoding());
-    let flags = i.rflags_modified() != 0;
+    let flags = writes_flags(&i);
     let mut a = Assembler::new();
     if !u.generals.is_empty() {
         a.bytes(&[0x49, 0x89, 0xD0]); // mov r8, rdx
@@ -299,12 +299,12 @@ fn x87(i: &Instruction) -> Option<Vec<u8>> {
     a.memory(Code::Stmxcsr_m32, HOST_MXCSR);
     a.memory(Code::Fnstcw_m2byte, HOST_FCW);
     a.memory(Code::Fxrstor64_m512byte, IMAGE);
-    if i.rflags_read() != 0 {
+    if reads_flags(i) {
         a.load(Code::Mov_r64_rm64, Register::RAX, Register::RDI, FLAGS);
         a.bytes(&[0x50, 0x9D]); // push rax; popfq
     }
     a.put(i);
-    if i.rflags_modified() != 0 {
+    if writes_flags(i) {
         a.bare(Code::Pushfq);
         a.memory(Code::Pop_rm64, FLAGS);
     }
