@@ -1,22 +1,94 @@
 //! From bytes to [`Op`]s: `iced-x86` decodes, the family modules choose the handler.
+//!
+//! Here, for all families: an instruction whose CPUID feature the guest's processor lacks stays #UD (Intel SDM
+//! volume 2, the CPUID column of each instruction), except where the encoding is a hint on processors without it.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
+use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction};
 
+use crate::features::Features;
 use crate::op::{DecodeCx, Op};
+
+/// Longest instruction in bytes.
+pub const MAX_INSTRUCTION: usize = 15;
 
 /// Decodes one instruction from `bytes`, `offset` bytes after the start of its block (which is at RIP
 /// `cx.rip - offset`). `None` when the bytes end before the instruction does.
 pub fn decode(bytes: &[u8], cx: &DecodeCx, offset: u16) -> Option<(Op, Instruction)> {
-    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
     let i = decoder.decode();
-    if i.code() == Code::INVALID && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes && bytes.len() < 15 {
+    if i.code() == Code::INVALID
+        && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes
+        && bytes.len() < MAX_INSTRUCTION
+    {
         return None;
     }
     let mut op = Op::prepare(&i, cx, offset);
-    if i.code() != Code::INVALID {
+    if i.code() != Code::INVALID && exists(&i, &cx.features) {
         let _known = crate::int::decode(&i, cx, &mut op)
             || crate::sys::decode(&i, cx, &mut op)
             || crate::simd::decode(&i, cx, &mut op);
     }
     Some((op, i))
+}
+
+/// TZCNT and LZCNT are BSF and BSR, WBNOINVD is WBINVD, on processors that do not have them.
+fn options(features: &Features) -> u32 {
+    let mut o = DecoderOptions::NONE;
+    if !features.has(CpuidFeature::BMI1) {
+        o |= DecoderOptions::NO_MPFX_0FBC;
+    }
+    if !features.has(CpuidFeature::LZCNT) {
+        o |= DecoderOptions::NO_MPFX_0FBD;
+    }
+    if !features.has(CpuidFeature::WBNOINVD) {
+        o |= DecoderOptions::NO_WBNOINVD;
+    }
+    o
+}
+
+/// Whether the processor has the instruction.
+fn exists(i: &Instruction, features: &Features) -> bool {
+    i.cpuid_features().iter().all(|f| {
+        features.has(*f)
+            || match f {
+                // The encodings were NOPs, or ignored prefixes, before they got a meaning.
+                CpuidFeature::CET_IBT => matches!(i.code(), Code::Endbr32 | Code::Endbr64),
+                CpuidFeature::CET_SS => matches!(i.code(), Code::Rdsspd_r32 | Code::Rdsspq_r64),
+                CpuidFeature::CLDEMOTE
+                | CpuidFeature::PREFETCHW
+                | CpuidFeature::PREFETCHWT1
+                | CpuidFeature::PREFETCHITI
+                | CpuidFeature::HLE
+                | CpuidFeature::PAUSE => true,
+                CpuidFeature::SSE => matches!(
+                    i.code(),
+                    Code::Prefetchnta_m8 | Code::Prefetcht0_m8 | Code::Prefetcht1_m8 | Code::Prefetcht2_m8
+                ),
+                _ => false,
+            }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Mode;
+
+    fn cx(features: Features) -> DecodeCx {
+        DecodeCx { mode: Mode(Mode::CODE64 | Mode::LONG | Mode::PROTECTED), rip: 0x1000, features }
+    }
+
+    #[test]
+    fn missing_extensions_do_not_exist_and_hints_do() {
+        let code = |bytes: &[u8], f: Features| {
+            let (_, i) = decode(bytes, &cx(f), 0).unwrap();
+            (i.code(), exists(&i, &f))
+        };
+        let popcnt = [0xF3, 0x0F, 0xB8, 0xC1];
+        assert_eq!(code(&popcnt, Features::ALL), (Code::Popcnt_r32_rm32, true));
+        assert_eq!(code(&popcnt, Features::BASE), (Code::Popcnt_r32_rm32, false));
+        assert_eq!(code(&[0xF3, 0x0F, 0x1E, 0xFA], Features::BASE), (Code::Endbr64, true));
+        assert_eq!(code(&[0xF3, 0x0F, 0xBC, 0xC1], Features::BASE), (Code::Bsf_r32_rm32, true));
+        assert!(decode(&[0x48], &cx(Features::ALL), 0).is_none(), "needs more bytes");
+    }
 }

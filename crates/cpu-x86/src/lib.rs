@@ -11,19 +11,31 @@
 //! says (REP progress) has changed.
 #![allow(unsafe_code)] // guest memory through host pointers, and instructions run on the host's SIMD unit
 
+mod atomic;
+mod block;
 pub mod bus;
+mod cache;
 pub mod decode;
 pub mod fault;
+pub mod features;
 pub mod flags;
 pub mod fpu;
 mod int;
 pub mod mem;
 pub mod model;
 pub mod op;
+mod processor;
 mod simd;
+mod slow;
+pub mod span;
 pub mod state;
 mod sys;
+mod tlb;
+pub mod walk;
 
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
+pub use fault::Stop;
 pub use fault::{Abort, AbortKind, Exception, Exec};
+pub use processor::{Emulated, Processor};
 pub use state::{Cpu, Mode, Seg, SegReg};
+pub use sys::{InterruptKind, ResetKind};

@@ -1,11 +1,18 @@
-//! Memory as instructions see it: effective address, segment, linear address, page, host byte.
+//! Memory as instructions see it: effective address, segment, linear address, page, host byte (Intel SDM volume 3,
+//! chapters 3 to 5). Here are the fast paths: one TLB lookup and the access; `slow.rs` does all the rest.
 //!
-//! First version: no TLB and no paging, so that instruction families can be tested; the interface stays.
+//! Guest memory is only ever accessed through raw pointers, by all threads; a plain load or store of up to 8 bytes
+//! is one machine instruction on the hosts we run on, and nothing is ever assumed about what another processor
+//! leaves in memory. Every pointer comes from a TLB entry, and the TLB keeps the block behind it alive.
 
-use crate::bus::{Bus, PhysPage};
-use crate::fault::{Abort, AbortKind, Access};
+use std::sync::atomic::{Ordering, compiler_fence};
+
+use crate::atomic;
+use crate::bus::Bus;
+use crate::fault::{Abort, Access};
 use crate::op::Op;
 use crate::state::{Cpu, Mode, Seg};
+use crate::tlb::{Entry, SUPERVISOR};
 
 /// The integers that instructions load and store.
 pub trait Int: Copy + Eq + Send + Sync + 'static {
@@ -17,10 +24,15 @@ pub trait Int: Copy + Eq + Send + Sync + 'static {
     fn from_u64(v: u64) -> Self;
     /// From little-endian bytes (at least `BYTES` of them).
     fn from_le(b: &[u8]) -> Self;
+    /// Atomic compare-and-exchange; returns what was there.
+    ///
+    /// # Safety
+    /// `at` must be valid for reads and writes of `BYTES` bytes of guest memory, at any alignment.
+    unsafe fn exchange(at: *mut Self, old: Self, new: Self) -> Self;
 }
 
 macro_rules! int {
-    ($($t:ty),*) => {$(
+    ($($t:ty, $exchange:ident);*) => {$(
         impl Int for $t {
             const BYTES: usize = size_of::<$t>();
             #[inline(always)]
@@ -33,10 +45,15 @@ macro_rules! int {
                 x.copy_from_slice(&b[..size_of::<$t>()]);
                 <$t>::from_le_bytes(x)
             }
+            #[inline(always)]
+            unsafe fn exchange(at: *mut Self, old: Self, new: Self) -> Self {
+                // SAFETY: the caller's.
+                unsafe { atomic::$exchange(at, old, new) }
+            }
         }
     )*};
 }
-int!(u8, u16, u32, u64);
+int!(u8, exchange_8; u16, exchange_16; u32, exchange_32; u64, exchange_64);
 
 /// The largest single access in bytes (a ZMM register).
 pub const MAX_ACCESS: usize = 64;
@@ -81,93 +98,125 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::load`].
+    #[inline(always)]
     pub fn load_at<T: Int>(&mut self, bus: &mut dyn Bus, seg: Seg, offset: u64) -> Result<T, Abort> {
-        let mut b = [0; 8];
-        self.load_bytes(bus, seg, offset, &mut b[..T::BYTES])?;
-        Ok(T::from_le(&b))
+        let at = self.linear(seg, offset, T::BYTES, Access::Read)?;
+        let e = self.tlb.data(at);
+        if e.read == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+            // SAFETY: the tag matches, so the access is inside the readable page the entry points to (see above).
+            return Ok(unsafe { host::<T>(e, at).read_unaligned() });
+        }
+        self.load_miss(bus, seg, at)
     }
 
     /// Stores at `offset` in `seg`.
     ///
     /// # Errors
     /// As [`Cpu::store`].
+    #[inline(always)]
     pub fn store_at<T: Int>(&mut self, bus: &mut dyn Bus, seg: Seg, offset: u64, value: T) -> Result<(), Abort> {
-        self.store_bytes(bus, seg, offset, &value.to_u64().to_le_bytes()[..T::BYTES])
+        let at = self.linear(seg, offset, T::BYTES, Access::Write)?;
+        let e = self.tlb.data(at);
+        if e.write == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+            // SAFETY: the tag matches, so the access is inside the writable page the entry points to (see above).
+            unsafe { host::<T>(e, at).write_unaligned(value) };
+            if marked(e) {
+                self.written(*e, at, T::BYTES);
+            }
+            return Ok(());
+        }
+        self.store_miss(bus, seg, at, value.to_u64(), T::BYTES)
     }
 
     /// [`Cpu::modify`] at `offset` in `seg`.
     ///
     /// # Errors
     /// As [`Cpu::modify`].
+    #[inline(always)]
     pub fn modify_at<T: Int>(
         &mut self,
         bus: &mut dyn Bus,
         seg: Seg,
         offset: u64,
-        _lock: bool,
+        lock: bool,
         mut f: impl FnMut(&mut Cpu, T) -> T,
     ) -> Result<(), Abort> {
-        self.check_write(bus, seg, offset, T::BYTES)?;
-        let old = self.load_at(bus, seg, offset)?;
-        let new = f(self, old);
-        self.store_at(bus, seg, offset, new)
-    }
-
-    /// CMPXCHG16B's access: replaces the 16 bytes at `offset` by `new` when they equal `expected`, atomically with
-    /// `lock`; returns what was there. Always a store access (the old value is written back on a mismatch).
-    ///
-    /// # Errors
-    /// As [`Cpu::modify`].
-    pub fn compare_exchange_16(
-        &mut self,
-        bus: &mut dyn Bus,
-        seg: Seg,
-        offset: u64,
-        expected: u128,
-        new: u128,
-        _lock: bool,
-    ) -> Result<u128, Abort> {
-        self.check_write(bus, seg, offset, 16)?;
-        let mut b = [0; 16];
-        self.load_bytes(bus, seg, offset, &mut b)?;
-        let old = u128::from_le_bytes(b);
-        let value = if old == expected { new } else { old };
-        self.store_bytes(bus, seg, offset, &value.to_le_bytes())?;
-        Ok(old)
+        let at = self.linear(seg, offset, T::BYTES, Access::Write)?;
+        let e = *self.tlb.data(at);
+        if e.write != self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+            return self.modify_miss(bus, seg, at, lock, &mut f);
+        }
+        let p = host::<T>(&e, at);
+        // SAFETY: the tag matches, so the access is inside the writable page the entry points to (see above).
+        let mut old = unsafe { p.read_unaligned() };
+        if lock {
+            loop {
+                let new = f(self, old);
+                // SAFETY: as above.
+                let seen = unsafe { T::exchange(p, old, new) };
+                if seen == old {
+                    break;
+                }
+                old = seen;
+            }
+        } else {
+            let new = f(self, old);
+            // SAFETY: as above.
+            unsafe { p.write_unaligned(new) };
+        }
+        if marked(&e) {
+            self.written(e, at, T::BYTES);
+        }
+        Ok(())
     }
 
     /// Loads 1 to 4096 bytes (one architectural access for SIMD and state-saving instructions).
     ///
     /// # Errors
     /// As [`Cpu::load`].
+    #[inline]
     pub fn load_bytes(&mut self, bus: &mut dyn Bus, seg: Seg, offset: u64, out: &mut [u8]) -> Result<(), Abort> {
         let at = self.linear(seg, offset, out.len(), Access::Read)?;
-        self.physical(bus, at, out.len(), Access::Read, |bus, gpa, part| match bus.page(gpa & !0xFFF) {
-            PhysPage::Ram { block, offset, .. } => Ok(_ = block.read(offset + (gpa & 0xFFF), &mut out[part])),
-            PhysPage::None => bus.mem_read(gpa, &mut out[part]),
-        })
+        let e = self.tlb.data(at);
+        if e.read == self.tlb.tag(at.wrapping_add(out.len() as u64).wrapping_sub(1)) && out.len() <= 4096 {
+            // SAFETY: the tag of the last byte matches and the length is at most a page, so the access is inside the
+            // readable page the entry points to; `out` is our own memory.
+            unsafe { std::ptr::copy_nonoverlapping(host::<u8>(e, at), out.as_mut_ptr(), out.len()) };
+            return Ok(());
+        }
+        self.load_slow(bus, seg, at, out)
     }
 
     /// Stores 1 to 4096 bytes; the permission of all of them is checked before the first is stored.
     ///
     /// # Errors
     /// As [`Cpu::store`].
+    #[inline]
     pub fn store_bytes(&mut self, bus: &mut dyn Bus, seg: Seg, offset: u64, data: &[u8]) -> Result<(), Abort> {
         let at = self.linear(seg, offset, data.len(), Access::Write)?;
-        self.physical(bus, at, data.len(), Access::Write, |bus, gpa, part| match bus.page(gpa & !0xFFF) {
-            PhysPage::Ram { block, offset, writable: true, .. } => {
-                Ok(_ = block.write(offset + (gpa & 0xFFF), &data[part]))
+        let e = self.tlb.data(at);
+        if e.write == self.tlb.tag(at.wrapping_add(data.len() as u64).wrapping_sub(1)) && data.len() <= 4096 {
+            // SAFETY: as in `load_bytes`, for a writable page.
+            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host::<u8>(e, at), data.len()) };
+            if marked(e) {
+                self.written(*e, at, data.len());
             }
-            _ => bus.mem_write(gpa, &data[part]),
-        })
+            return Ok(());
+        }
+        self.store_slow(bus, seg, at, data)
     }
 
-    /// Checks that `len` bytes could be stored.
+    /// Checks that `len` bytes (1 to 4096) could be stored.
     ///
     /// # Errors
     /// The exception the store would raise.
-    pub fn check_write(&mut self, _bus: &mut dyn Bus, seg: Seg, offset: u64, len: usize) -> Result<(), Abort> {
-        self.linear(seg, offset, len, Access::Write).map(drop)
+    #[inline]
+    pub fn check_write(&mut self, bus: &mut dyn Bus, seg: Seg, offset: u64, len: usize) -> Result<(), Abort> {
+        let at = self.linear(seg, offset, len, Access::Write)?;
+        if self.tlb.data(at).write == self.tlb.tag(at.wrapping_add(len as u64).wrapping_sub(1)) && len <= 4096 {
+            return Ok(());
+        }
+        self.check_write_slow(bus, seg, at, len)
     }
 
     /// Pushes with the stack's address size; RSP changes only when the store succeeded.
@@ -200,7 +249,9 @@ impl Cpu {
     #[inline(always)]
     pub fn stack(&self) -> (Seg, u64) {
         if self.mode.has(Mode::CODE64) {
-            (Seg::None, u64::MAX)
+            (Seg::Ss, u64::MAX)
+        } else if self.mode.has(Mode::FLAT | Mode::STACK32) {
+            (Seg::None, 0xFFFF_FFFF)
         } else {
             (Seg::Ss, if self.mode.has(Mode::STACK32) { 0xFFFF_FFFF } else { 0xFFFF })
         }
@@ -218,42 +269,31 @@ impl Cpu {
         }
     }
 
-    /// Segment checks (where the segment needs them) and base.
-    fn linear(&mut self, seg: Seg, offset: u64, _len: usize, _access: Access) -> Result<u64, Abort> {
-        let at = self.seg_base[seg as usize & 7].wrapping_add(offset);
-        Ok(if self.mode.has(Mode::CODE64) { at } else { at & 0xFFFF_FFFF })
-    }
-
-    fn physical(
-        &mut self,
-        bus: &mut dyn Bus,
-        at: u64,
-        len: usize,
-        access: Access,
-        mut each: impl FnMut(&mut dyn Bus, u64, std::ops::Range<usize>) -> Result<(), crate::bus::Leave>,
-    ) -> Result<(), Abort> {
-        let mut done = 0;
-        while done < len {
-            let gpa = at.wrapping_add(done as u64);
-            let n = (4096 - (gpa as usize & 0xFFF)).min(len - done);
-            if each(bus, gpa, done..done + n).is_err() {
-                return Err(self.leave(AbortKind::Memory { gpa, gva: gpa, len: n as u8, access }));
-            }
-            done += n;
+    /// Linear address of `offset` in `seg`, segment checks done where the segment has any.
+    #[inline(always)]
+    pub(crate) fn linear(&mut self, seg: Seg, offset: u64, len: usize, access: Access) -> Result<u64, Abort> {
+        if self.mode.has(Mode::CODE64) {
+            return Ok(offset.wrapping_add(self.seg_base[seg as usize & 7]));
         }
-        Ok(())
+        if seg == Seg::None {
+            return Ok(offset & 0xFFFF_FFFF);
+        }
+        self.segment_checked(seg, offset, len, access)
     }
 
     /// A load the processor does for itself (descriptor, TSS, IDT entry): supervisor access at a linear address.
     ///
     /// # Errors
     /// #PF or an exit.
+    #[inline]
     pub fn load_system<T: Int>(&mut self, bus: &mut dyn Bus, at: u64) -> Result<T, Abort> {
+        let e = self.tlb.slot(SUPERVISOR, at);
+        if e.read == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+            // SAFETY: as in `load_at`.
+            return Ok(unsafe { host::<T>(e, at).read_unaligned() });
+        }
         let mut b = [0; 8];
-        self.physical(bus, at, T::BYTES, Access::Read, |bus, gpa, part| match bus.page(gpa & !0xFFF) {
-            PhysPage::Ram { block, offset, .. } => Ok(_ = block.read(offset + (gpa & 0xFFF), &mut b[part])),
-            PhysPage::None => bus.mem_read(gpa, &mut b[part]),
-        })?;
+        self.load_system_slow(bus, at, &mut b[..T::BYTES])?;
         Ok(T::from_le(&b))
     }
 
@@ -261,21 +301,19 @@ impl Cpu {
     ///
     /// # Errors
     /// #PF or an exit.
+    #[inline]
     pub fn store_system<T: Int>(&mut self, bus: &mut dyn Bus, at: u64, value: T) -> Result<(), Abort> {
-        let b = value.to_u64().to_le_bytes();
-        self.physical(bus, at, T::BYTES, Access::Write, |bus, gpa, part| match bus.page(gpa & !0xFFF) {
-            PhysPage::Ram { block, offset, writable: true, .. } => {
-                Ok(_ = block.write(offset + (gpa & 0xFFF), &b[part]))
+        let e = self.tlb.slot(SUPERVISOR, at);
+        if e.write == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+            // SAFETY: as in `store_at`.
+            unsafe { host::<T>(e, at).write_unaligned(value) };
+            if marked(e) {
+                self.written(*e, at, T::BYTES);
             }
-            _ => bus.mem_write(gpa, &b[part]),
-        })
+            return Ok(());
+        }
+        self.store_system_slow(bus, at, &value.to_u64().to_le_bytes()[..T::BYTES])
     }
-
-    /// Drops all cached translations (`globals` too, as for CR4 changes).
-    pub fn flush_tlb(&mut self, _globals: bool) {}
-
-    /// Drops the translations of one page, in all address spaces.
-    pub fn flush_page(&mut self, _at: u64) {}
 
     /// RIP after this instruction, wrapped to the code's size.
     #[inline(always)]
@@ -304,4 +342,19 @@ impl Cpu {
     pub fn branch(&mut self, ip: u64) {
         self.next = Some(ip);
     }
+}
+
+/// Host address of `at` by its entry.
+#[inline(always)]
+pub(crate) fn host<T>(e: &Entry, at: u64) -> *mut T {
+    (at as usize).wrapping_add(e.addend) as *mut T
+}
+
+/// Whether somebody wants to know of stores to the entry's page. To be asked after the store (the store protocol of
+/// guest-memory); the fence keeps the compiler from asking before.
+#[inline(always)]
+pub(crate) fn marked(e: &Entry) -> bool {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: flag bytes live as long as their block, which the TLB keeps alive while it has the entry.
+    unsafe { (*e.flags).load(Ordering::Relaxed) != 0 }
 }

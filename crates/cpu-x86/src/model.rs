@@ -1,5 +1,7 @@
 //! CPU models: what CPUID says and which instructions exist.
 
+use crate::features::Features;
+
 /// One CPUID leaf as configured; dynamic bits are filled in when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuidLeaf {
@@ -18,11 +20,18 @@ pub struct CpuModel {
     pub name: String,
     /// All leaves, sorted by (leaf, subleaf).
     pub leaves: Vec<CpuidLeaf>,
+    /// Which instructions exist: what `leaves` say in the decoder's terms.
+    pub features: Features,
 }
 
 impl CpuModel {
     /// The configured values of a leaf: exact subleaf, else zeros.
     pub fn leaf(&self, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
         self.leaves.binary_search_by_key(&(leaf, subleaf), |l| (l.leaf, l.subleaf)).ok().map(|i| self.leaves[i].regs)
+    }
+
+    /// CPUID leaf 1's EAX: family, model, stepping; EDX after reset.
+    pub fn signature(&self) -> u32 {
+        self.leaf(1, 0).map_or(0x0600, |r| r[0])
     }
 }

@@ -4,6 +4,7 @@ use iced_x86::{Instruction, OpKind, Register};
 
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
+use crate::features::Features;
 use crate::state::{Cpu, HIGH8, Mode, REG_ZERO, Seg};
 
 /// Executes one instruction.
@@ -134,8 +135,13 @@ impl Op {
 
     /// Sets the segment of the memory operand, or none where base and checks cannot matter.
     pub fn set_segment(&mut self, seg: Seg, cx: &DecodeCx) {
-        let data = !matches!(seg, Seg::Fs | Seg::Gs);
-        self.seg = if data && (cx.mode.has(Mode::CODE64) || cx.mode.has(Mode::FLAT)) { Seg::None } else { seg };
+        let flat = match seg {
+            Seg::Fs | Seg::Gs => false,
+            // Kept in 64-bit code: a non-canonical address is #SS instead of #GP.
+            Seg::Ss => cx.mode.has(Mode::FLAT),
+            _ => cx.mode.has(Mode::FLAT) || cx.mode.has(Mode::CODE64),
+        };
+        self.seg = if flat { Seg::None } else { seg };
         if self.seg != Seg::None && !cx.mode.has(Mode::CODE64) {
             self.flags |= Self::SEG_CHECK;
         }
@@ -149,6 +155,8 @@ pub struct DecodeCx {
     pub mode: Mode,
     /// RIP of the instruction.
     pub rip: u64,
+    /// What the processor has; `decode` has checked it for the instruction.
+    pub features: Features,
 }
 
 /// The handler of what does not exist: #UD.

@@ -7,6 +7,7 @@ use crate::fault::{Abort, AbortKind, Exception, vector};
 use crate::flags::{LazyFlags, rflags};
 use crate::fpu::Fpu;
 use crate::model::CpuModel;
+use crate::tlb::Tlb;
 
 /// Segment registers, in the order of their encodings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,6 +245,10 @@ pub struct Cpu {
     pub cpl: u8,
     /// Interruptibility.
     pub shadow: Shadow,
+    /// DR6 bits of a debug trap to deliver before the next instruction (task switch, single step).
+    pub pending_db: u64,
+    /// The paging-related control bits and CR3 the TLB is filled for; kept by `update_mode`.
+    pub paging_key: [u64; 2],
     /// Why the last instruction did not complete.
     pub abort: AbortKind,
     /// Vectors whose exceptions end `run` instead of being delivered (bit = vector).
@@ -256,6 +261,19 @@ pub struct Cpu {
     pub fpu: Box<Fpu>,
     /// What the processor is.
     pub model: Arc<CpuModel>,
+    /// The instruction that made `run` return with [`Stop::Access`](crate::fault::Stop).
+    pub last_instruction: LastInstruction,
+    /// Cached translations.
+    pub(crate) tlb: Tlb,
+}
+
+/// Bytes of an instruction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastInstruction {
+    /// Its bytes, then zeros.
+    pub bytes: [u8; 16],
+    /// Its length.
+    pub len: u8,
 }
 
 impl Cpu {
@@ -284,12 +302,16 @@ impl Cpu {
             msr: Msrs::default(),
             cpl: 0,
             shadow: Shadow::default(),
+            pending_db: 0,
+            paging_key: [0; 2],
             abort: AbortKind::None,
             exception_exits: 0,
             attention: Arc::default(),
             retired: 0,
             fpu: Box::default(),
             model,
+            last_instruction: LastInstruction::default(),
+            tlb: Tlb::default(),
         }
     }
 

@@ -1,0 +1,129 @@
+//! A decoded block: straight-line instructions of one page, or one instruction that crosses into the next page.
+//!
+//! A block is valid while the code version of its page (and of the second page) is what it was when the bytes were
+//! read (the store protocol of guest-memory). It is the thing a translator would hang compiled code on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use guest_memory::RamBlock;
+
+use crate::decode::decode;
+use crate::op::{DecodeCx, Op};
+use crate::state::Mode;
+
+/// Most instructions in a block.
+pub(crate) const MAX_OPS: usize = 48;
+/// Most bytes looked at for a block.
+pub(crate) const MAX_BYTES: usize = 512;
+
+/// Where a block's bytes are, for every address space and mode: the page's code version counter (blocks keep their
+/// memory alive, so its address names the page) and the offset in the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// Host user addresses have 47 bits and counters are 4-byte aligned, so nothing is lost or mixed.
+    #[inline(always)]
+    pub(crate) fn new(version: *const AtomicU32, at: u64) -> Self {
+        Self((version as u64) << 10 | at & 0xFFF)
+    }
+}
+
+/// Identity of a block. RIP counts because RIP-relative operands and branch targets are resolved when decoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Key {
+    pub(crate) place: Place,
+    pub(crate) rip: u64,
+    pub(crate) mode: Mode,
+}
+
+/// A page that a block's bytes came from.
+#[derive(Debug)]
+pub(crate) struct CodePage {
+    pub(crate) ram: Arc<RamBlock>,
+    /// Of the first byte in `ram`.
+    pub(crate) offset: u64,
+    counter: *const AtomicU32,
+    version: AtomicU32,
+}
+
+// SAFETY: `counter` points to an atomic of `ram`, which is Send and Sync and lives as long as `self`.
+unsafe impl Send for CodePage {}
+// SAFETY: as above.
+unsafe impl Sync for CodePage {}
+
+impl CodePage {
+    /// Notes that `len` bytes at `offset` are code. To be called before they are read.
+    pub(crate) fn mark(ram: Arc<RamBlock>, offset: u64, len: u64) -> Self {
+        let version = ram.mark_code(offset, len);
+        let counter = std::ptr::from_ref(ram.code_version(offset));
+        Self { ram, offset, counter, version: AtomicU32::new(version) }
+    }
+
+    /// The bytes are what they were: valid for `version` too (as `mark_code` gave it before they were compared).
+    pub(crate) fn renew(&self, version: u32) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    /// Whether nothing was written to the bytes since.
+    #[inline(always)]
+    pub(crate) fn fresh(&self) -> bool {
+        // SAFETY: an atomic of `ram`, alive with it.
+        unsafe { (*self.counter).load(Ordering::Relaxed) == self.version.load(Ordering::Relaxed) }
+    }
+
+    /// Address of the code version counter.
+    pub(crate) fn counter(&self) -> *const AtomicU32 {
+        self.counter
+    }
+}
+
+/// Decoded instructions.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) ops: Box<[Op]>,
+    /// The bytes they were decoded from.
+    pub(crate) bytes: Box<[u8]>,
+    /// The page of the first byte; `None` when the code is not in RAM (such blocks are never cached).
+    pub(crate) page: Option<CodePage>,
+    /// The page of the rest of an instruction that crosses.
+    pub(crate) second: Option<CodePage>,
+}
+
+impl Block {
+    /// Whether the bytes of the first page are unchanged.
+    #[inline(always)]
+    pub(crate) fn fresh(&self) -> bool {
+        self.page.as_ref().is_some_and(CodePage::fresh)
+    }
+
+    /// Bytes of one of its instructions.
+    pub(crate) fn bytes_of(&self, op: &Op) -> &[u8] {
+        self.bytes.get(usize::from(op.start)..usize::from(op.end)).unwrap_or(&[])
+    }
+}
+
+/// Decodes instructions from the start of `bytes` until one ends the block. Empty when the first is not complete.
+/// Also returns how many bytes the instructions have.
+pub(crate) fn decode_ops(bytes: &[u8], mut cx: DecodeCx) -> (Vec<Op>, usize) {
+    let start = cx.rip;
+    let most = if cx.mode.has(Mode::STEP) { 1 } else { MAX_OPS };
+    let mut ops = Vec::with_capacity(8);
+    let mut at = 0;
+    let trace = tracing::enabled!(target: "in_asm", tracing::Level::TRACE);
+    while ops.len() < most {
+        cx.rip = start.wrapping_add(at as u64);
+        let Some((op, i)) = decode(&bytes[at..], &cx, at as u16) else { break };
+        if trace {
+            tracing::trace!(target: "in_asm", "{:#018x}: {i}", cx.rip);
+        }
+        at = usize::from(op.end);
+        let ends = op.is(Op::ENDS);
+        ops.push(op);
+        if ends {
+            break;
+        }
+    }
+    (ops, at)
+}

@@ -1,0 +1,195 @@
+//! The string instructions MOVS, STOS, LODS, SCAS, CMPS with REP, REPE and REPNE (Intel SDM volume 2).
+//!
+//! RCX, RSI and RDI are up to date after every element, so a fault or an exit in the middle leaves the progress made,
+//! with RIP at the instruction. A long one looks at the attention word now and then and asks to be run again.
+
+use std::sync::atomic::Ordering;
+
+use iced_x86::{Code, Instruction, OpKind, Register};
+
+use super::Width;
+use crate::bus::Bus;
+use crate::fault::{Abort, AbortKind, Exec};
+use crate::flags::rflags;
+use crate::op::{DecodeCx, Handler, Op, segment};
+use crate::state::{Cpu, Mode, Seg};
+
+pub(super) const RCX: u8 = 1;
+pub(super) const RSI: u8 = 6;
+pub(super) const RDI: u8 = 7;
+
+/// Elements between two looks at the attention word.
+const SLICE: u32 = 256;
+
+/// Writes a counter or pointer with the address size of the instruction.
+#[inline(always)]
+pub(super) fn set_by_mask(cpu: &mut Cpu, reg: u8, v: u64, mask: u64) {
+    match mask {
+        0xFFFF => cpu.set_r16(reg, v as u16),
+        0xFFFF_FFFF => cpu.set_r32(reg, v as u32),
+        _ => cpu.set_r64(reg, v),
+    }
+}
+
+/// Moves RSI or RDI past an element of `bytes`.
+#[inline(always)]
+pub(super) fn advance(cpu: &mut Cpu, op: &Op, reg: u8, bytes: usize) {
+    let old = cpu.r64(reg);
+    let bytes = bytes as u64;
+    let v = if cpu.sysflags & rflags::DF == 0 { old.wrapping_add(bytes) } else { old.wrapping_sub(bytes) };
+    set_by_mask(cpu, reg, v, op.addr_mask);
+}
+
+/// The segment of destinations: ES, not overridable.
+#[inline(always)]
+pub(super) fn destination(cpu: &Cpu) -> Seg {
+    if cpu.mode.has(Mode::CODE64) || cpu.mode.has(Mode::FLAT) { Seg::None } else { Seg::Es }
+}
+
+/// Runs `element` once, or with a REP prefix until the counter is zero or `element` says `false` (or fails).
+#[inline(always)]
+pub(super) fn repeat(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    op: &Op,
+    mut element: impl FnMut(&mut Cpu, &mut dyn Bus) -> Result<bool, Abort>,
+) -> Exec {
+    if !op.is(Op::REP | Op::REPNE) {
+        return element(cpu, bus).map(drop);
+    }
+    let mut slice = SLICE;
+    loop {
+        let count = cpu.r64(RCX) & op.addr_mask;
+        if count == 0 {
+            return Ok(());
+        }
+        let more = element(cpu, bus)?;
+        set_by_mask(cpu, RCX, count - 1, op.addr_mask);
+        if !more || count == 1 {
+            return Ok(());
+        }
+        slice -= 1;
+        if slice == 0 {
+            if cpu.attention.load(Ordering::Relaxed) != 0 {
+                return Err(cpu.leave(AbortKind::Retry));
+            }
+            slice = SLICE;
+        }
+    }
+}
+
+fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    let to = destination(cpu);
+    repeat(cpu, bus, op, |cpu, bus| {
+        let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
+        cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
+        advance(cpu, op, RSI, T::BYTES);
+        advance(cpu, op, RDI, T::BYTES);
+        Ok(true)
+    })
+}
+
+fn stos<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    let (to, v) = (destination(cpu), T::get(cpu, 0));
+    repeat(cpu, bus, op, |cpu, bus| {
+        cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
+        advance(cpu, op, RDI, T::BYTES);
+        Ok(true)
+    })
+}
+
+fn lods<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    repeat(cpu, bus, op, |cpu, bus| {
+        let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
+        T::set(cpu, 0, v);
+        advance(cpu, op, RSI, T::BYTES);
+        Ok(true)
+    })
+}
+
+/// Sets the flags of a comparison; whether REPE or REPNE goes on.
+#[inline(always)]
+fn compare<T: Width>(cpu: &mut Cpu, op: &Op, a: T, b: T) -> bool {
+    super::arith::sub(&mut cpu.lazy, a, b, false);
+    (a == b) != op.is(Op::REPNE)
+}
+
+/// A fault restores the flags of before the instruction.
+#[inline(always)]
+fn restoring_flags(cpu: &mut Cpu, f: impl FnOnce(&mut Cpu) -> Exec) -> Exec {
+    let before = cpu.lazy;
+    let done = f(cpu);
+    if done.is_err() && cpu.abort != AbortKind::Retry {
+        cpu.lazy = before;
+    }
+    done
+}
+
+fn scas<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    let (to, a) = (destination(cpu), T::get(cpu, 0));
+    restoring_flags(cpu, |cpu| {
+        repeat(cpu, bus, op, |cpu, bus| {
+            let b = cpu.load_at::<T>(bus, to, cpu.r64(RDI) & op.addr_mask)?;
+            advance(cpu, op, RDI, T::BYTES);
+            Ok(compare(cpu, op, a, b))
+        })
+    })
+}
+
+fn cmps<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    let to = destination(cpu);
+    restoring_flags(cpu, |cpu| {
+        repeat(cpu, bus, op, |cpu, bus| {
+            let a = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
+            let b = cpu.load_at::<T>(bus, to, cpu.r64(RDI) & op.addr_mask)?;
+            advance(cpu, op, RSI, T::BYTES);
+            advance(cpu, op, RDI, T::BYTES);
+            Ok(compare(cpu, op, a, b))
+        })
+    })
+}
+
+/// Address size and source segment from the implicit memory operands.
+pub(super) fn prepare(i: &Instruction, cx: &DecodeCx, op: &mut Op) {
+    for n in 0..i.op_count() {
+        op.addr_mask = match i.op_kind(n) {
+            OpKind::MemorySegSI | OpKind::MemorySegDI | OpKind::MemoryESDI => 0xFFFF,
+            OpKind::MemorySegESI | OpKind::MemorySegEDI | OpKind::MemoryESEDI => 0xFFFF_FFFF,
+            OpKind::MemorySegRSI | OpKind::MemorySegRDI | OpKind::MemoryESRDI => u64::MAX,
+            _ => continue,
+        };
+    }
+    let source = match i.memory_segment() {
+        Register::None => Seg::Ds,
+        r => segment(r),
+    };
+    op.set_segment(source, cx);
+}
+
+pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> Option<Handler> {
+    let handler: Handler = match i.code() {
+        Code::Movsb_m8_m8 => movs::<u8>,
+        Code::Movsw_m16_m16 => movs::<u16>,
+        Code::Movsd_m32_m32 => movs::<u32>,
+        Code::Movsq_m64_m64 => movs::<u64>,
+        Code::Stosb_m8_AL => stos::<u8>,
+        Code::Stosw_m16_AX => stos::<u16>,
+        Code::Stosd_m32_EAX => stos::<u32>,
+        Code::Stosq_m64_RAX => stos::<u64>,
+        Code::Lodsb_AL_m8 => lods::<u8>,
+        Code::Lodsw_AX_m16 => lods::<u16>,
+        Code::Lodsd_EAX_m32 => lods::<u32>,
+        Code::Lodsq_RAX_m64 => lods::<u64>,
+        Code::Scasb_AL_m8 => scas::<u8>,
+        Code::Scasw_AX_m16 => scas::<u16>,
+        Code::Scasd_EAX_m32 => scas::<u32>,
+        Code::Scasq_RAX_m64 => scas::<u64>,
+        Code::Cmpsb_m8_m8 => cmps::<u8>,
+        Code::Cmpsw_m16_m16 => cmps::<u16>,
+        Code::Cmpsd_m32_m32 => cmps::<u32>,
+        Code::Cmpsq_m64_m64 => cmps::<u64>,
+        _ => return None,
+    };
+    prepare(i, cx, op);
+    Some(handler)
+}

@@ -1,0 +1,328 @@
+//! The run loop: events between instructions, then block after block (Intel SDM volume 3, 6.9 for the priorities,
+//! 17.3 for debug exceptions).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::block::Block;
+use crate::bus::{Attention, Bus};
+use crate::cache::Cache;
+use crate::fault::{AbortKind, Exception, Stop, vector};
+use crate::flags::rflags;
+use crate::model::CpuModel;
+use crate::op::Op;
+use crate::state::{Cpu, LastInstruction, Mode, Seg};
+use crate::sys::InterruptKind;
+
+/// DR6.BS: single step.
+const DR6_BS: u64 = 1 << 14;
+
+/// A processor: registers and decoded code.
+pub struct Processor {
+    /// Registers and everything instructions work on. After changes from outside call `Cpu::update_mode`.
+    pub cpu: Cpu,
+    cache: Cache,
+}
+
+/// How [`Processor::emulate_one`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emulated {
+    /// The instruction is done, or (REP) has made progress with RIP still at it.
+    Done,
+    /// It is not, or it left the processor in another state; exceptions are reported, not delivered.
+    Stop(Stop),
+}
+
+/// What running a block led to.
+enum Outcome {
+    /// Go on at RIP.
+    Continue,
+    /// An exception to deliver at RIP.
+    Exception(Exception),
+    /// Leave.
+    Stop(Stop),
+}
+
+impl Processor {
+    /// A processor of the given model; call `cpu.reset` to make it start.
+    pub fn new(model: Arc<CpuModel>) -> Self {
+        Self { cpu: Cpu::new(model), cache: Cache::default() }
+    }
+
+    /// Runs until there is a reason to return.
+    pub fn run(&mut self, bus: &mut dyn Bus) -> Stop {
+        self.cpu.update_mode();
+        loop {
+            if let Some(stop) = self.round(bus, 0) {
+                return stop;
+            }
+        }
+    }
+
+    /// Executes one instruction, or takes one event, as `run` would. `None`: done, nothing to report.
+    pub fn step(&mut self, bus: &mut dyn Bus) -> Option<Stop> {
+        self.cpu.update_mode();
+        self.round(bus, Mode::STEP)
+    }
+
+    /// Executes exactly one instruction, takes no interrupts and delivers no exceptions: completes an access for
+    /// another platform.
+    pub fn emulate_one(&mut self, bus: &mut dyn Bus) -> Emulated {
+        self.cpu.update_mode();
+        if self.cpu.attention.load(Ordering::Relaxed) & Attention::FLUSH_TLB != 0 {
+            self.flush_memory();
+        }
+        self.cpu.shadow.interrupt = false;
+        match self.execute(bus, Mode::STEP) {
+            Outcome::Continue => Emulated::Done,
+            Outcome::Exception(e) => Emulated::Stop(Stop::Exception(e)),
+            Outcome::Stop(stop) => Emulated::Stop(stop),
+        }
+    }
+
+    /// Events, then a block (of one instruction with `step` being [`Mode::STEP`]).
+    #[inline(always)]
+    fn round(&mut self, bus: &mut dyn Bus, step: u32) -> Option<Stop> {
+        let attention = self.cpu.attention.load(Ordering::Relaxed);
+        let special = attention != 0 || self.cpu.shadow.interrupt || self.cpu.pending_db != 0;
+        if special || step != 0 || self.cpu.mode.has(Mode::STEP) {
+            return self.careful_round(bus, step, attention);
+        }
+        match self.execute(bus, 0) {
+            Outcome::Continue => None,
+            Outcome::Stop(stop) => Some(stop),
+            Outcome::Exception(e) => self.exception(bus, e),
+        }
+    }
+
+    #[inline(never)]
+    fn careful_round(&mut self, bus: &mut dyn Bus, mut step: u32, attention: u32) -> Option<Stop> {
+        if self.cpu.pending_db != 0 && !self.cpu.shadow.interrupt {
+            let payload = std::mem::take(&mut self.cpu.pending_db);
+            return self.exception(bus, Exception { vector: vector::DB, error: None, payload });
+        }
+        match self.events(bus, attention) {
+            Event::None => {}
+            Event::Taken => return None,
+            Event::Stop(stop) => return Some(stop),
+        }
+        // The shadow lasts one instruction; that instruction may set it anew.
+        if std::mem::take(&mut self.cpu.shadow.interrupt) {
+            step = Mode::STEP;
+        }
+        step |= self.cpu.mode.0 & Mode::STEP;
+        if step == 0 {
+            return self.result(bus, 0);
+        }
+        if let Some(e) = self.instruction_breakpoint() {
+            return self.exception(bus, e);
+        }
+        let flags = self.cpu.sysflags;
+        let retired = self.cpu.retired;
+        let stop = self.result(bus, step);
+        if self.cpu.retired != retired {
+            self.after_step(flags);
+        }
+        stop
+    }
+
+    fn result(&mut self, bus: &mut dyn Bus, step: u32) -> Option<Stop> {
+        match self.execute(bus, step) {
+            Outcome::Continue => None,
+            Outcome::Stop(stop) => Some(stop),
+            Outcome::Exception(e) => self.exception(bus, e),
+        }
+    }
+
+    /// After an instruction that ran alone: RF goes, and a single-step trap comes if TF was set before it.
+    fn after_step(&mut self, before: u64) {
+        let cpu = &mut self.cpu;
+        let opcode = cpu.last_instruction.bytes[0];
+        let flag_load = matches!(opcode, 0x9D | 0xCF | 0x48); // POPF, IRET (with REX.W)
+        if before & rflags::RF != 0 && !matches!(opcode, 0xCF | 0x48) {
+            cpu.sysflags &= !rflags::RF;
+        }
+        // Entering a handler clears TF and must not trap; loading flags that have TF clear does.
+        if before & rflags::TF != 0 && (cpu.sysflags & rflags::TF != 0 || flag_load) {
+            cpu.pending_db |= DR6_BS;
+        }
+    }
+
+    fn instruction_breakpoint(&self) -> Option<Exception> {
+        let cpu = &self.cpu;
+        let dr7 = cpu.dr[7];
+        if dr7 & 0xFF == 0 || cpu.sysflags & rflags::RF != 0 {
+            return None;
+        }
+        let at = if cpu.mode.has(Mode::CODE64) {
+            cpu.rip
+        } else {
+            cpu.segs[Seg::Cs as usize].base.wrapping_add(cpu.rip) & 0xFFFF_FFFF
+        };
+        let hits = (0..4)
+            .filter(|n| dr7 >> (2 * n) & 3 != 0 && dr7 >> (16 + 4 * n) & 3 == 0 && cpu.dr[*n as usize] == at)
+            .fold(0, |h, n: u32| h | 1 << n);
+        (hits != 0).then_some(Exception { vector: vector::DB, error: None, payload: hits })
+    }
+
+    fn flush_memory(&mut self) {
+        self.cpu.attention.fetch_and(!Attention::FLUSH_TLB, Ordering::AcqRel);
+        self.cpu.tlb.drop_memory();
+        self.cpu.flush_tlb(true);
+    }
+
+    /// Looks at the attention word.
+    fn events(&mut self, bus: &mut dyn Bus, attention: u32) -> Event {
+        if attention == 0 {
+            return Event::None;
+        }
+        if attention & Attention::FLUSH_TLB != 0 {
+            self.flush_memory();
+        }
+        if attention & Attention::LEAVE != 0 {
+            return Event::Stop(Stop::Attention);
+        }
+        let shadow = self.cpu.shadow;
+        if attention & Attention::NMI != 0 && !shadow.nmi && !shadow.interrupt {
+            self.cpu.attention.fetch_and(!Attention::NMI, Ordering::AcqRel);
+            return self.interrupt(bus, vector::NMI, InterruptKind::Nmi);
+        }
+        if attention & Attention::NMI_WINDOW != 0 && !shadow.nmi && !shadow.interrupt {
+            return Event::Stop(Stop::Window);
+        }
+        if self.cpu.sysflags & rflags::IF == 0 || shadow.interrupt {
+            return Event::None;
+        }
+        if attention & Attention::INTR != 0
+            && let Some(v) = bus.acknowledge_interrupt()
+        {
+            return self.interrupt(bus, v, InterruptKind::External);
+        }
+        if attention & Attention::INTR_WINDOW != 0 {
+            return Event::Stop(Stop::Window);
+        }
+        Event::None
+    }
+
+    fn interrupt(&mut self, bus: &mut dyn Bus, vector: u8, kind: InterruptKind) -> Event {
+        let cpu = &mut self.cpu;
+        tracing::trace!(target: "int", "{kind:?} {vector:#04x} at {:#06x}:{:#018x}", cpu.segs[1].selector, cpu.rip);
+        if !cpu.mode.has(Mode::STEP) {
+            cpu.sysflags &= !rflags::RF;
+        }
+        match cpu.deliver_interrupt(bus, vector, kind) {
+            Ok(()) => Event::Taken,
+            Err(_) => Event::Stop(self.failed_delivery()),
+        }
+    }
+
+    /// Delivers an exception at RIP, or leaves with it.
+    #[inline(never)]
+    fn exception(&mut self, bus: &mut dyn Bus, e: Exception) -> Option<Stop> {
+        let cpu = &mut self.cpu;
+        tracing::trace!(
+            target: "int",
+            "exception {:#04x} error {:x?} payload {:#x} at {:#06x}:{:#018x}",
+            e.vector, e.error, e.payload, cpu.segs[1].selector, cpu.rip
+        );
+        if cpu.exception_exits >> (e.vector & 63) & 1 != 0 {
+            return Some(Stop::Exception(e));
+        }
+        match cpu.deliver_exception(bus, e) {
+            Ok(()) => None,
+            Err(_) => Some(self.failed_delivery()),
+        }
+    }
+
+    fn failed_delivery(&mut self) -> Stop {
+        match self.cpu.abort {
+            AbortKind::Exception(e) => Stop::Exception(e),
+            AbortKind::Shutdown => Stop::Shutdown,
+            other => Stop::Access(other),
+        }
+    }
+
+    /// Runs the block at RIP.
+    #[inline(always)]
+    fn execute(&mut self, bus: &mut dyn Bus, step: u32) -> Outcome {
+        let cpu = &mut self.cpu;
+        let mode = Mode(cpu.mode.0 | step);
+        let Ok(block) = self.cache.find(cpu, bus, mode) else {
+            return not_completed(cpu, &[]);
+        };
+        cpu.stop_block = false;
+        let mut done = 0;
+        for op in &block.ops {
+            if (op.handler)(cpu, bus, op).is_err() {
+                cpu.retired += done;
+                return aborted(cpu, block, op);
+            }
+            done += 1;
+            if cpu.stop_block {
+                cpu.retired += done;
+                return stopped(cpu, block, op, mode);
+            }
+        }
+        cpu.retired += done;
+        match block.ops.last() {
+            Some(last) if step != 0 => return stopped(cpu, block, last, mode),
+            Some(last) => cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(last)),
+            None => {}
+        }
+        Outcome::Continue
+    }
+}
+
+enum Event {
+    None,
+    Taken,
+    Stop(Stop),
+}
+
+/// The block ends after `op`, which completed.
+fn stopped(cpu: &mut Cpu, block: &Block, op: &Op, mode: Mode) -> Outcome {
+    if mode.has(Mode::STEP) {
+        remember(cpu, block.bytes_of(op));
+    }
+    cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(op));
+    Outcome::Continue
+}
+
+fn remember(cpu: &mut Cpu, bytes: &[u8]) {
+    let mut l = LastInstruction { bytes: [0; 16], len: bytes.len().min(15) as u8 };
+    for (to, from) in l.bytes[..15].iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    cpu.last_instruction = l;
+}
+
+/// `op` did not complete (or asks for something).
+#[inline(never)]
+fn aborted(cpu: &mut Cpu, block: &Block, op: &Op) -> Outcome {
+    let bytes = block.bytes_of(op);
+    if cpu.abort == AbortKind::Halt {
+        remember(cpu, bytes);
+        cpu.retired += 1;
+        cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(op));
+        cpu.shadow.interrupt = false;
+        let attention = cpu.attention.load(Ordering::Relaxed);
+        let wake = attention & Attention::INTR != 0 && cpu.sysflags & rflags::IF != 0
+            || attention & Attention::NMI != 0 && !cpu.shadow.nmi;
+        return if wake { Outcome::Continue } else { Outcome::Stop(Stop::Halt) };
+    }
+    cpu.rip = cpu.this_rip(op);
+    not_completed(cpu, bytes)
+}
+
+fn not_completed(cpu: &mut Cpu, bytes: &[u8]) -> Outcome {
+    cpu.next = None;
+    match std::mem::take(&mut cpu.abort) {
+        AbortKind::Exception(e) => Outcome::Exception(e),
+        AbortKind::Shutdown => Outcome::Stop(Stop::Shutdown),
+        AbortKind::Retry | AbortKind::None => Outcome::Continue,
+        other => {
+            remember(cpu, bytes);
+            Outcome::Stop(Stop::Access(other))
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Bulk access to guest memory for string instructions: a piece of one page as host memory.
+
+use std::sync::Arc;
+
+use guest_memory::RamBlock;
+
+use crate::bus::Bus;
+use crate::fault::{Abort, Access};
+use crate::mem::Int;
+use crate::state::{Cpu, Seg};
+use crate::tlb::UNCACHED;
+
+/// Part of a page of guest memory, access rights checked. Keeps its block alive.
+#[derive(Clone)]
+pub struct Span {
+    block: Arc<RamBlock>,
+    offset: u64,
+    len: usize,
+}
+
+impl Cpu {
+    /// The first of `want` bytes at `offset` in `seg` as host memory: as many as are in the first page, and inside
+    /// the segment. `None` when the way through [`Cpu::load_at`] and [`Cpu::store_at`] has to be taken: devices, ROM
+    /// (for stores), less than one byte, data breakpoints, alignment checking, segments not wholly covering it.
+    ///
+    /// # Errors
+    /// As [`Cpu::load`], for the first byte.
+    pub fn host_span(
+        &mut self,
+        bus: &mut dyn Bus,
+        seg: Seg,
+        offset: u64,
+        want: usize,
+        access: Access,
+    ) -> Result<Option<Span>, Abort> {
+        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+            return Ok(None);
+        }
+        let at = self.linear(seg, offset, 1, access)?;
+        let len = want.min(4096 - (at as usize & 0xFFF));
+        if self.linear(seg, offset, len, access).is_err() {
+            return Ok(None); // the element-wise way raises the fault at the right element
+        }
+        let fits = |cpu: &Self| {
+            let e = cpu.tlb.data(at);
+            let tag = if access == Access::Write { e.write } else { e.read };
+            (tag == cpu.tlb.tag(at)).then(|| (e.block, e.offset))
+        };
+        if fits(self).is_none() {
+            if access == Access::Write {
+                self.check_write(bus, seg, offset, 1)?;
+            } else if let Some(canonical) = crate::walk::is_canonical(at).then_some(at) {
+                self.resolve(bus, canonical, access, self.tlb.base)?;
+            }
+        }
+        Ok(fits(self).map(|(block, page)| Span {
+            block: self.tlb.block(block).clone(),
+            offset: page + (at & 0xFFF),
+            len,
+        }))
+    }
+}
+
+impl Span {
+    /// Bytes in the span.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never true.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn host(&self) -> *mut u8 {
+        self.block.host_ptr(self.offset)
+    }
+
+    /// Copies the first `bytes` bytes of `from` here, in elements of `T`, upwards: where the ranges overlap, what was
+    /// stored is loaded again, as REP MOVS does. Returns how many bytes (whole elements) fitted both spans.
+    pub fn copy_from<T: Int>(&self, cpu: &mut Cpu, from: &Span, bytes: usize) -> usize {
+        let n = bytes.min(self.len).min(from.len) / T::BYTES * T::BYTES;
+        let (to, source) = (self.host(), from.host());
+        let distance = (to as usize).wrapping_sub(source as usize);
+        if distance == 0 || distance >= n {
+            // SAFETY: both ranges are inside live blocks; `copy` allows overlap (the target is below the source).
+            unsafe { std::ptr::copy(source, to, n) };
+        } else {
+            for i in (0..n).step_by(T::BYTES) {
+                // SAFETY: inside both spans.
+                unsafe {
+                    let v = source.add(i).cast::<T>().read_unaligned();
+                    to.add(i).cast::<T>().write_unaligned(v);
+                }
+            }
+        }
+        self.written(cpu, n);
+        n
+    }
+
+    /// Stores `value` over and over in the first `bytes` bytes. Returns how many bytes (whole elements) fitted.
+    pub fn fill<T: Int>(&self, cpu: &mut Cpu, value: T, bytes: usize) -> usize {
+        let n = bytes.min(self.len) / T::BYTES * T::BYTES;
+        let to = self.host();
+        for i in (0..n).step_by(T::BYTES) {
+            // SAFETY: inside the span.
+            unsafe { to.add(i).cast::<T>().write_unaligned(value) };
+        }
+        self.written(cpu, n);
+        n
+    }
+
+    /// The element at byte `at` of the span; `None` when it is not wholly inside.
+    pub fn get<T: Int>(&self, at: usize) -> Option<T> {
+        let end = at.checked_add(T::BYTES)?;
+        // SAFETY: inside the span.
+        (end <= self.len).then(|| unsafe { self.host().add(at).cast::<T>().read_unaligned() })
+    }
+
+    /// Copies the first bytes out, as many as `out` and the span have.
+    pub fn read(&self, out: &mut [u8]) -> usize {
+        let n = out.len().min(self.len);
+        self.block.read(self.offset, &mut out[..n]);
+        n
+    }
+
+    /// Copies `data` to the start of the span, as much as fits.
+    pub fn write(&self, cpu: &mut Cpu, data: &[u8]) -> usize {
+        let n = data.len().min(self.len);
+        // SAFETY: inside the span; `data` is not guest memory.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), self.host(), n) };
+        self.written(cpu, n);
+        n
+    }
+
+    fn written(&self, cpu: &mut Cpu, n: usize) {
+        use std::sync::atomic::{Ordering, compiler_fence};
+        if n == 0 {
+            return;
+        }
+        compiler_fence(Ordering::SeqCst);
+        let version = self.block.code_version(self.offset).load(Ordering::Relaxed);
+        self.block.after_write(self.offset, n as u64);
+        if self.block.code_version(self.offset).load(Ordering::Relaxed) != version {
+            cpu.stop_block = true;
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! The software translation look-aside buffer (Intel SDM volume 3, 4.10, as a model of what it allows).
+//!
+//! Direct mapped by linear page. An entry has one tag for each kind of access, so that one comparison answers "is
+//! this page there, in this address space, and may it be read / written / executed": page address | generation. An
+//! address space is a generation; a CR3 load takes a new one (or, with PCIDs, an old one) and touches no entry.
+//! There is one table for user accesses, one for supervisor accesses, one for supervisor accesses with RFLAGS.AC
+//! (SMAP), and one that is never filled, which sends every access down the slow path (alignment checking).
+//! Global pages are treated as non-global, and everything is cached in 4 KiB pieces: both only drop more than needed.
+//!
+//! Host pointers in here are alive because [`Tlb::blocks`] holds the blocks they point into; both go together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32};
+
+use guest_memory::{PAGE_SIZE, RamBlock};
+
+use crate::bus::{Bus, PhysPage};
+use crate::state::{Cpu, Mode, cr::*};
+
+/// Entries in a table.
+pub(crate) const ENTRIES: usize = 1024;
+const TABLES: usize = 4;
+/// First entry of the table for accesses at CPL 3.
+pub(crate) const USER: usize = 0;
+/// For supervisor accesses (with SMAP: that must not reach user pages).
+pub(crate) const SUPERVISOR: usize = ENTRIES;
+/// For supervisor accesses that SMAP lets through.
+pub(crate) const SUPERVISOR_AC: usize = 2 * ENTRIES;
+/// Never filled.
+pub(crate) const UNCACHED: usize = 3 * ENTRIES;
+
+const PAGE_MASK: u64 = !0xFFF;
+const GENERATIONS: u64 = 0x1000;
+const PHYS_ENTRIES: usize = 256;
+const PCIDS: usize = 16;
+
+/// One translation of one table. A tag of zero never matches: generation 0 is not used.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    pub(crate) read: u64,
+    pub(crate) write: u64,
+    pub(crate) exec: u64,
+    /// Host address minus linear address.
+    pub(crate) addend: usize,
+    /// The page's flag byte.
+    pub(crate) flags: *const AtomicU8,
+    /// The page's code version.
+    pub(crate) version: *const AtomicU32,
+    /// Where in the block the page starts.
+    pub(crate) offset: u64,
+    /// Index in [`Tlb::blocks`].
+    pub(crate) block: u32,
+}
+
+impl Entry {
+    const EMPTY: Self = Self {
+        read: 0,
+        write: 0,
+        exec: 0,
+        addend: 0,
+        flags: std::ptr::null(),
+        version: std::ptr::null(),
+        offset: 0,
+        block: 0,
+    };
+}
+
+/// A guest-physical page as the bus described it. `host` is null for devices.
+#[derive(Clone, Copy)]
+pub(crate) struct Phys {
+    pub(crate) gpa: u64,
+    pub(crate) host: *mut u8,
+    pub(crate) flags: *const AtomicU8,
+    pub(crate) version: *const AtomicU32,
+    pub(crate) offset: u64,
+    pub(crate) block: u32,
+    pub(crate) writable: bool,
+    pub(crate) executable: bool,
+}
+
+impl Phys {
+    const fn device(gpa: u64) -> Self {
+        Self {
+            gpa,
+            host: std::ptr::null_mut(),
+            flags: std::ptr::null(),
+            version: std::ptr::null(),
+            offset: 0,
+            block: 0,
+            writable: false,
+            executable: false,
+        }
+    }
+}
+
+/// What a fill may be used for.
+#[derive(Clone, Copy)]
+pub(crate) struct Allowed {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) exec: bool,
+}
+
+/// All tables of one processor.
+pub(crate) struct Tlb {
+    entries: Box<[Entry; TABLES * ENTRIES]>,
+    /// First entry of the table for the data accesses of instructions, by privilege and mode.
+    pub(crate) base: usize,
+    generation: u64,
+    last_generation: u64,
+    /// PCID and generation, most recently used first.
+    pcids: Vec<(u16, u64)>,
+    blocks: Vec<Arc<RamBlock>>,
+    phys: Box<[Phys; PHYS_ENTRIES]>,
+    /// Hash of the 2 MiB regions that have entries made from large pages.
+    large: [u64; 16],
+    /// Hash of the 1 GiB regions that have entries made from 1 GiB pages.
+    huge: u64,
+    /// PDPTE registers of PAE paging, once loaded.
+    pub(crate) pdpte: Option<[u64; 4]>,
+}
+
+// SAFETY: the pointers point to memory and atomics of the `RamBlock`s in `blocks`, which are Send and Sync.
+unsafe impl Send for Tlb {}
+
+fn array<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
+    match vec![value; N].into_boxed_slice().try_into() {
+        Ok(b) => b,
+        Err(_) => unreachable!("the vector has N elements"),
+    }
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self {
+            entries: array(Entry::EMPTY),
+            base: SUPERVISOR,
+            generation: 1,
+            last_generation: 1,
+            pcids: Vec::new(),
+            blocks: Vec::new(),
+            phys: array(Phys::device(u64::MAX)),
+            large: [0; 16],
+            huge: 0,
+            pdpte: None,
+        }
+    }
+}
+
+impl Tlb {
+    /// The slot of `at` in the table that starts at `base`.
+    #[inline(always)]
+    pub(crate) fn slot(&self, base: usize, at: u64) -> &Entry {
+        &self.entries[(base | (at >> 12) as usize & (ENTRIES - 1)) & (TABLES * ENTRIES - 1)]
+    }
+
+    /// The slot of `at` for data accesses.
+    #[inline(always)]
+    pub(crate) fn data(&self, at: u64) -> &Entry {
+        self.slot(self.base, at)
+    }
+
+    /// The tag that a usable entry for the page of `at` has. With the address of an access's last byte and the
+    /// slot of its first, equality also says that the access stays in its page.
+    #[inline(always)]
+    pub(crate) fn tag(&self, at: u64) -> u64 {
+        at & PAGE_MASK | self.generation
+    }
+
+    /// The block with this index.
+    pub(crate) fn block(&self, index: u32) -> &Arc<RamBlock> {
+        &self.blocks[index as usize]
+    }
+
+    /// Enters a translation; `shift` is the size of the page it comes from.
+    pub(crate) fn fill(&mut self, base: usize, at: u64, phys: &Phys, allowed: Allowed, shift: u32) {
+        let tag = self.tag(at);
+        if shift > 12 {
+            self.large[(at >> 27) as usize & 15] |= 1 << (at >> 21 & 63);
+            let half = at ^ 1 << 21; // the other half of a 4 MiB page
+            self.large[(half >> 27) as usize & 15] |= 1 << (half >> 21 & 63);
+        }
+        if shift >= 30 {
+            self.huge |= 1 << (at >> 30 & 63);
+        }
+        let when = |on: bool| if on { tag } else { 0 };
+        self.entries[(base | (at >> 12) as usize & (ENTRIES - 1)) & (TABLES * ENTRIES - 1)] = Entry {
+            read: when(allowed.read),
+            write: when(allowed.write && phys.writable),
+            exec: when(allowed.exec && phys.executable),
+            addend: (phys.host as usize).wrapping_sub((at & PAGE_MASK) as usize),
+            flags: phys.flags,
+            version: phys.version,
+            offset: phys.offset,
+            block: phys.block,
+        };
+    }
+
+    /// What is behind the guest-physical page of `gpa`.
+    pub(crate) fn physical(&mut self, bus: &mut dyn Bus, gpa: u64) -> Phys {
+        let gpa = gpa & PAGE_MASK;
+        let slot = (gpa >> 12) as usize & (PHYS_ENTRIES - 1);
+        if self.phys[slot].gpa != gpa {
+            self.phys[slot] = self.ask(bus, gpa);
+        }
+        self.phys[slot]
+    }
+
+    fn ask(&mut self, bus: &mut dyn Bus, gpa: u64) -> Phys {
+        let PhysPage::Ram { block, offset, writable, executable } = bus.page(gpa) else { return Phys::device(gpa) };
+        let inside = offset.checked_add(PAGE_SIZE).is_some_and(|end| end <= block.len());
+        if !offset.is_multiple_of(PAGE_SIZE) || !inside {
+            return Phys::device(gpa); // flags and versions are kept for whole pages
+        }
+        let host = block.host_ptr(offset);
+        let (flags, version) =
+            (std::ptr::from_ref(block.flags(offset)), std::ptr::from_ref(block.code_version(offset)));
+        let index = self.blocks.iter().position(|b| Arc::ptr_eq(b, &block)).unwrap_or_else(|| {
+            self.blocks.push(block);
+            self.blocks.len() - 1
+        });
+        Phys { gpa, host, flags, version, offset, block: index as u32, writable, executable }
+    }
+
+    fn clear(&mut self) {
+        self.entries.fill(Entry::EMPTY);
+        self.large = [0; 16];
+        self.huge = 0;
+    }
+
+    /// A generation no entry has.
+    fn fresh(&mut self) -> u64 {
+        self.last_generation += 1;
+        if self.last_generation >= GENERATIONS {
+            self.clear();
+            self.pcids.clear();
+            self.last_generation = 1;
+        }
+        self.last_generation
+    }
+
+    /// Makes `pcid` the current address space, with its old translations if `keep` and there are some.
+    fn switch(&mut self, pcid: u16, keep: bool) {
+        let known = self.pcids.iter().position(|(p, _)| *p == pcid).map(|i| self.pcids.remove(i));
+        self.generation = match known {
+            Some((_, generation)) if keep => generation,
+            _ => self.fresh(),
+        };
+        self.pcids.truncate(PCIDS - 1);
+        self.pcids.insert(0, (pcid, self.generation));
+    }
+
+    /// Forgets translations of all address spaces.
+    fn flush_all(&mut self) {
+        self.pcids.clear();
+        self.generation = self.fresh();
+    }
+
+    /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
+    fn flush_page(&mut self, at: u64) {
+        if self.huge >> (at >> 30 & 63) & 1 != 0 {
+            self.drop_region(at, 30);
+        } else if self.large[(at >> 27) as usize & 15] >> (at >> 21 & 63) & 1 != 0 {
+            self.drop_region(at, 22);
+        }
+        for base in [USER, SUPERVISOR, SUPERVISOR_AC] {
+            self.entries[base | (at >> 12) as usize & (ENTRIES - 1)] = Entry::EMPTY;
+        }
+    }
+
+    fn drop_region(&mut self, at: u64, shift: u32) {
+        let same = |tag: u64| tag != 0 && tag >> shift == at >> shift;
+        for e in self.entries.iter_mut() {
+            if same(e.read) || same(e.write) || same(e.exec) {
+                *e = Entry::EMPTY;
+            }
+        }
+    }
+
+    /// Forgets everything, host memory included: the physical map changed.
+    pub(crate) fn drop_memory(&mut self) {
+        self.clear();
+        self.phys.fill(Phys::device(u64::MAX));
+        self.blocks.clear();
+        self.flush_all();
+    }
+}
+
+impl Cpu {
+    /// Chooses the TLB table for data accesses: to be called (`update_mode` does) when the CPL, RFLAGS.AC or
+    /// CR4.SMAP changed.
+    #[inline]
+    pub fn select_tlb(&mut self) {
+        self.tlb.base = if self.mode.has(Mode::ALIGN) {
+            UNCACHED
+        } else if self.mode.has(Mode::USER) {
+            USER
+        } else if self.cr4 & CR4_SMAP != 0 && self.sysflags & crate::flags::rflags::AC != 0 {
+            SUPERVISOR_AC
+        } else {
+            SUPERVISOR
+        };
+    }
+
+    fn pcid(&self) -> u16 {
+        if self.cr4 & CR4_PCIDE != 0 { (self.cr3 & 0xFFF) as u16 } else { 0 }
+    }
+
+    /// Drops the cached translations of the current address space, or (`all`) of all of them, as for changes of CR0,
+    /// CR4, EFER and DR7.
+    pub fn flush_tlb(&mut self, all: bool) {
+        self.switch_address_space(false);
+        if all {
+            self.tlb.flush_all();
+            let pcid = self.pcid();
+            self.tlb.switch(pcid, false);
+        }
+        self.select_tlb();
+    }
+
+    /// Follows a load of CR3. `keep`: bit 63 of the value was set with CR4.PCIDE, so that what is cached for its
+    /// PCID stays usable.
+    pub fn switch_address_space(&mut self, keep: bool) {
+        let pcid = self.pcid();
+        self.tlb.switch(pcid, keep);
+        self.tlb.pdpte = None;
+    }
+
+    /// Drops the translations of one page, in all address spaces.
+    pub fn flush_page(&mut self, at: u64) {
+        self.tlb.flush_page(at);
+    }
+
+    /// Drops the translations of one PCID (INVPCID type 1).
+    pub fn flush_pcid(&mut self, pcid: u16) {
+        if pcid == self.pcid() {
+            self.tlb.switch(pcid, false);
+        } else {
+            self.tlb.pcids.retain(|(p, _)| *p != pcid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(shift: u32) -> Tlb {
+        let mut t = Tlb::default();
+        let all = Allowed { read: true, write: true, exec: true };
+        t.fill(USER, 0x40_3000, &Phys { writable: true, executable: true, ..Phys::device(0) }, all, shift);
+        t
+    }
+
+    fn hit(t: &Tlb, at: u64) -> bool {
+        t.slot(USER, at).read == t.tag(at)
+    }
+
+    #[test]
+    fn pages_and_large_pages_are_dropped() {
+        let mut t = filled(12);
+        assert!(hit(&t, 0x40_3FFF) && !hit(&t, 0x80_3000));
+        t.flush_page(0x40_4000);
+        assert!(hit(&t, 0x40_3000), "another page");
+        t.flush_page(0x40_3008);
+        assert!(!hit(&t, 0x40_3000));
+        let mut t = filled(21);
+        t.flush_page(0x40_0000);
+        assert!(!hit(&t, 0x40_3000), "same large page");
+        let mut t = filled(30);
+        t.flush_page(0x3000_0000);
+        assert!(!hit(&t, 0x40_3000), "same 1 GiB page");
+    }
+
+    #[test]
+    fn address_spaces_are_kept_apart_and_found_again() {
+        let mut t = filled(12);
+        t.switch(1, true);
+        assert!(!hit(&t, 0x40_3000));
+        let all = Allowed { read: true, write: true, exec: true };
+        t.fill(USER, 0x40_3000, &Phys::device(0), all, 12);
+        assert!(hit(&t, 0x40_3000));
+        t.switch(2, true);
+        assert!(!hit(&t, 0x40_3000));
+        t.switch(1, true);
+        assert!(hit(&t, 0x40_3000));
+        t.switch(1, false);
+        assert!(!hit(&t, 0x40_3000));
+    }
+
+    #[test]
+    fn generations_wrap_without_ghosts() {
+        let mut t = filled(12);
+        for _ in 0..2 * GENERATIONS {
+            t.switch(0, false);
+            assert!(!hit(&t, 0x40_3000));
+        }
+    }
+}
