@@ -114,30 +114,35 @@ struct Lzcnt;
 struct Tzcnt;
 struct Popcnt;
 
-fn set_zf(l: &mut LazyFlags, on: bool) {
-    let f = l.get() & !rflags::ZF;
-    l.set(if on { f | rflags::ZF } else { f });
+/// ZF: the source is zero. The others, undefined, as on AMD's processors: PF is of the result, the rest clear.
+#[inline(always)]
+fn set_scan_flags(l: &mut LazyFlags, source_zero: bool, result: u32) {
+    let pf = if result.count_ones() & 1 == 0 { rflags::PF } else { 0 };
+    l.set(pf | if source_zero { rflags::ZF } else { 0 });
 }
-/// CF: the source is zero; ZF: the result is.
+/// CF: the source is zero; ZF: the result is. The others, undefined, as on AMD's processors: OF stays, the rest clear.
+#[inline(always)]
 fn set_count_flags(l: &mut LazyFlags, source_zero: bool, result_zero: bool) {
-    let f = l.get() & !(rflags::ZF | rflags::CF);
-    l.set(f | if result_zero { rflags::ZF } else { 0 } | u64::from(source_zero));
+    let of = if l.of() { rflags::OF } else { 0 };
+    l.set(of | if result_zero { rflags::ZF } else { 0 } | u64::from(source_zero));
 }
 
 impl Scan for Bsf {
     #[inline(always)]
     fn run<T: Width>(l: &mut LazyFlags, v: T) -> Option<T> {
         let v = v.to_u64();
-        set_zf(l, v == 0);
-        (v != 0).then(|| T::from_u64(u64::from(v.trailing_zeros())))
+        let n = v.trailing_zeros() & 63;
+        set_scan_flags(l, v == 0, n);
+        (v != 0).then(|| T::from_u64(u64::from(n)))
     }
 }
 impl Scan for Bsr {
     #[inline(always)]
     fn run<T: Width>(l: &mut LazyFlags, v: T) -> Option<T> {
         let v = v.to_u64();
-        set_zf(l, v == 0);
-        (v != 0).then(|| T::from_u64(u64::from(63 - v.leading_zeros())))
+        let n = 63u32.saturating_sub(v.leading_zeros());
+        set_scan_flags(l, v == 0, n);
+        (v != 0).then(|| T::from_u64(u64::from(n)))
     }
 }
 impl Scan for Lzcnt {

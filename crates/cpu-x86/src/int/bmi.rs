@@ -41,7 +41,7 @@ impl Bmi for Bextr {
         let (start, len) = (o as u8, (o >> 8) as u8);
         let from = v.to_u64().checked_shr(u32::from(start)).unwrap_or(0);
         let r = if len < 64 { from & ((1 << len) - 1) } else { from };
-        T::logic(l, r);
+        T::shifted(l, r);
         r
     }
 }

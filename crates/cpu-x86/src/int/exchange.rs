@@ -83,8 +83,7 @@ fn cmpxchg_reg<T: Width>(cpu: &mut Cpu, _: &mut dyn Bus, op: &Op) -> Exec {
         let new = T::get(cpu, op.src);
         T::set(cpu, op.dst, new);
     } else {
-        T::set(cpu, op.dst, old); // a write all the same: the upper half of a 32-bit destination is cleared
-        T::set(cpu, RAX, old);
+        T::set(cpu, RAX, old); // a 32-bit destination keeps its upper half, as on AMD's processors
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ mod shift;
 mod stack;
 mod string;
 
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Instruction, OpKind};
 
 use crate::bus::Bus;
 use crate::fault::Exec;
@@ -64,6 +64,11 @@ pub(crate) trait Width: Int {
     fn sext(self) -> u64;
     /// Flags of a logical result.
     fn logic(l: &mut LazyFlags, r: u64);
+    /// Flags of a shift's result: AF, undefined, is set, as AMD's processors do.
+    #[inline(always)]
+    fn shifted(l: &mut LazyFlags, r: u64) {
+        Self::arith(l, r, 1 << 3);
+    }
     /// Flags of a result with its carries.
     fn arith(l: &mut LazyFlags, r: u64, carries: u64);
     /// The same, CF kept.
@@ -162,11 +167,6 @@ fn operand_size(i: &Instruction, n: u32) -> usize {
         OpKind::Register => i.op_register(n).size(),
         _ => i.memory_size().size(),
     }
-}
-
-/// Whether operand `n` is that register.
-fn is_register(i: &Instruction, n: u32, r: Register) -> bool {
-    i.op_kind(n) == OpKind::Register && i.op_register(n) == r
 }
 
 /// Chooses the instance of a generic handler for a size in bytes.

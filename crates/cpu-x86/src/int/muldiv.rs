@@ -1,11 +1,12 @@
-//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). The flags DIV leaves undefined are unchanged; those MUL and IMUL leave undefined
-//! are of the low half of the product.
+//! MUL, IMUL, DIV, IDIV (Intel SDM volume 2). Flags left undefined are as on AMD's
+//! processors: MUL and IMUL keep them; DIV and IDIV keep CF and OF, set AF, clear the rest.
 
 use iced_x86::{Instruction, Mnemonic};
 
 use super::{Kind, Width, by_size, by_word_size, operand_size, operands};
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
+use crate::flags::rflags;
 use crate::op::{DecodeCx, Handler, Op};
 use crate::state::Cpu;
 
@@ -31,6 +32,12 @@ fn set_halves<T: Width>(cpu: &mut Cpu, low: u64, high: u64) {
     }
 }
 
+#[inline(always)]
+fn set_divided_flags(cpu: &mut Cpu) {
+    let f = cpu.lazy.get() & (rflags::CF | rflags::OF) | rflags::AF;
+    cpu.lazy.set(f);
+}
+
 /// An operation on the accumulator.
 trait Wide {
     fn run<T: Width>(cpu: &mut Cpu, b: T) -> Exec;
@@ -46,7 +53,6 @@ impl Wide for Mul {
         let p = u128::from(T::get(cpu, AX).to_u64()) * u128::from(b.to_u64());
         let high = (p >> T::BITS) as u64;
         set_halves::<T>(cpu, p as u64, high);
-        T::logic(&mut cpu.lazy, p as u64);
         cpu.lazy.set_cf_of(high != 0, high != 0);
         Ok(())
     }
@@ -57,7 +63,6 @@ impl Wide for Imul {
         let p = i128::from(T::get(cpu, AX).sext() as i64) * i128::from(b.sext() as i64);
         set_halves::<T>(cpu, p as u64, (p >> T::BITS) as u64);
         let over = i128::from(T::from_u64(p as u64).sext() as i64) != p;
-        T::logic(&mut cpu.lazy, p as u64);
         cpu.lazy.set_cf_of(over, over);
         Ok(())
     }
@@ -74,6 +79,7 @@ impl Wide for Div {
             Err(_) => ((n / u128::from(d)) as u64, (n % u128::from(d)) as u64),
         };
         set_halves::<T>(cpu, q, r);
+        set_divided_flags(cpu);
         Ok(())
     }
 }
@@ -90,6 +96,7 @@ impl Wide for Idiv {
         match both {
             Some((q, r)) if i128::from(T::from_u64(q as u64).sext() as i64) == q => {
                 set_halves::<T>(cpu, q as u64, r as u64);
+                set_divided_flags(cpu);
                 Ok(())
             }
             _ => Err(cpu.raise(vector::DE)),
@@ -118,7 +125,6 @@ fn imul<T: Width>(cpu: &mut Cpu, op: &Op, a: T, b: T) -> Exec {
     let r = T::from_u64(p as u64);
     let over = i128::from(r.sext() as i64) != p;
     T::set(cpu, op.dst, r);
-    T::logic(&mut cpu.lazy, r.to_u64());
     cpu.lazy.set_cf_of(over, over);
     Ok(())
 }

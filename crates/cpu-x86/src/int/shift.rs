@@ -1,7 +1,7 @@
 //! Shifts and rotates: SHL, SHR, SAR, ROL, ROR, RCL, RCR, SHLD, SHRD (Intel SDM volume 2).
 //!
 //! A count of zero after masking changes no flag (a 32-bit destination is still written). OF, defined for counts of
-//! one only, is computed by the same formula for all counts; AF, undefined, is cleared by shifts.
+//! one only, is computed by the same formula for all counts; AF, undefined, is set by shifts (both as on AMD's processors).
 
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
@@ -36,7 +36,7 @@ impl Shift for Shl {
         let wide = u128::from(a.to_u64()) << n;
         let r = T::from_u64(wide as u64);
         let cf = wide >> T::BITS & 1 != 0;
-        T::logic(l, r.to_u64());
+        T::shifted(l, r.to_u64());
         l.set_cf_of(cf, r.msb() != cf);
         r
     }
@@ -46,7 +46,7 @@ impl Shift for Shr {
     fn run<T: Width>(l: &mut LazyFlags, a: T, n: u32) -> T {
         let a = a.to_u64();
         let r = T::from_u64(a >> n);
-        T::logic(l, r.to_u64());
+        T::shifted(l, r.to_u64());
         l.set_cf_of(bit(a, n - 1), bit(r.to_u64() << 1 ^ r.to_u64(), T::BITS - 1));
         r
     }
@@ -56,7 +56,7 @@ impl Shift for Sar {
     fn run<T: Width>(l: &mut LazyFlags, a: T, n: u32) -> T {
         let a = a.sext() as i64;
         let r = T::from_u64((a >> n) as u64);
-        T::logic(l, r.to_u64());
+        T::shifted(l, r.to_u64());
         l.set_cf_of(bit(a as u64, n - 1), false);
         r
     }
@@ -174,8 +174,9 @@ fn double<T: Width, const LEFT: bool>(l: &mut LazyFlags, a: T, b: T, n: u32) -> 
         ((w >> n) as u64, w >> (n - 1) & 1 != 0)
     };
     let r = T::from_u64(r);
-    T::logic(l, r.to_u64());
-    l.set_cf_of(cf, r.msb() != a.msb());
+    T::shifted(l, r.to_u64());
+    let of = if LEFT { cf } else { bit(r.to_u64(), T::BITS - 2) };
+    l.set_cf_of(cf, r.msb() != of);
     r
 }
 
