@@ -23,6 +23,7 @@ pub(crate) struct Image {
     readonly: bool,
     cache: CacheMode,
     discard: bool,
+    format: &'static str,
     /// The format was guessed to be raw: the guest must not turn it into another one by writing a header.
     guessed_raw: bool,
     /// A cluster was reused whose release is only in imago's cache.
@@ -31,12 +32,12 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn new(layer: Layer, readonly: bool, cache: CacheMode, discard: bool) -> Self {
-        let Layer { access, guessed_raw, stale } = layer;
+        let Layer { access, format, guessed_raw, stale } = layer;
         let real = access.size();
         let size = real.next_multiple_of(SECTOR);
         let short = AtomicBool::new(real != size);
         let access = RwLock::new(access);
-        Self { access, writer: Mutex::new(()), size, short, readonly, cache, discard, guessed_raw, stale }
+        Self { access, writer: Mutex::new(()), size, short, readonly, cache, discard, format, guessed_raw, stale }
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -113,6 +114,10 @@ impl BlockBackend for Image {
 
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn format(&self) -> &'static str {
+        self.format
     }
 
     fn readonly(&self) -> bool {

@@ -52,6 +52,8 @@ pub trait BlockBackend: Send + Sync {
     fn size(&self) -> u64;
     /// Writes are refused.
     fn readonly(&self) -> bool;
+    /// The format, as `info block` shows it.
+    fn format(&self) -> &'static str;
 }
 
 /// Refuses ranges that are not wholly on the disk.

@@ -56,6 +56,7 @@ pub(crate) fn magic_format(start: &[u8]) -> Option<&'static str> {
 /// An open image file.
 pub(crate) struct Layer {
     pub(crate) access: FormatAccess<GuardedFile>,
+    pub(crate) format: &'static str,
     /// The format was guessed to be raw.
     pub(crate) guessed_raw: bool,
     /// See [`GuardedFile::qcow2`].
@@ -92,7 +93,12 @@ fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -
     let Some(header) = header else {
         let file = GuardedFile::plain(file);
         let raw = Raw::builder(file).write(access.write).open(DenyImplicitOpenGate::default()).map_err(imago_error)?;
-        return Ok(Layer { access: FormatAccess::new(raw), guessed_raw: guessed, stale: Arc::default() });
+        return Ok(Layer {
+            access: FormatAccess::new(raw),
+            format: "raw",
+            guessed_raw: guessed,
+            stale: Arc::default(),
+        });
     };
     let backing = open_backing(path, header, access, depth)?;
     let (file, stale) = match access.write {
@@ -105,7 +111,7 @@ fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -
         .data_file(None)
         .open(DenyImplicitOpenGate::default())
         .map_err(imago_error)?;
-    Ok(Layer { access: FormatAccess::new(image), guessed_raw: false, stale })
+    Ok(Layer { access: FormatAccess::new(image), format: "qcow2", guessed_raw: false, stale })
 }
 
 fn open_backing(
@@ -192,6 +198,10 @@ impl BlockBackend for MemoryDisk {
 
     fn size(&self) -> u64 {
         self.bytes.read().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    fn format(&self) -> &'static str {
+        "memory"
     }
 
     fn readonly(&self) -> bool {

@@ -163,6 +163,10 @@ impl BlockBackend for Overlay {
         self.base.size()
     }
 
+    fn format(&self) -> &'static str {
+        self.base.format()
+    }
+
     fn readonly(&self) -> bool {
         false
     }

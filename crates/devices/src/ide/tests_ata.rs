@@ -243,13 +243,55 @@ fn resets_signatures_and_absent_drives() {
     assert!(b.irq14.is_high(), "pending behind nIEN");
 }
 
+/// A disk with a bad sector 5, and no room for writes.
+struct Broken;
+impl BlockBackend for Broken {
+    fn read_at(&self, offset: u64, data: &mut [u8]) -> std::io::Result<()> {
+        data.fill(0x77);
+        let bad = (offset..offset + data.len() as u64).contains(&(5 * 512));
+        if bad { Err(std::io::Error::other("bad sector")) } else { Ok(()) }
+    }
+    fn write_at(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        Err(std::io::Error::other("flush"))
+    }
+    fn discard(&self, _: u64, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+    fn readonly(&self) -> bool {
+        false
+    }
+    fn format(&self) -> &'static str {
+        "broken"
+    }
+}
+
 #[test]
 fn read_only_and_failing_disks_report() {
     let disk = MemoryDisk::new(pattern(8, 512), true);
-    let b = Bench::with([Some(DriveConfig::Disk(DiskConfig::new(queue(disk.clone()), 0))), None], disk);
+    let b = Bench::with([Some(DriveConfig::Disk(DiskConfig::new(queue(disk.clone()), 0))), None], disk.clone());
     assert_eq!(b.command(0, 1, 0, 0x40, 0x30), 0x51);
     assert_eq!(b.inb(0x1F1), 4);
     assert_eq!(b.command(0, 1, 8, 0x40, 0x20), 0x51);
+    let broken = DiskConfig::new(queue(std::sync::Arc::new(Broken)), 0);
+    let b = Bench::with([Some(DriveConfig::Disk(broken)), None], disk);
+    assert_eq!(b.command(0, 1, 4, 0x40, 0x20), 0x58);
+    b.read_data(512);
+    assert_eq!(b.command(0, 2, 4, 0x40, 0x20), 0x51);
+    assert_eq!((b.inb(0x1F1), b.irq14.is_high()), (0x40, true), "UNC, with the interrupt");
+    b.prds(&[(0x1_0000, 512)], true);
+    b.command(0, 1, 5, 0x40, 0xC8);
+    assert_eq!(b.start(), 0x51);
+    assert_eq!(b.inb(BM + 2) & 4, 4);
+    b.command(0, 1, 0, 0x40, 0x30);
+    b.write_data(&[0; 512]);
+    assert_eq!((b.settle(), b.inb(0x1F1)), (0x51, 4), "no space: ABRT");
+    assert_eq!(b.command(0, 0, 0, 0x40, 0xE7), 0x51, "a flush that fails is told");
 }
 
 #[test]
