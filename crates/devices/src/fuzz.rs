@@ -18,6 +18,9 @@ use crate::uart::Uart;
 
 const STEPS: u32 = 30_000;
 
+/// Hands a chip's ports to its argument.
+type Block<'a> = dyn Fn(&mut dyn FnMut(&mut dyn PortIo)) + 'a;
+
 struct Random(u64);
 
 impl Random {
@@ -73,12 +76,7 @@ fn damaged_restore<D: Device>(device: &Shared<D>, r: &mut Random) {
     let _ = d.restore(&bytes);
 }
 
-fn attack_ports<D: Device>(
-    seed: u64,
-    clock: &Clock,
-    device: &Shared<D>,
-    blocks: &[&dyn Fn(&mut dyn FnMut(&mut dyn PortIo))],
-) {
+fn attack_ports<D: Device>(seed: u64, clock: &Clock, device: &Shared<D>, blocks: &[&Block]) {
     let mut r = Random(seed);
     for _ in 0..STEPS {
         let block = blocks[r.below(blocks.len() as u64) as usize];
