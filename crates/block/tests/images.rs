@@ -24,7 +24,11 @@ fn qemu_img(args: &[&str]) -> Option<String> {
 struct Dir(tempfile::TempDir);
 
 impl Dir {
+    /// In memory where the host has it: the tests flush a lot.
     fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+    fn on_disk() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
     fn path(&self, name: &str) -> PathBuf {
@@ -249,7 +253,7 @@ fn snapshot_keeps_the_file_and_leaves_nothing_behind() {
 
 #[test]
 fn cache_modes_write_through_or_not_and_direct_io_works_where_the_host_has_it() {
-    let dir = Dir::new();
+    let dir = Dir::on_disk();
     for cache in [CacheMode::Writethrough, CacheMode::DirectSync, CacheMode::None, CacheMode::Unsafe] {
         let name = format!("{cache:?}");
         let Some(path) = dir.create(&name, &[]) else { return };
