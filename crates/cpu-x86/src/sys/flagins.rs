@@ -121,6 +121,6 @@ pub(crate) fn ac<const SET: bool>(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -
     } else {
         cpu.sysflags &= !AC;
     }
-    cpu.update_mode();
+    cpu.select_tlb(); // the mode depends on AC in ring 3 only
     Ok(())
 }

@@ -167,7 +167,7 @@ fn control(i: &Instruction, op: &mut Op) -> bool {
         }
         M::Xgetbv => return set(op, control::xgetbv, 0),
         M::Xsetbv => control::xsetbv,
-        M::Cli => flagins::cli,
+        M::Cli => return set(op, flagins::cli, 0),
         M::Sti => flagins::sti,
         M::Pushf | M::Pushfd | M::Pushfq => {
             op.size = i.stack_pointer_increment().unsigned_abs() as u8;
@@ -177,8 +177,8 @@ fn control(i: &Instruction, op: &mut Op) -> bool {
             op.size = i.stack_pointer_increment().unsigned_abs() as u8;
             flagins::popf
         }
-        M::Clac => flagins::ac::<false>,
-        M::Stac => flagins::ac::<true>,
+        M::Clac => return set(op, flagins::ac::<false>, 0),
+        M::Stac => return set(op, flagins::ac::<true>, 0),
         M::Rdmsr => return set(op, misc::rdmsr, 0),
         M::Wrmsr => misc::wrmsr,
         _ => return false,
