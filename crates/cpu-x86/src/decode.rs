@@ -3,10 +3,13 @@
 //! Here, for all families: an instruction whose CPUID feature the guest's processor lacks stays #UD (Intel SDM
 //! volume 2, the CPUID column of each instruction), except where the encoding is a hint on processors without it.
 
-use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, Instruction};
+use iced_x86::{Code, CpuidFeature, Decoder, DecoderError, DecoderOptions, Instruction};
 
+use crate::bus::Bus;
+use crate::fault::Exec;
 use crate::features::Features;
 use crate::op::{DecodeCx, Op};
+use crate::state::Cpu;
 
 /// Longest instruction in bytes.
 pub const MAX_INSTRUCTION: usize = 15;
@@ -14,21 +17,39 @@ pub const MAX_INSTRUCTION: usize = 15;
 /// Decodes one instruction from `bytes`, `offset` bytes after the start of its block (which is at RIP
 /// `cx.rip - offset`). `None` when the bytes end before the instruction does.
 pub fn decode(bytes: &[u8], cx: &DecodeCx, offset: u16) -> Option<(Op, Instruction)> {
+    let bytes = bytes.get(..MAX_INSTRUCTION).unwrap_or(bytes);
     let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
     let i = decoder.decode();
-    if i.code() == Code::INVALID
-        && decoder.last_error() == iced_x86::DecoderError::NoMoreBytes
-        && bytes.len() < MAX_INSTRUCTION
-    {
+    let invalid = i.code() == Code::INVALID;
+    if invalid && bytes.len() < MAX_INSTRUCTION && decoder.last_error() == DecoderError::NoMoreBytes {
         return None;
     }
     let mut op = Op::prepare(&i, cx, offset);
-    if i.code() != Code::INVALID && exists(&i, &cx.features) {
+    if invalid && bytes.len() == MAX_INSTRUCTION && is_cut(&bytes[..MAX_INSTRUCTION - 1], cx) {
+        op.handler = too_long;
+        op.end = offset + MAX_INSTRUCTION as u16;
+        op.flags |= Op::ENDS;
+    }
+    if invalid {
+        op.flags |= Op::ENDS;
+    }
+    if !invalid && exists(&i, &cx.features) {
         let _known = crate::int::decode(&i, cx, &mut op)
             || crate::sys::decode(&i, cx, &mut op)
             || crate::simd::decode(&i, cx, &mut op);
     }
     Some((op, i))
+}
+
+/// The handler of what does not end within 15 bytes: #GP(0).
+fn too_long(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
+    Err(cpu.gp(0))
+}
+
+/// Whether `bytes` end inside an instruction. (The decoder calls one of more than 15 bytes just invalid.)
+fn is_cut(bytes: &[u8], cx: &DecodeCx) -> bool {
+    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
+    decoder.decode().code() == Code::INVALID && decoder.last_error() == DecoderError::NoMoreBytes
 }
 
 /// TZCNT and LZCNT are BSF and BSR, WBNOINVD is WBINVD, on processors that do not have them.

@@ -162,7 +162,7 @@ pub mod cr {
 }
 
 /// Model-specific registers that the processor itself holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Msrs {
     pub efer: u64,
@@ -183,6 +183,41 @@ pub struct Msrs {
     pub spec_ctrl: u64,
     pub xss: u64,
     pub debugctl: u64,
+    pub mcg_status: u64,
+    pub mcg_ctl: u64,
+    /// Machine-check banks: CTL, STATUS, ADDR, MISC of each of ten.
+    pub mc_banks: [u64; 40],
+    /// AMD's set-up registers, in the order of `AMD_PLAIN` in `sys/msr.rs`.
+    pub amd: [u64; 16],
+}
+
+impl Default for Msrs {
+    fn default() -> Self {
+        Self {
+            efer: 0,
+            star: 0,
+            lstar: 0,
+            cstar: 0,
+            sfmask: 0,
+            kernel_gs_base: 0,
+            sysenter_cs: 0,
+            sysenter_esp: 0,
+            sysenter_eip: 0,
+            pat: 0,
+            tsc_aux: 0,
+            misc_enable: 0,
+            mtrr_def_type: 0,
+            mtrr_fixed: [0; 11],
+            mtrr_phys: [0; 16],
+            spec_ctrl: 0,
+            xss: 0,
+            debugctl: 0,
+            mcg_status: 0,
+            mcg_ctl: 0,
+            mc_banks: [0; 40],
+            amd: [0; 16],
+        }
+    }
 }
 
 /// Interruptibility (Intel SDM volume 3, 6.8).

@@ -17,6 +17,8 @@ mod muldiv;
 mod shift;
 mod stack;
 mod string;
+#[cfg(test)]
+mod tests;
 
 use iced_x86::{Instruction, OpKind};
 
@@ -29,7 +31,8 @@ use crate::state::Cpu;
 
 /// Makes `op` (prepared) execute `i`; `false` when `i` is not of this family.
 pub(crate) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
-    const GROUPS: [fn(&Instruction, &DecodeCx, &mut Op) -> Option<Handler>; 12] = [
+    type Group = fn(&Instruction, &DecodeCx, &mut Op) -> Option<Handler>;
+    const GROUPS: [Group; 12] = [
         mov::decode,
         arith::decode,
         branch::decode,

@@ -9,7 +9,7 @@ use iced_x86::{Code, Instruction, OpKind, Register};
 
 use super::Width;
 use crate::bus::Bus;
-use crate::fault::{Abort, AbortKind, Exec};
+use crate::fault::{Abort, AbortKind, Access, Exec};
 use crate::flags::rflags;
 use crate::op::{DecodeCx, Handler, Op, segment};
 use crate::state::{Cpu, Mode, Seg};
@@ -46,6 +46,36 @@ pub(super) fn destination(cpu: &Cpu) -> Seg {
     if cpu.mode.has(Mode::CODE64) || cpu.mode.has(Mode::FLAT) { Seg::None } else { Seg::Es }
 }
 
+/// Runs `element` until the counter is zero or `element` says `false` (then the result is `true`), at most `limit`
+/// times.
+#[inline(always)]
+fn elements(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    op: &Op,
+    limit: u32,
+    element: &mut impl FnMut(&mut Cpu, &mut dyn Bus) -> Result<bool, Abort>,
+) -> Result<bool, Abort> {
+    for _ in 0..limit {
+        let count = cpu.r64(RCX) & op.addr_mask;
+        if count == 0 {
+            return Ok(true);
+        }
+        let more = element(cpu, bus)?;
+        set_by_mask(cpu, RCX, count - 1, op.addr_mask);
+        if !more || count == 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// In the middle of a repeated instruction: whether there is something to look at between instructions.
+#[inline(always)]
+fn interruption(cpu: &mut Cpu) -> Exec {
+    if cpu.attention.load(Ordering::Relaxed) != 0 { Err(cpu.leave(AbortKind::Retry)) } else { Ok(()) }
+}
+
 /// Runs `element` once, or with a REP prefix until the counter is zero or `element` says `false` (or fails).
 #[inline(always)]
 pub(super) fn repeat(
@@ -57,30 +87,64 @@ pub(super) fn repeat(
     if !op.is(Op::REP | Op::REPNE) {
         return element(cpu, bus).map(drop);
     }
-    let mut slice = SLICE;
-    loop {
-        let count = cpu.r64(RCX) & op.addr_mask;
-        if count == 0 {
-            return Ok(());
-        }
-        let more = element(cpu, bus)?;
-        set_by_mask(cpu, RCX, count - 1, op.addr_mask);
-        if !more || count == 1 {
-            return Ok(());
-        }
-        slice -= 1;
-        if slice == 0 {
-            if cpu.attention.load(Ordering::Relaxed) != 0 {
-                return Err(cpu.leave(AbortKind::Retry));
+    while !elements(cpu, bus, op, SLICE, &mut element)? {
+        interruption(cpu)?;
+    }
+    Ok(())
+}
+
+/// Fewer elements than this are not worth the way through [`Cpu::host_span`].
+const BULK: u64 = 8;
+
+/// [`repeat`], upwards in pieces: `bulk` is given the counter and does as many elements as it can at once, maybe
+/// none (devices, elements across pages), then some go one by one.
+#[inline(always)]
+fn repeat_in_bulk(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    op: &Op,
+    mut bulk: impl FnMut(&mut Cpu, &mut dyn Bus, u64) -> Result<u64, Abort>,
+    mut element: impl FnMut(&mut Cpu, &mut dyn Bus) -> Result<bool, Abort>,
+) -> Exec {
+    if op.is(Op::REP | Op::REPNE) && cpu.sysflags & rflags::DF == 0 {
+        loop {
+            let count = cpu.r64(RCX) & op.addr_mask;
+            if count < BULK {
+                break;
             }
-            slice = SLICE;
+            let done = bulk(cpu, bus, count)?;
+            set_by_mask(cpu, RCX, count - done, op.addr_mask);
+            if done == 0 && elements(cpu, bus, op, 16, &mut element)? || done == count {
+                return Ok(());
+            }
+            interruption(cpu)?;
         }
     }
+    repeat(cpu, bus, op, element)
+}
+
+/// The most bytes of `count` elements that can be done at once from the offset in `reg`: not past its wrap, and not
+/// past a page.
+#[inline(always)]
+fn reach<T: Width>(cpu: &Cpu, op: &Op, reg: u8, count: u64) -> (u64, usize) {
+    let offset = cpu.r64(reg) & op.addr_mask;
+    let to_wrap = (op.addr_mask - offset).saturating_add(1);
+    (offset, count.saturating_mul(T::BYTES as u64).min(to_wrap).min(4096) as usize)
 }
 
 fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let to = destination(cpu);
-    repeat(cpu, bus, op, |cpu, bus| {
+    let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
+        let (source, n) = reach::<T>(cpu, op, RSI, count);
+        let (target, m) = reach::<T>(cpu, op, RDI, count);
+        let Some(from) = cpu.host_span(bus, op.seg, source, n, Access::Read)? else { return Ok(0) };
+        let Some(span) = cpu.host_span(bus, to, target, m, Access::Write)? else { return Ok(0) };
+        let done = span.copy_from::<T>(cpu, &from, n.min(m));
+        advance(cpu, op, RSI, done);
+        advance(cpu, op, RDI, done);
+        Ok((done / T::BYTES) as u64)
+    };
+    repeat_in_bulk(cpu, bus, op, bulk, |cpu, bus| {
         let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
         cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
         advance(cpu, op, RSI, T::BYTES);
@@ -91,7 +155,14 @@ fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
 
 fn stos<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let (to, v) = (destination(cpu), T::get(cpu, 0));
-    repeat(cpu, bus, op, |cpu, bus| {
+    let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
+        let (target, n) = reach::<T>(cpu, op, RDI, count);
+        let Some(span) = cpu.host_span(bus, to, target, n, Access::Write)? else { return Ok(0) };
+        let done = span.fill(cpu, v, n);
+        advance(cpu, op, RDI, done);
+        Ok((done / T::BYTES) as u64)
+    };
+    repeat_in_bulk(cpu, bus, op, bulk, |cpu, bus| {
         cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
         advance(cpu, op, RDI, T::BYTES);
         Ok(true)

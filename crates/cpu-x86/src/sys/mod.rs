@@ -1,23 +1,26 @@
 //! The system instructions: segments, far control transfer, interrupts, task switches, control registers, MSRs, CPUID
 //! (Intel SDM volumes 2 and 3).
+//!
+//! Left out, and in no CPU model: system-management mode, VMX and SVM, CET, 5-level paging, protection keys.
 
+mod control;
 mod descriptor;
+mod far;
+mod fast;
+mod flagins;
 mod interrupt;
+mod iret;
+mod misc;
 mod mode;
 mod msr;
 mod reset;
+mod segins;
 mod segment;
 mod stack;
+mod table;
 mod task;
 
-use iced_x86::Instruction;
-
-use crate::op::{DecodeCx, Op};
+pub(crate) use table::decode;
 
 pub use interrupt::InterruptKind;
 pub use reset::ResetKind;
-
-/// Makes `op` (prepared) execute `i`; `false` when `i` is not of this family.
-pub(crate) fn decode(_i: &Instruction, _cx: &DecodeCx, _op: &mut Op) -> bool {
-    false
-}

@@ -1,0 +1,243 @@
+//! A minimal system for tests: RAM from address 0, a device page, page tables, and assembled code.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::sync::Arc;
+
+use cpu_x86::bus::Leave;
+use cpu_x86::model::CpuModel;
+use cpu_x86::state::cr::*;
+use cpu_x86::{Bus, CpuidAction, MsrAction, PhysPage, Processor, ResetKind, Seg, SegReg, Stop};
+use guest_memory::RamBlock;
+use iced_x86::code_asm::CodeAssembler;
+
+pub const RAM: u64 = 16 << 20;
+/// A device page: loads give bytes of the address, stores are noted.
+pub const DEVICE: u64 = 0xFEE0_0000;
+pub const CODE: u64 = 0x1_0000;
+pub const STACK: u64 = 0x2_0000;
+pub const DATA: u64 = 0x3_0000;
+pub const TABLES: u64 = 0x10_0000;
+
+pub const P: u64 = 1;
+pub const W: u64 = 2;
+pub const U: u64 = 4;
+pub const A: u64 = 0x20;
+pub const D: u64 = 0x40;
+pub const PS: u64 = 0x80;
+pub const NX: u64 = 1 << 63;
+
+pub struct TestBus {
+    pub ram: Arc<RamBlock>,
+    pub device_writes: Vec<(u64, Vec<u8>)>,
+    pub device_reads: Vec<(u64, usize)>,
+    /// The device does not serve.
+    pub leave: bool,
+    /// Page numbers of RAM that may not be executed or written.
+    pub readonly: Vec<u64>,
+    pub no_exec: Vec<u64>,
+    pub interrupt: Option<u8>,
+}
+
+impl TestBus {
+    pub fn new(ram: Arc<RamBlock>) -> Self {
+        Self {
+            ram,
+            device_writes: vec![],
+            device_reads: vec![],
+            leave: false,
+            readonly: vec![],
+            no_exec: vec![],
+            interrupt: None,
+        }
+    }
+    pub fn read64(&self, gpa: u64) -> u64 {
+        let mut b = [0; 8];
+        assert!(self.ram.read(gpa, &mut b));
+        u64::from_le_bytes(b)
+    }
+    pub fn write64(&self, gpa: u64, v: u64) {
+        assert!(self.ram.write(gpa, &v.to_le_bytes()));
+    }
+    pub fn write32(&self, gpa: u64, v: u32) {
+        assert!(self.ram.write(gpa, &v.to_le_bytes()));
+    }
+}
+
+impl Bus for TestBus {
+    fn page(&mut self, gpa: u64) -> PhysPage {
+        if gpa >= self.ram.len() {
+            return PhysPage::None;
+        }
+        PhysPage::Ram {
+            block: self.ram.clone(),
+            offset: gpa,
+            writable: !self.readonly.contains(&(gpa >> 12)),
+            executable: !self.no_exec.contains(&(gpa >> 12)),
+        }
+    }
+    fn mem_read(&mut self, gpa: u64, data: &mut [u8]) -> Result<(), Leave> {
+        if self.leave {
+            return Err(Leave);
+        }
+        self.device_reads.push((gpa, data.len()));
+        for (i, b) in data.iter_mut().enumerate() {
+            *b = (gpa as u8).wrapping_add(i as u8);
+        }
+        Ok(())
+    }
+    fn mem_write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Leave> {
+        if self.leave {
+            return Err(Leave);
+        }
+        self.device_writes.push((gpa, data.to_vec()));
+        Ok(())
+    }
+    fn port_read(&mut self, _port: u16, data: &mut [u8]) -> Result<(), Leave> {
+        data.fill(0xFF);
+        Ok(())
+    }
+    fn port_write(&mut self, _port: u16, _data: &[u8]) -> Result<(), Leave> {
+        Ok(())
+    }
+    fn msr_read(&mut self, _msr: u32) -> MsrAction {
+        MsrAction::Fault
+    }
+    fn msr_write(&mut self, _msr: u32, _value: u64) -> MsrAction {
+        MsrAction::Fault
+    }
+    fn cpuid(&mut self, _leaf: u32, _subleaf: u32, _regs: &mut [u32; 4]) -> CpuidAction {
+        CpuidAction::Done
+    }
+    fn tsc(&mut self) -> u64 {
+        0
+    }
+    fn cr8(&mut self) -> u64 {
+        0
+    }
+    fn set_cr8(&mut self, _value: u64) {}
+    fn acknowledge_interrupt(&mut self) -> Option<u8> {
+        self.interrupt.take()
+    }
+}
+
+pub struct Machine {
+    pub p: Processor,
+    pub bus: TestBus,
+}
+
+pub fn code_segment(bits: u32, cpl: u8) -> SegReg {
+    let kind = match bits {
+        64 => 0xA09B,
+        32 => 0xC09B,
+        _ => 0x009B,
+    };
+    let limit = if bits == 16 { 0xFFFF } else { u32::MAX };
+    SegReg { selector: 8 | u16::from(cpl), base: 0, limit, attributes: kind | u16::from(cpl) << 5 }
+}
+
+pub fn data_segment(cpl: u8) -> SegReg {
+    SegReg { selector: 16 | u16::from(cpl), base: 0, limit: u32::MAX, attributes: 0xC093 | u16::from(cpl) << 5 }
+}
+
+impl Machine {
+    /// Flat protected mode without paging, all exceptions reported.
+    pub fn flat32() -> Self {
+        Self::on(RamBlock::new("ram", RAM).unwrap(), 32)
+    }
+
+    /// 64-bit mode, the first 16 MiB and the device page identity-mapped by 4 KiB pages, writable, for everybody.
+    pub fn long() -> Self {
+        let mut m = Self::on(RamBlock::new("ram", RAM).unwrap(), 64);
+        m.map_long();
+        m
+    }
+
+    pub fn on(ram: Arc<RamBlock>, bits: u32) -> Self {
+        let mut p = Processor::new(Arc::new(CpuModel::default()));
+        p.cpu.reset(ResetKind::PowerOn);
+        p.cpu.segs = [data_segment(0); 6];
+        p.cpu.segs[Seg::Cs as usize] = code_segment(bits, 0);
+        p.cpu.cr0 = CR0_PE | CR0_ET | CR0_WP;
+        p.cpu.exception_exits = u64::MAX;
+        p.cpu.rip = CODE;
+        p.cpu.regs[4] = STACK;
+        p.cpu.update_mode();
+        Self { p, bus: TestBus::new(ram) }
+    }
+
+    pub fn map_long(&mut self) {
+        let rights = P | W | U;
+        self.bus.write64(TABLES, (TABLES + 0x1000) | rights);
+        self.bus.write64(TABLES + 0x1000, (TABLES + 0x2000) | rights);
+        self.bus.write64(TABLES + 0x1000 + 3 * 8, (TABLES + 0x3000) | rights);
+        self.bus.write64(TABLES + 0x3000 + (DEVICE >> 21 & 511) * 8, DEVICE & !0x1F_FFFF | rights | PS);
+        for i in 0..RAM >> 21 {
+            self.bus.write64(TABLES + 0x2000 + i * 8, (TABLES + 0x4000 + i * 0x1000) | rights);
+        }
+        for i in 0..RAM >> 12 {
+            self.bus.write64(TABLES + 0x4000 + i * 8, i << 12 | rights);
+        }
+        self.start_long();
+    }
+
+    pub fn start_long(&mut self) {
+        let cpu = &mut self.p.cpu;
+        cpu.cr3 = TABLES;
+        cpu.cr4 = CR4_PAE;
+        cpu.msr.efer = EFER_LME | EFER_LMA | EFER_NXE;
+        cpu.cr0 |= CR0_PG;
+        cpu.update_mode();
+    }
+
+    /// Address of the page-table entry of `at` (`map_long`).
+    pub fn pte(at: u64) -> u64 {
+        TABLES + 0x4000 + (at >> 12) * 8
+    }
+
+    /// Sets a page-table entry and drops the translation.
+    pub fn set_pte(&mut self, at: u64, value: u64) {
+        self.bus.write64(Self::pte(at), value);
+        self.p.cpu.flush_page(at);
+    }
+
+    pub fn set_cpl(&mut self, cpl: u8) {
+        let bits = self.p.cpu.mode.bits();
+        self.p.cpu.segs = [data_segment(cpl); 6];
+        self.p.cpu.segs[Seg::Cs as usize] = code_segment(bits, cpl);
+        self.p.cpu.cpl = cpl;
+        self.p.cpu.update_mode();
+    }
+
+    /// Assembles at `at` and points RIP there.
+    pub fn code(&mut self, at: u64, f: impl FnOnce(&mut CodeAssembler)) {
+        let bytes = assemble(self.p.cpu.mode.bits(), at, f);
+        assert!(self.bus.ram.write(at, &bytes));
+        self.p.cpu.rip = at;
+    }
+
+    pub fn run(&mut self) -> Stop {
+        self.p.run(&mut self.bus)
+    }
+
+    pub fn halts(&mut self) {
+        assert_eq!(self.run(), Stop::Halt, "at {:#x}", self.p.cpu.rip);
+    }
+
+    /// Runs to a page fault; returns (error code, address).
+    pub fn page_fault(&mut self) -> (u32, u64) {
+        match self.run() {
+            Stop::Exception(e) if e.vector == 14 => (e.error.unwrap(), e.payload),
+            other => panic!("{other:?} at {:#x}", self.p.cpu.rip),
+        }
+    }
+
+    pub fn reg(&self, i: usize) -> u64 {
+        self.p.cpu.regs[i]
+    }
+}
+
+pub fn assemble(bits: u32, at: u64, f: impl FnOnce(&mut CodeAssembler)) -> Vec<u8> {
+    let mut a = CodeAssembler::new(bits).unwrap();
+    f(&mut a);
+    a.assemble(at).unwrap()
+}

@@ -1,0 +1,50 @@
+//! What WHP has no property for: the processor model.
+
+use std::fmt;
+use std::sync::Arc;
+
+use cpu_x86::model::CpuModel;
+
+/// Which processor a partition's virtual processors are.
+#[derive(Clone)]
+pub struct SoftOptions {
+    /// The model of the virtual processor with this index (topology leaves differ between them).
+    pub model: Arc<dyn Fn(u32) -> Arc<CpuModel> + Send + Sync>,
+    /// The initial APIC ID of the virtual processor with this index.
+    pub apic_id: Arc<dyn Fn(u32) -> u32 + Send + Sync>,
+    /// Guest TSC, in Hz. The default is 1 GHz: the TSC then counts nanoseconds, exactly.
+    pub tsc_frequency: u64,
+    /// Local APIC timer before its divider, in Hz.
+    pub apic_frequency: u64,
+    /// The machine's I/O APICs have an EOI register, so EOI broadcasts may be suppressed (SVR bit 12).
+    pub eoi_suppression: bool,
+}
+
+impl SoftOptions {
+    /// Every processor is of `model`, APIC IDs count from 0.
+    pub fn new(model: Arc<CpuModel>) -> Self {
+        Self {
+            model: Arc::new(move |_| model.clone()),
+            apic_id: Arc::new(|index| index),
+            tsc_frequency: 1_000_000_000,
+            apic_frequency: 1_000_000_000,
+            eoi_suppression: false,
+        }
+    }
+}
+
+impl Default for SoftOptions {
+    fn default() -> Self {
+        Self::new(Arc::default())
+    }
+}
+
+impl fmt::Debug for SoftOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SoftOptions")
+            .field("model", &(self.model)(0).name)
+            .field("tsc_frequency", &self.tsc_frequency)
+            .field("apic_frequency", &self.apic_frequency)
+            .finish()
+    }
+}
