@@ -323,3 +323,63 @@ fn every_form_with_exceptions_unmasked() {
     }
     b.finish();
 }
+
+/// Speed of a scalar loop in the interpreter; run with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let code: &[(&str, &[u8])] = &[
+        (
+            "addsd/mulsd reg, mem",
+            &[
+                0xF2, 0x0F, 0x58, 0xC1, // addsd xmm0, xmm1
+                0xF2, 0x0F, 0x59, 0x16, // mulsd xmm2, [esi]
+                0xF2, 0x0F, 0x58, 0x5E, 0x08, // addsd xmm3, [esi+8]
+                0xF2, 0x0F, 0x59, 0xE5, // mulsd xmm4, xmm5
+            ],
+        ),
+        (
+            "movups load, movups store, pxor, movsd",
+            &[
+                0x0F, 0x10, 0x06, // movups xmm0, [esi]
+                0x0F, 0x11, 0x46, 0x20, // movups [esi+20h], xmm0
+                0x66, 0x0F, 0xEF, 0xD2, // pxor xmm2, xmm2
+                0xF2, 0x0F, 0x10, 0x0E, // movsd xmm1, [esi]
+            ],
+        ),
+        (
+            "fld, fmul, fadd, fstp",
+            &[
+                0xDD, 0x06, // fld qword [esi]
+                0xDC, 0x4E, 0x08, // fmul qword [esi+8]
+                0xDC, 0x46, 0x10, // fadd qword [esi+10h]
+                0xDD, 0x5E, 0x20, // fstp qword [esi+20h]
+            ],
+        ),
+    ];
+    for (name, body) in code {
+        let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");
+        let mut program = body.to_vec();
+        program.extend_from_slice(&[0x49, 0x75, (-(body.len() as i64) - 3) as u8, 0xE6, 0x80]); // dec ecx; jnz; out 80h, al
+        block.write(0, &program);
+        for at in (0x1000..0x1100).step_by(8) {
+            block.write(at, &1.0000001f64.to_le_bytes());
+        }
+        let mut p = cpu_x86::Processor::new(Arc::new(CpuModel::default()));
+        let flat = |attributes| cpu_x86::SegReg { selector: 8, base: 0, limit: u32::MAX, attributes };
+        p.cpu.segs = [flat(0xC093); 6];
+        p.cpu.segs[1] = flat(0xC09B);
+        p.cpu.cr0 = cr::CR0_PE | cr::CR0_NE;
+        p.cpu.cr4 = cr::CR4_OSFXSR;
+        let n = 2_000_000;
+        (p.cpu.rip, p.cpu.regs[1], p.cpu.regs[6]) = (DATA, n, DATA + 0x1000);
+        for r in &mut p.cpu.fpu.zmm {
+            r[..8].copy_from_slice(&1.0000001f64.to_le_bytes());
+        }
+        let start = std::time::Instant::now();
+        let stop = p.run(&mut DataBus(block));
+        let took = start.elapsed().as_secs_f64();
+        assert!(matches!(stop, cpu_x86::Stop::Access(AbortKind::Port { .. })), "{stop:?} {:#x}", p.cpu.rip);
+        println!("{name}: {:.1} M instructions/s", p.cpu.retired as f64 / took / 1e6);
+    }
+}
