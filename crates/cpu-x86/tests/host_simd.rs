@@ -96,7 +96,16 @@ impl Bench {
         cpu.cr4 = cr::CR4_OSFXSR | cr::CR4_OSXMMEXCPT | cr::CR4_OSXSAVE;
         cpu.xcr0 = components();
         let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");
-        Self { native, cpu, bus: DataBus(block), rng: Rng::from_env(seed), failures: Vec::new(), run: 0, signals: 0, precision: 0 }
+        Self {
+            native,
+            cpu,
+            bus: DataBus(block),
+            rng: Rng::from_env(seed),
+            failures: Vec::new(),
+            run: 0,
+            signals: 0,
+            precision: 0,
+        }
     }
 
     fn registers(&mut self, i: &Instruction) -> Gprs {
@@ -107,7 +116,9 @@ impl Bench {
         g.rflags = (self.rng.next() & 0x8D5) | 2;
         g.regs[4] = DATA + 0x400;
         (g.regs[BASE], g.regs[STRING]) = (TARGET, TARGET + self.rng.below(64));
-        if format!("{:?}", i.mnemonic()).starts_with("Pcmpestr") || format!("{:?}", i.mnemonic()).starts_with("Vpcmpestr") {
+        if format!("{:?}", i.mnemonic()).starts_with("Pcmpestr")
+            || format!("{:?}", i.mnemonic()).starts_with("Vpcmpestr")
+        {
             (g.regs[0], g.regs[2]) = (self.rng.below(20), self.rng.below(20));
         }
         g
@@ -189,7 +200,10 @@ impl Bench {
         }
         self.compare(&fpu, &g, &mut wrong);
         if !wrong.is_empty() && self.failures.len() < 400 {
-            let state = format!("fcw {:x} fsw {:x} ftw {:x} mxcsr {:x} k {:x?}", before.fcw, before.fsw, before.ftw, before.mxcsr, before.k);
+            let state = format!(
+                "fcw {:x} fsw {:x} ftw {:x} mxcsr {:x} k {:x?}",
+                before.fcw, before.fsw, before.ftw, before.mxcsr, before.k
+            );
             self.failures.push(format!("{:?} {i:?} {bytes:02x?}\n    {state}\n    {}", i.code(), wrong.join("\n    ")));
         }
     }
@@ -232,7 +246,11 @@ impl Bench {
         self.bus.0.read(0, &mut data);
         // The native trampoline needs no stack in the data area.
         if let Some(at) = (0..DATA_LEN).find(|&at| data[at] != self.native.data()[at]) {
-            wrong.push(format!("memory differs at +{at:#x}: host {:02x} here {:02x}", self.native.data()[at], data[at]));
+            wrong.push(format!(
+                "memory differs at +{at:#x}: host {:02x} here {:02x}",
+                self.native.data()[at],
+                data[at]
+            ));
         }
     }
 
@@ -311,24 +329,33 @@ fn every_form_with_exceptions_unmasked() {
 #[ignore = "a measurement"]
 fn speed() {
     let code: &[(&str, &[u8])] = &[
-        ("addsd/mulsd reg, mem", &[
-            0xF2, 0x0F, 0x58, 0xC1, // addsd xmm0, xmm1
-            0xF2, 0x0F, 0x59, 0x16, // mulsd xmm2, [esi]
-            0xF2, 0x0F, 0x58, 0x5E, 0x08, // addsd xmm3, [esi+8]
-            0xF2, 0x0F, 0x59, 0xE5, // mulsd xmm4, xmm5
-        ]),
-        ("movups load, movups store, pxor, movsd", &[
-            0x0F, 0x10, 0x06, // movups xmm0, [esi]
-            0x0F, 0x11, 0x46, 0x20, // movups [esi+20h], xmm0
-            0x66, 0x0F, 0xEF, 0xD2, // pxor xmm2, xmm2
-            0xF2, 0x0F, 0x10, 0x0E, // movsd xmm1, [esi]
-        ]),
-        ("fld, fmul, fadd, fstp", &[
-            0xDD, 0x06, // fld qword [esi]
-            0xDC, 0x4E, 0x08, // fmul qword [esi+8]
-            0xDC, 0x46, 0x10, // fadd qword [esi+10h]
-            0xDD, 0x5E, 0x20, // fstp qword [esi+20h]
-        ]),
+        (
+            "addsd/mulsd reg, mem",
+            &[
+                0xF2, 0x0F, 0x58, 0xC1, // addsd xmm0, xmm1
+                0xF2, 0x0F, 0x59, 0x16, // mulsd xmm2, [esi]
+                0xF2, 0x0F, 0x58, 0x5E, 0x08, // addsd xmm3, [esi+8]
+                0xF2, 0x0F, 0x59, 0xE5, // mulsd xmm4, xmm5
+            ],
+        ),
+        (
+            "movups load, movups store, pxor, movsd",
+            &[
+                0x0F, 0x10, 0x06, // movups xmm0, [esi]
+                0x0F, 0x11, 0x46, 0x20, // movups [esi+20h], xmm0
+                0x66, 0x0F, 0xEF, 0xD2, // pxor xmm2, xmm2
+                0xF2, 0x0F, 0x10, 0x0E, // movsd xmm1, [esi]
+            ],
+        ),
+        (
+            "fld, fmul, fadd, fstp",
+            &[
+                0xDD, 0x06, // fld qword [esi]
+                0xDC, 0x4E, 0x08, // fmul qword [esi+8]
+                0xDC, 0x46, 0x10, // fadd qword [esi+10h]
+                0xDD, 0x5E, 0x20, // fstp qword [esi+20h]
+            ],
+        ),
     ];
     for (name, body) in code {
         let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");

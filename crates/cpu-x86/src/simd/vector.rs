@@ -7,7 +7,9 @@
 //! not masked was flagged, the destination has not been written and #XM follows. Of a faulting instruction, numeric
 //! (post-computation) flags are not set when a pre-computation exception is unmasked.
 
-use iced_x86::{EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl};
+use iced_x86::{
+    EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl,
+};
 
 use super::masked::{self, Lanes, Tiny};
 use super::unit::{self, Buffer, Kind, Prepared};
@@ -51,9 +53,8 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
 }
 
 fn class_of(i: &Instruction) -> Option<u8> {
-    let any = |is: fn(Register) -> bool| {
-        (0..i.op_count()).any(|n| is(i.op_register(n)) && i.op_kind(n) == OpKind::Register)
-    };
+    let any =
+        |is: fn(Register) -> bool| (0..i.op_count()).any(|n| is(i.op_register(n)) && i.op_kind(n) == OpKind::Register);
     let (vector, mask, mmx) = (any(Register::is_vector_register), any(Register::is_k), any(Register::is_mm));
     match i.encoding() {
         EncodingKind::Legacy if mmx => Some(if vector { class::MMX_SSE } else { class::MMX }),
@@ -77,8 +78,30 @@ fn to_integer(i: &Instruction) -> bool {
 /// Whether MXCSR matters. Listed is what it does not matter to; the rest runs the slower but always right way.
 fn is_float(i: &Instruction) -> bool {
     const PLAIN: &[&str] = &[
-        "P", "K", "Mov", "And", "Or", "Xor", "Unpck", "Shuf", "Blend", "Broadcast", "Extract", "Insert", "Aes", "Sha",
-        "Gf2p8", "Lddqu", "Mask", "Test", "Extrq", "Align", "Compress", "Expand", "Mpsad", "Dbpsad",
+        "P",
+        "K",
+        "Mov",
+        "And",
+        "Or",
+        "Xor",
+        "Unpck",
+        "Shuf",
+        "Blend",
+        "Broadcast",
+        "Extract",
+        "Insert",
+        "Aes",
+        "Sha",
+        "Gf2p8",
+        "Lddqu",
+        "Mask",
+        "Test",
+        "Extrq",
+        "Align",
+        "Compress",
+        "Expand",
+        "Mpsad",
+        "Dbpsad",
     ];
     let name = format!("{:?}", i.mnemonic());
     let root = match name.strip_prefix('V') {
@@ -326,3 +349,66 @@ pub(super) fn clear_above(cpu: &mut Cpu, register: usize, bytes: usize) {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Bus, CpuidAction, Leave, MsrAction, PhysPage};
+    use crate::state::Mode;
+
+    struct NoBus;
+    impl Bus for NoBus {
+        fn page(&mut self, _: u64) -> PhysPage {
+            PhysPage::None
+        }
+        fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
+            Err(Leave)
+        }
+        fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
+            Err(Leave)
+        }
+        fn port_read(&mut self, _: u16, _: &mut [u8]) -> Result<(), Leave> {
+            Err(Leave)
+        }
+        fn port_write(&mut self, _: u16, _: &[u8]) -> Result<(), Leave> {
+            Err(Leave)
+        }
+        fn msr_read(&mut self, _: u32) -> MsrAction {
+            MsrAction::Fault
+        }
+        fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
+            MsrAction::Fault
+        }
+        fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
+            CpuidAction::Done
+        }
+        fn tsc(&mut self) -> u64 {
+            0
+        }
+        fn cr8(&mut self) -> u64 {
+            0
+        }
+        fn set_cr8(&mut self, _: u64) {}
+        fn acknowledge_interrupt(&mut self) -> Option<u8> {
+            None
+        }
+    }
+
+    #[test]
+    fn instructions_without_room_for_their_stub_run_too() {
+        let mut cpu = Cpu::new(std::sync::Arc::default());
+        cpu.mode = Mode(Mode::CODE64 | Mode::LONG | Mode::PROTECTED);
+        let bytes = [0x66, 0x0F, 0xFE, 0xCA]; // paddd xmm1, xmm2
+        let cx = DecodeCx { mode: cpu.mode, rip: 0x1000, features: crate::features::Features::ALL };
+        let i = iced_x86::Decoder::with_ip(64, &bytes, cx.rip, 0).decode();
+        let mut op = Op::prepare(&i, &cx, 0);
+        op.src2 = class::SSE;
+        overflow_op(&i, &cx, &mut op);
+        cpu.fpu.zmm[1].fill(1);
+        cpu.fpu.zmm[2].fill(2);
+        let mut bus = NoBus;
+        for sum in [3, 5] {
+            assert!((op.handler)(&mut cpu, &mut bus, &op).is_ok());
+            assert_eq!(cpu.fpu.zmm[1][..16], [sum; 16]);
+        }
+    }
+}
