@@ -67,6 +67,8 @@ pub(crate) struct UnitIo {
     pub(crate) flags: u64,
     /// x87 control word of the host.
     pub(crate) host_fcw: u16,
+    /// What an x87 instruction pushed.
+    pub(crate) result: [u8; 16],
 }
 
 impl Default for Fpu {

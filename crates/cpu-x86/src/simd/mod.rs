@@ -5,6 +5,7 @@
 //! Left out: 3DNow!, XOP, FMA4, AMX (they stay #UD).
 
 mod masked;
+pub(crate) mod shape;
 mod state;
 pub(crate) mod unit;
 mod vector;

@@ -23,6 +23,9 @@ pub(crate) enum Kind {
     Float,
     /// x87, on the FXSAVE image in `Fpu`.
     X87,
+    /// x87 instructions that have a [`shape`](super::shape), every exception masked: on the registers the shape names.
+    /// A pushed result is in `UnitIo::result`. Returns condition codes and exceptions as in the status word.
+    X87Light,
 }
 
 /// An instruction ready to run.
@@ -75,7 +78,8 @@ pub(crate) fn one_shot<R>(i: &Instruction, kind: Kind, f: impl FnOnce(Prepared) 
     host::one_shot(i, kind, f)
 }
 
-/// Runs a prepared instruction with `buffer` as its memory operand. Returns the MXCSR flags it raised (`Kind::Float`).
+/// Runs a prepared instruction with `buffer` as its memory operand. Returns the MXCSR flags it raised
+/// (`Kind::Float`), or x87 status (`Kind::X87Light`).
 #[inline(always)]
 pub(crate) fn run(cpu: &mut Cpu, entry: u64, buffer: &mut Buffer) -> u32 {
     host::run(cpu, entry, buffer)

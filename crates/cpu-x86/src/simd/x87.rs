@@ -7,6 +7,7 @@
 
 use iced_x86::{Code, CpuidFeature, EncodingKind, Instruction, InstructionInfoFactory, OpAccess};
 
+use super::shape::{Shape, shape};
 use super::unit::{self, Buffer, Kind, Prepared};
 use super::x87_error;
 use crate::bus::Bus;
@@ -19,8 +20,10 @@ const NONE: u8 = 0;
 const LOAD: u8 = 1;
 const STORE: u8 = 2;
 
-/// In `Op::imm`: a control instruction, the pointers stay.
-const CONTROL: u64 = 1 << 32;
+/// In `Op::imm`, above FOP and the segment (bits 11 to 13): a control instruction, the pointers stay.
+const CONTROL: u64 = 1 << 14;
+/// And above that the entry of the light form.
+const LIGHT_SHIFT: u32 = 15;
 const PE: u16 = 1 << 5;
 
 /// Makes `op` execute `i`.
@@ -47,7 +50,7 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
     let seg = if op.is(Op::MEM) { segment(i.memory_segment()) } else { Seg::None };
     let is_control = matches!(i.code(), Code::Fldcw_m2byte | Code::Fincstp | Code::Fdecstp | Code::Ffree_sti);
     op.aux = entry;
-    op.imm = u64::from(fop) | (seg as u64) << 16 | if is_control { CONTROL } else { 0 };
+    op.imm = u64::from(fop) | (seg as u64) << 11 | if is_control { CONTROL } else { 0 };
     let mut how = NONE;
     if op.is(Op::MEM) {
         op.size = i.memory_size().size().min(64) as u8;
@@ -56,6 +59,20 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
         how = if access == OpAccess::Read { LOAD } else { STORE };
     }
     let flags = unit::reads_flags(i) || unit::writes_flags(i);
+    if let Some(s) = shape(i)
+        && let Prepared::Entry(light) = unit::prepare(i, Kind::X87Light)
+        && light >> (64 - LIGHT_SHIFT) == 0
+    {
+        op.imm |= light << LIGHT_SHIFT;
+        Light::of(s).pack(op);
+        op.handler = match (how, flags) {
+            (LOAD, _) => run_light::<LOAD, false>,
+            (STORE, _) => run_light::<STORE, false>,
+            (_, true) => run_light::<NONE, true>,
+            (_, false) => run_light::<NONE, false>,
+        };
+        return true;
+    }
     op.handler = match (how, flags) {
         (LOAD, _) => run::<LOAD, false>,
         (STORE, _) => run::<STORE, false>,
@@ -116,11 +133,10 @@ fn run<const M: u8, const FLAGS: bool>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op
     let before = Saved::of(&cpu.fpu);
     let ignored = cpu.fpu.pending();
     execute(cpu, op, &mut buffer, ignored);
-    if M == STORE && cpu.fpu.fsw & !cpu.fpu.fcw & 0x3F & !PE == 0 || M == STORE && ignored {
-        if let Err(abort) = cpu.store_bytes(bus, op.seg, at, &buffer.0[..size]) {
-            before.restore(&mut cpu.fpu); // a device exit: nothing has happened
-            return Err(abort);
-        }
+    let stored = M == STORE && (ignored || cpu.fpu.fsw & !cpu.fpu.fcw & 0x3F & !PE == 0);
+    if stored && let Err(abort) = cpu.store_bytes(bus, op.seg, at, &buffer.0[..size]) {
+        before.restore(&mut cpu.fpu); // a device exit: nothing has happened
+        return Err(abort);
     }
     if op.imm & CONTROL == 0 {
         pointers::<M>(cpu, op, at);
@@ -128,6 +144,69 @@ fn run<const M: u8, const FLAGS: bool>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op
     if FLAGS {
         cpu.lazy.set(cpu.fpu.io.flags);
     }
+    Ok(())
+}
+
+/// What the light form needs at run time: in `Op::dst`, `src` and `src2`.
+#[derive(Clone, Copy)]
+struct Light {
+    /// Bits, from ST0 up, of the registers that must hold something (7: ST7, the next to be pushed, must not).
+    operands: u8,
+    pushes: bool,
+    pops: u8,
+    codes: u16,
+}
+
+impl Light {
+    fn of(s: Shape) -> Self {
+        let operands = u8::from(s.reads0) | s.other.map_or(0, |n| 1 << (n & 7));
+        Self { operands, pushes: s.pushes, pops: s.pops, codes: s.codes }
+    }
+    fn pack(self, op: &mut Op) {
+        op.dst = self.operands;
+        op.src = u8::from(self.pushes) | self.pops << 1;
+        op.src2 = (self.codes >> 8) as u8;
+    }
+    #[inline(always)]
+    fn unpack(op: &Op) -> Self {
+        Self { operands: op.dst, pushes: op.src & 1 != 0, pops: op.src >> 1 & 3, codes: u16::from(op.src2) << 8 }
+    }
+}
+
+/// As [`run`], on the operands only: where all are there and every exception is masked.
+fn run_light<const M: u8, const FLAGS: bool>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
+    let light = Light::unpack(op);
+    let top = cpu.fpu.top() as u32;
+    let full = cpu.fpu.ftw.rotate_right(top); // from ST0 up
+    let there = full & light.operands == light.operands && !(light.pushes && full & 0x80 != 0);
+    if !there || cpu.fpu.fcw & 0x3F != 0x3F || cpu.cr0 & (cr::CR0_EM | cr::CR0_TS) != 0 {
+        return run::<M, FLAGS>(cpu, bus, op);
+    }
+    let mut buffer = Buffer::zero();
+    let size = usize::from(op.size) & 127;
+    let at = if M == NONE { 0 } else { cpu.ea(op) };
+    if M == LOAD {
+        cpu.load_bytes(bus, op.seg, at, &mut buffer.0[..size])?;
+    }
+    let status = unit::run(cpu, op.imm >> LIGHT_SHIFT, &mut buffer) as u16;
+    if M == STORE {
+        cpu.store_bytes(bus, op.seg, at, &buffer.0[..size])?;
+    }
+    let fpu = &mut *cpu.fpu;
+    fpu.fsw = fpu.fsw & !(light.codes | 0x8080) | status & (light.codes | 0x3F);
+    if light.pushes {
+        fpu.rotate_to(top as usize + 7);
+        fpu.ftw |= 1 << fpu.top();
+        fpu.st[0][..10].copy_from_slice(&fpu.io.result[..10]);
+    }
+    for _ in 0..light.pops {
+        fpu.ftw &= !(1 << fpu.top());
+        fpu.rotate_to(fpu.top() + 1);
+    }
+    if FLAGS {
+        cpu.lazy.set(cpu.fpu.io.flags);
+    }
+    pointers::<M>(cpu, op, at);
     Ok(())
 }
 
@@ -160,7 +239,7 @@ fn pointers<const M: u8>(cpu: &mut Cpu, op: &Op, at: u64) {
     fpu.fop = op.imm as u16 & 0x7FF;
     (fpu.fip, fpu.fcs) = (fip, fcs);
     if M != NONE {
-        let seg = (op.imm >> 16 & 7) as usize;
+        let seg = (op.imm >> 11 & 7) as usize;
         (fpu.fdp, fpu.fds) = (at, cpu.segs.get(seg).map_or(0, |s| s.selector));
     }
 }

@@ -9,6 +9,7 @@ use iced_x86::{
 use super::features;
 use crate::fpu::{Fpu, UnitIo};
 use crate::op::gpr;
+use crate::simd::shape::{Shape, shape};
 use crate::simd::unit::{Kind, reads_flags, writes_flags};
 
 const IO: i64 = offset_of!(Fpu, io) as i64;
@@ -18,6 +19,7 @@ const UNMASKED: i64 = IO + offset_of!(UnitIo, unmasked) as i64;
 const HOST_MXCSR: i64 = IO + offset_of!(UnitIo, host_mxcsr) as i64;
 const FLAGS: i64 = IO + offset_of!(UnitIo, flags) as i64;
 const HOST_FCW: i64 = IO + offset_of!(UnitIo, host_fcw) as i64;
+const RESULT: i64 = IO + offset_of!(UnitIo, result) as i64;
 const IMAGE: i64 = offset_of!(Fpu, fcw) as i64;
 const K: i64 = offset_of!(Fpu, k) as i64;
 const ST: i64 = offset_of!(Fpu, st) as i64;
@@ -218,7 +220,12 @@ fn vector_moves(encoding: EncodingKind) -> VectorMoves {
 
 /// The code of the stub of a normalized instruction.
 pub(super) fn stub(i: &Instruction, kind: Kind) -> Option<Vec<u8>> {
-    if kind == Kind::X87 { x87(i) } else { vector(i, kind == Kind::Float) }
+    match kind {
+        Kind::X87 => x87(i),
+        Kind::X87Light => x87_light(i, shape(i)?),
+        Kind::Plain => vector(i, false),
+        Kind::Float => vector(i, true),
+    }
 }
 
 fn vector(i: &Instruction, float: bool) -> Option<Vec<u8>> {
@@ -312,6 +319,53 @@ fn x87(i: &Instruction) -> Option<Vec<u8>> {
     a.bare(Code::Fninit);
     a.memory(Code::Fldcw_m2byte, HOST_FCW);
     a.memory(Code::Ldmxcsr_m32, HOST_MXCSR);
+    a.bare(Code::Retnq);
+    a.finish()
+}
+
+/// The host's x87 stack is empty between stubs, its exceptions are masked, but flags may have stayed set: they do no harm
+/// when the guest has them set too, else they are cleared first (FNCLEX is slow).
+fn x87_light(i: &Instruction, s: Shape) -> Option<Vec<u8>> {
+    let place = |n: u8| ST + 16 * i64::from(n);
+    let mut i = *i;
+    for n in 0..i.op_count() {
+        if i.op_kind(n) == OpKind::Register && i.op_register(n).is_st() && i.op_register(n) != Register::ST0 {
+            i.set_op_register(n, Register::ST1);
+        }
+    }
+    let mut a = Assembler::new();
+    a.memory(Code::Fnstcw_m2byte, HOST_FCW);
+    a.bytes(&[0xDF, 0xE0]); // fnstsw ax
+    a.load(Code::Movzx_r32_rm16, Register::ECX, Register::RDI, IMAGE + 2);
+    a.bytes(&[0xF7, 0xD1]); // not ecx
+    a.bytes(&[0x21, 0xC8]); // and eax, ecx
+    a.bytes(&[0xA8, 0x3F]); // test al, 3Fh
+    a.bytes(&[0x74, 0x02]); // jz +2
+    a.bytes(&[0xDB, 0xE2]); // fnclex
+    a.memory(Code::Fldcw_m2byte, IMAGE);
+    if let Some(n) = s.other {
+        a.memory(Code::Fld_m80fp, place(n));
+    }
+    if s.reads0 {
+        a.memory(Code::Fld_m80fp, place(0));
+    }
+    a.put(&i);
+    if writes_flags(&i) {
+        a.bare(Code::Pushfq);
+        a.memory(Code::Pop_rm64, FLAGS);
+    }
+    a.bytes(&[0xDF, 0xE0]); // fnstsw ax
+    if s.writes_other && s.pops == 0 {
+        a.bytes(&[0xDD, 0xD8]); // fstp st0
+    }
+    match (s.writes_other, s.other) {
+        (true, Some(n)) => a.memory(Code::Fstp_m80fp, place(n)),
+        _ if s.writes0 => a.memory(Code::Fstp_m80fp, if s.pushes { RESULT } else { place(0) }),
+        _ => {}
+    }
+    a.bare(Code::Emms);
+    a.memory(Code::Fldcw_m2byte, HOST_FCW);
+    a.bytes(&[0x0F, 0xB7, 0xC0]); // movzx eax, ax
     a.bare(Code::Retnq);
     a.finish()
 }
