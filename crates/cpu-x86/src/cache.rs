@@ -18,7 +18,7 @@ use crate::state::{Cpu, Mode, Seg};
 use crate::tlb::{Phys, SUPERVISOR, USER};
 
 const SLOTS: usize = 8192;
-const MAX_BLOCKS: usize = 65536;
+const MAX_BLOCKS: usize = 128 << 10;
 
 #[derive(Clone, Default)]
 struct Slot {
@@ -124,7 +124,7 @@ impl Cache {
         }
         let page = code_page(cpu, bus, at)?;
         if page.phys.host.is_null() {
-            return self.from_device(cpu, bus, mode, &page, room);
+            return self.fetch_device(cpu, bus, mode, &page, room);
         }
         let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
         if let Some(b) = self.blocks.get(&key).cloned() {
@@ -164,7 +164,7 @@ impl Cache {
     }
 
     /// One instruction whose first byte is not in RAM.
-    fn from_device(
+    fn fetch_device(
         &mut self,
         cpu: &mut Cpu,
         bus: &mut dyn Bus,

@@ -35,7 +35,7 @@ impl Features {
     #[must_use]
     pub const fn with(mut self, f: CpuidFeature) -> Self {
         let n = f as usize;
-        self.0[n / 64 & 3] |= 1 << (n % 64);
+        self.0[(n / 64) & 3] |= 1 << (n % 64);
         self
     }
 
@@ -43,14 +43,14 @@ impl Features {
     #[must_use]
     pub const fn without(mut self, f: CpuidFeature) -> Self {
         let n = f as usize;
-        self.0[n / 64 & 3] &= !(1 << (n % 64));
+        self.0[(n / 64) & 3] &= !(1 << (n % 64));
         self
     }
 
     /// Whether `f` is in the set.
     pub const fn has(&self, f: CpuidFeature) -> bool {
         let n = f as usize;
-        self.0[n / 64 & 3] >> (n % 64) & 1 != 0
+        (self.0[(n / 64) & 3] >> (n % 64)) & 1 != 0
     }
 }
 

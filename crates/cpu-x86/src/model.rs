@@ -143,7 +143,7 @@ impl CpuModel {
         for n in 2..63 {
             let Some([size, offset, flags, _]) = self.leaf(0xD, n).filter(|_| features >> n & 1 != 0) else { continue };
             end = match compacted {
-                true if flags & 2 != 0 => (end + 63 & !63) + size,
+                true if flags & 2 != 0 => ((end + 63) & !63) + size,
                 true => end + size,
                 false => end.max(offset + size),
             };

@@ -44,7 +44,7 @@ impl Cpu {
         let fits = |cpu: &Self| {
             let e = cpu.tlb.data(at);
             let tag = if access == Access::Write { e.write } else { e.read };
-            (tag == cpu.tlb.tag(at)).then(|| (e.block, e.offset))
+            (tag == cpu.tlb.tag(at)).then_some((e.block, e.offset))
         };
         if fits(self).is_none() {
             if access == Access::Write {

@@ -119,6 +119,10 @@ pub(crate) struct Tlb {
     huge: u64,
     /// PDPTE registers of PAE paging, once loaded.
     pub(crate) pdpte: Option<[u64; 4]>,
+    /// `Cpu::walk_model`, as of the last full flush.
+    pub(crate) model: (u32, bool),
+    /// The debug registers, if any breakpoint is enabled: pages with data breakpoints are not cached.
+    watch: [u64; 5],
 }
 
 // SAFETY: the pointers point to memory and atomics of the `RamBlock`s in `blocks`, which are Send and Sync.
@@ -144,6 +148,8 @@ impl Default for Tlb {
             large: [0; 16],
             huge: 0,
             pdpte: None,
+            model: (36, false),
+            watch: [0; 5],
         }
     }
 }
@@ -251,12 +257,6 @@ impl Tlb {
         self.pcids.insert(0, (pcid, self.generation));
     }
 
-    /// Forgets translations of all address spaces.
-    fn flush_all(&mut self) {
-        self.pcids.clear();
-        self.generation = self.fresh();
-    }
-
     /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
     fn flush_page(&mut self, at: u64) {
         if self.huge >> (at >> 30 & 63) & 1 != 0 {
@@ -283,13 +283,12 @@ impl Tlb {
         self.clear();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();
-        self.flush_all();
     }
 }
 
 impl Cpu {
-    /// Chooses the TLB table for data accesses: to be called (`update_mode` does) when the CPL, RFLAGS.AC or
-    /// CR4.SMAP changed.
+    /// Chooses the TLB table for data accesses: to be called (`update_mode` does) when the CPL, RFLAGS.AC, CR4.SMAP
+    /// or a debug register changed.
     #[inline]
     pub fn select_tlb(&mut self) {
         self.tlb.base = if self.mode.has(Mode::ALIGN) {
@@ -301,6 +300,15 @@ impl Cpu {
         } else {
             SUPERVISOR
         };
+        let mut watch = [0; 5];
+        if self.dr[7] & 0xFF != 0 {
+            watch[..4].copy_from_slice(&self.dr[..4]);
+            watch[4] = self.dr[7];
+        }
+        if watch != self.tlb.watch {
+            self.tlb.watch = watch;
+            self.flush_tlb(true);
+        }
     }
 
     fn pcid(&self) -> u16 {
@@ -310,12 +318,11 @@ impl Cpu {
     /// Drops the cached translations of the current address space, or (`all`) of all of them, as for changes of CR0,
     /// CR4, EFER and DR7.
     pub fn flush_tlb(&mut self, all: bool) {
-        self.switch_address_space(false);
         if all {
-            self.tlb.flush_all();
-            let pcid = self.pcid();
-            self.tlb.switch(pcid, false);
+            self.tlb.pcids.clear();
+            self.tlb.model = self.walk_model();
         }
+        self.switch_address_space(false);
         self.select_tlb();
     }
 

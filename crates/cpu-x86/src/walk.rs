@@ -142,20 +142,21 @@ impl Cpu {
     }
 
     fn format(&self) -> Format {
-        let wide = self.cr4 & CR4_PAE != 0;
+        let (phys_bits, gigabyte) = self.tlb.model;
         Format {
-            wide,
+            wide: self.cr4 & CR4_PAE != 0,
             long: self.msr.efer & EFER_LMA != 0,
             nxe: self.msr.efer & EFER_NXE != 0,
             pse: self.cr4 & CR4_PSE != 0,
-            gigabyte: self.model.leaf(0x8000_0001, 0).is_some_and(|r| r[3] >> 26 & 1 != 0),
-            phys_bits: self.phys_bits(),
+            gigabyte,
+            phys_bits,
         }
     }
 
-    /// MAXPHYADDR.
-    pub fn phys_bits(&self) -> u32 {
-        self.model.leaf(0x8000_0008, 0).map_or(36, |r| (r[0] & 0xFF).clamp(32, 52))
+    /// What of the CPU model walks need: MAXPHYADDR and 1 GiB pages.
+    pub(crate) fn walk_model(&self) -> (u32, bool) {
+        let gigabyte = self.model.leaf(0x8000_0001, 0).is_some_and(|r| r[3] >> 26 & 1 != 0);
+        (self.model.physical_bits().clamp(32, 52), gigabyte)
     }
 
     /// One walk. `None`: an entry changed under it, walk again.
@@ -231,7 +232,7 @@ impl Cpu {
                 };
         }
         match r.access {
-            Access::Fetch => !t.nx && !(t.user && self.cr4 & CR4_SMEP != 0),
+            Access::Fetch => !(t.nx || t.user && self.cr4 & CR4_SMEP != 0),
             _ if t.user && self.cr4 & CR4_SMAP != 0 && !r.ac => false,
             Access::Read => true,
             Access::Write => t.writable || self.cr0 & CR0_WP == 0,
@@ -304,32 +305,18 @@ impl Cpu {
         true
     }
 
-    /// The PDPTE registers, loaded now if no CR3 load did.
+    /// The PDPTE registers, loaded now if they were not since the last change of CR3. (The #GP of a CR3 load for
+    /// reserved bits is MOV's matter.)
     fn pdptes(&mut self, bus: &mut dyn Bus) -> Result<[u64; 4], WalkFault> {
         if let Some(p) = self.tlb.pdpte {
             return Ok(p);
         }
-        let p = self.read_pdptes(bus, self.cr3)?;
-        self.tlb.pdpte = Some(p);
-        Ok(p)
-    }
-
-    fn read_pdptes(&mut self, bus: &mut dyn Bus, cr3: u64) -> Result<[u64; 4], WalkFault> {
         let mut p = [0; 4];
         for (i, e) in p.iter_mut().enumerate() {
-            *e = self.table_entry(bus, (cr3 & 0xFFFF_FFE0) + 8 * i as u64, true)?;
+            *e = self.table_entry(bus, (self.cr3 & 0xFFFF_FFE0) + 8 * i as u64, true)?;
         }
+        self.tlb.pdpte = Some(p);
         Ok(p)
-    }
-
-    /// Whether a load of CR3 with `cr3` under PAE paging is valid: no present PDPTE has reserved bits set (otherwise
-    /// the instruction is #GP(0); Intel SDM volume 3, 4.4.1). To be asked before CR3 changes.
-    ///
-    /// # Errors
-    /// [`WalkFault::Leave`] when the table is in a device.
-    pub fn pdptes_valid(&mut self, bus: &mut dyn Bus, cr3: u64) -> Result<bool, WalkFault> {
-        let reserved = u64::MAX << self.phys_bits() | 0x1E6;
-        Ok(self.read_pdptes(bus, cr3)?.iter().all(|e| e & P == 0 || e & reserved == 0))
     }
 }
 

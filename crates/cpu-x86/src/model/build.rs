@@ -240,7 +240,7 @@ fn extended(l: &mut Leaves, spec: &CpuSpec, w: &[u32; COUNT], topology: Topology
     l.set(0x8000_0006, 0, [0, 0, 1024 << 16 | 8 << 12 | 64, l3]);
     l.set(0x8000_0007, 0, [0, 0, 0, w[E7_EDX]]);
     let linear = if w[E1_EDX] >> 29 & 1 != 0 { 48 << 8 } else { 32 << 8 };
-    let counts = if amd { topology.per_package() - 1 & 0xFF | topology.package_bits() << 12 } else { 0 };
+    let counts = if amd { (topology.per_package() - 1) & 0xFF | topology.package_bits() << 12 } else { 0 };
     let physical = if linear == 48 << 8 { spec.physical_bits } else { 36 };
     l.set(0x8000_0008, 0, [physical | linear, w[E8_EBX], counts, 0]);
     if w[E1_ECX] >> 22 & 1 != 0 {

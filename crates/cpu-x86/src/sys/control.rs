@@ -53,9 +53,11 @@ impl Cpu {
     pub fn set_cr3(&mut self, bus: &mut dyn Bus, v: u64) -> Exec {
         let long = self.mode.has(Mode::LONG);
         let mut v = v;
+        let mut keep = false;
         if long {
             if self.cr4 & CR4_PCIDE != 0 {
-                v &= !(1 << 63); // "keep the PCID's translations" is a permission, not a duty
+                keep = v >> 63 != 0;
+                v &= !(1 << 63);
             }
             if v >> self.model.physical_bits() != 0 {
                 return Err(self.gp(0));
@@ -68,7 +70,8 @@ impl Cpu {
         }
         self.cr3 = v;
         self.paging_key[1] = v;
-        self.flush_tlb(false);
+        self.switch_address_space(keep);
+        self.stop_block = true;
         Ok(())
     }
 
@@ -238,9 +241,8 @@ pub(crate) fn invpcid(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let bad_pcid = pcid >> 12 != 0 || pcid != 0 && cpu.cr4 & CR4_PCIDE == 0;
     match kind {
         0 if !bad_pcid && cpu.canonical(linear) => cpu.flush_page(linear),
-        1 if !bad_pcid => cpu.flush_tlb(false),
-        2 => cpu.flush_tlb(true),
-        3 => cpu.flush_tlb(false),
+        1 if !bad_pcid => cpu.flush_pcid(pcid as u16),
+        2 | 3 => cpu.flush_tlb(true),
         _ => return Err(cpu.gp(0)),
     }
     cpu.stop_block = true;

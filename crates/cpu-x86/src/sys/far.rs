@@ -11,7 +11,6 @@ use crate::sys::task::Reason;
 /// Where a far return or IRET goes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReturnPoint {
-    pub(crate) ip: u64,
     pub(crate) cs: SegReg,
     /// Privilege afterwards.
     pub(crate) cpl: u8,
@@ -260,7 +259,7 @@ impl Cpu {
         };
         self.check_target(&cs, ip)?;
         self.mark_accessed(bus, selector, d)?;
-        Ok(ReturnPoint { ip, cs, cpl, outer })
+        Ok(ReturnPoint { cs, cpl, outer })
     }
 
     /// Commits a far return: `sp` is the inner stack's pointer, used when SS stays.

@@ -1,5 +1,4 @@
-//! CLI, STI, PUSHF, POPF, CLAC, STAC in every mode, VME and PVI included (Intel SDM volume 2; volume 3, 20.3, 20.4), and
-//! the I/O permission check (volume 1, 19.5).
+//! CLI, STI, PUSHF, POPF, CLAC, STAC in every mode, VME and PVI included (Intel SDM volume 2; volume 3, 20.3, 20.4).
 
 use crate::bus::Bus;
 use crate::fault::Exec;
@@ -24,30 +23,6 @@ impl Cpu {
         let v86 = self.mode.has(Mode::V86);
         let extension = if v86 { CR4_VME } else { CR4_PVI };
         if self.cr4 & extension != 0 && self.cpl == 3 { Ok(Control::Virtual) } else { Err(self.gp(0)) }
-    }
-
-    /// Checks that the program may access `len` ports from `port` on: IOPL, then the TSS's bitmap.
-    ///
-    /// # Errors
-    /// #GP(0), or the access's own.
-    pub fn check_io(&mut self, bus: &mut dyn Bus, port: u16, len: u8) -> Exec {
-        if !self.mode.has(Mode::PROTECTED) || !self.mode.has(Mode::V86) && self.cpl <= self.iopl() {
-            return Ok(());
-        }
-        let limit = u64::from(self.tr.limit);
-        if self.tr.kind() & 0xD != 9 || !self.tr.present() || limit < 0x67 {
-            return Err(self.gp(0));
-        }
-        let at = self.table_address(self.tr.base, 0x66);
-        let map: u16 = self.load_system(bus, at)?;
-        let offset = u64::from(map) + u64::from(port / 8);
-        if offset + 1 > limit {
-            return Err(self.gp(0));
-        }
-        let at = self.table_address(self.tr.base, offset);
-        let bits: u16 = self.load_system(bus, at)?;
-        let mask = (1u16 << (len & 7)) - 1;
-        if bits >> (port & 7) & mask != 0 { Err(self.gp(0)) } else { Ok(()) }
     }
 }
 
@@ -146,6 +121,6 @@ pub(crate) fn ac<const SET: bool>(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -
     } else {
         cpu.sysflags &= !AC;
     }
-    cpu.update_mode();
+    cpu.select_tlb(); // the mode depends on AC in ring 3 only
     Ok(())
 }

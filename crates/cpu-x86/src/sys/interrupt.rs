@@ -84,6 +84,9 @@ impl Cpu {
                 }
                 Err(Abort) => {
                     let AbortKind::Exception(second) = self.abort else { return Err(Abort) };
+                    if second.vector == vector::PF {
+                        self.cr2 = second.payload; // also when it only leads to a double fault
+                    }
                     let Some(next) = escalate(event, second) else { return Err(self.leave(AbortKind::Shutdown)) };
                     if self.exception_exits >> (next.vector & 63) & 1 != 0 {
                         return Err(self.raise_exception(next));

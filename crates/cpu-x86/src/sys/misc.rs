@@ -5,7 +5,7 @@ use crate::bus::{Bus, CpuidAction};
 use crate::fault::{AbortKind, Exec};
 use crate::flags::rflags;
 use crate::op::Op;
-use crate::state::{Cpu, Mode, cr::*};
+use crate::state::{Cpu, cr::*};
 
 impl Cpu {
     /// What CPUID returns now: the model's leaf and the bits that follow control registers.
@@ -35,11 +35,9 @@ impl Cpu {
     }
 }
 
-/// HLT: leaves with RIP after it.
-pub(crate) fn hlt(cpu: &mut Cpu, _bus: &mut dyn Bus, op: &Op) -> Exec {
+/// HLT: `run` leaves with RIP after it.
+pub(crate) fn hlt(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
     cpu.privileged()?;
-    cpu.rip = cpu.next_rip(op);
-    cpu.next = None;
     Err(cpu.leave(AbortKind::Halt))
 }
 
@@ -125,10 +123,4 @@ pub(crate) fn nop(_cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
 pub(crate) fn fence(_cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
     Ok(())
-}
-
-/// Instructions that need a mode this processor never enters or a feature it never has.
-pub(crate) fn undefined(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
-    debug_assert!(!cpu.mode.has(Mode::V86) || cpu.cpl == 3);
-    Err(cpu.ud())
 }

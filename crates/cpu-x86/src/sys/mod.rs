@@ -19,8 +19,6 @@ mod segment;
 mod stack;
 mod table;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use table::decode;
 

@@ -31,9 +31,10 @@ impl Cpu {
             self.flush_tlb(true);
             self.stop_block = true;
         } else if key[1] != self.paging_key[1] {
-            self.flush_tlb(false);
+            self.switch_address_space(false);
         }
         self.paging_key = key;
+        self.select_tlb();
         self.select_tlb();
     }
 

@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
-use crate::op::{DecodeCx, Handler, Op, gpr, segment};
+use crate::op::{DecodeCx, Handler, Op, gpr, segment, undefined};
 use crate::state::{Mode, Seg};
 use crate::sys::{control, fast, flagins, iret, misc, segins};
 
@@ -131,7 +131,7 @@ fn move_segment(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
         return false;
     }
     if to == Seg::Cs {
-        return set(op, misc::undefined, Op::ENDS);
+        return set(op, undefined, Op::ENDS);
     }
     if i.op1_kind() == OpKind::Register {
         op.dst = gpr(i.op1_register());
@@ -167,7 +167,7 @@ fn control(i: &Instruction, op: &mut Op) -> bool {
         }
         M::Xgetbv => return set(op, control::xgetbv, 0),
         M::Xsetbv => control::xsetbv,
-        M::Cli => flagins::cli,
+        M::Cli => return set(op, flagins::cli, 0),
         M::Sti => flagins::sti,
         M::Pushf | M::Pushfd | M::Pushfq => {
             op.size = i.stack_pointer_increment().unsigned_abs() as u8;
@@ -177,8 +177,8 @@ fn control(i: &Instruction, op: &mut Op) -> bool {
             op.size = i.stack_pointer_increment().unsigned_abs() as u8;
             flagins::popf
         }
-        M::Clac => flagins::ac::<false>,
-        M::Stac => flagins::ac::<true>,
+        M::Clac => return set(op, flagins::ac::<false>, 0),
+        M::Stac => return set(op, flagins::ac::<true>, 0),
         M::Rdmsr => return set(op, misc::rdmsr, 0),
         M::Wrmsr => misc::wrmsr,
         _ => return false,
@@ -224,7 +224,7 @@ fn rest(i: &Instruction, op: &mut Op) -> bool {
         | M::Sfence
         | M::Rdsspd
         | M::Rdsspq => misc::nop,
-        M::Ud0 | M::Ud1 | M::Ud2 | M::Rsm | M::Vmcall | M::Vmmcall => return set(op, misc::undefined, Op::ENDS),
+        M::Ud0 | M::Ud1 | M::Ud2 | M::Rsm | M::Vmcall | M::Vmmcall => return set(op, undefined, Op::ENDS),
         _ => return false,
     };
     set(op, handler, 0)

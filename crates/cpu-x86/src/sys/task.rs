@@ -80,7 +80,8 @@ impl Cpu {
         self.cr0 |= CR0_TS;
         if wide && self.cr0 & CR0_PG != 0 && self.cr3 != u64::from(image.cr3) {
             self.cr3 = u64::from(image.cr3);
-            self.flush_tlb(false);
+            self.switch_address_space(false);
+            self.paging_key[1] = self.cr3;
         }
         let mut flags = u64::from(image.flags) & FLAGS_OF_TSS;
         if reason == Reason::Call {
