@@ -29,9 +29,7 @@ pub(super) fn result(config: &Config, place: &Place, leaf: u32, subleaf: u32, re
         *regs = [r.eax, r.ebx, r.ecx, r.edx];
     }
     let fits = |r: &&CpuidResult2| {
-        r.function == leaf
-            && r.index.is_none_or(|i| i == subleaf)
-            && r.vp_index.is_none_or(|i| i == place.index)
+        r.function == leaf && r.index.is_none_or(|i| i == subleaf) && r.vp_index.is_none_or(|i| i == place.index)
     };
     config.cpuid_results2.iter().filter(fits).for_each(|r| merge(regs, r));
     match leaf {

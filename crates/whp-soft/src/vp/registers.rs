@@ -151,12 +151,8 @@ pub(super) fn get(vp: &Vp, shared: &Shared, core: &Core, name: R) -> Option<Regi
         }
         R::INTERNAL_ACTIVITY_STATE => {
             let irq = vp.irq();
-            InternalActivity {
-                startup_suspend: irq.startup_suspend,
-                halt_suspend: irq.halted,
-                idle_suspend: false,
-            }
-            .into()
+            InternalActivity { startup_suspend: irq.startup_suspend, halt_suspend: irq.halted, idle_suspend: false }
+                .into()
         }
         R::PENDING_DEBUG_EXCEPTION => pending_debug(cpu.pending_db).into(),
         n => plain_value(cpu, n)?.into(),

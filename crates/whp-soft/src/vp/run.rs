@@ -211,7 +211,6 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
 fn impossible(cpu: &Cpu) -> bool {
     let paging_without_protection = cpu.cr0 & cr::CR0_PG != 0 && cpu.cr0 & cr::CR0_PE == 0;
     let long_without_paging = cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG == 0;
-    let long_without_pae =
-        cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG != 0 && cpu.cr4 & cr::CR4_PAE == 0;
+    let long_without_pae = cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG != 0 && cpu.cr4 & cr::CR4_PAE == 0;
     paging_without_protection || long_without_paging || long_without_pae
 }

@@ -1,0 +1,23 @@
+//! What every platform must do: small guest snippets and API calls. The tests take a `&dyn Platform`, so that another
+//! provider can be put in `platform()`'s place.
+
+mod api;
+mod apic;
+mod basic;
+mod memory;
+mod snippets;
+mod vm;
+
+use std::sync::Arc;
+
+use cpu_x86::model::{CpuSpec, Topology};
+use whp_soft::{SoftOptions, SoftPlatform};
+
+/// The platform under test.
+pub fn platform() -> SoftPlatform {
+    let spec = CpuSpec::parse("max").unwrap();
+    let topology = Topology { sockets: 1, cores: 4, threads: 1 };
+    let mut options = SoftOptions::default();
+    options.model = Arc::new(move |index| Arc::new(spec.model(topology, index)));
+    SoftPlatform::new(options)
+}
