@@ -1,2 +1,115 @@
-//! Developer commands: `cargo xtask demo | test | bench | boot`.
-fn main() {}
+//! Developer commands: `cargo xtask image | demo | boot | test | bench`.
+
+use anyhow::{Result, bail};
+use std::process::ExitCode;
+use xtask::{bench, boot, demo, image, suite};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+  demo [--check] [-- OPTIONS]            boot Debian 12 from a disk to its login; with --check log in, power off and report by itself
+  boot [NAME...|list]                    boot real guests and check what they do
+  test [--no-boot]                       all unit tests, then `boot`
+  bench [--runs N]                       times and speeds, beside QEMU's TCG
+  image [demo] [kernel] [extras] [all]   make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
+demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
+";
+
+/// What was given after the command's name.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Args {
+    names: Vec<String>,
+    flags: Vec<String>,
+    vmm: Option<String>,
+    runs: Option<usize>,
+    extra: Vec<String>,
+}
+
+fn parse(args: &[String], flags: &[&str]) -> Result<Args> {
+    let mut parsed = Args::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--" => parsed.extra = args.by_ref().cloned().collect(),
+            "--vmm" | "--runs" if flags.contains(&arg.as_str()) => {
+                let Some(value) = args.next() else { bail!("{arg} needs a value\n{USAGE}") };
+                match arg.as_str() {
+                    "--vmm" => parsed.vmm = Some(value.clone()),
+                    _ => match value.parse() {
+                        Ok(count @ 1..=99) => parsed.runs = Some(count),
+                        _ => bail!("--runs {value}: give a number from 1 to 99"),
+                    },
+                }
+            }
+            flag if flags.contains(&flag) => parsed.flags.push(arg.clone()),
+            flag if flag.starts_with('-') => bail!("there is no option `{flag}` here\n{USAGE}"),
+            _ => parsed.names.push(arg.clone()),
+        }
+    }
+    Ok(parsed)
+}
+
+fn status(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn command(args: &[String]) -> Result<ExitCode> {
+    let Some((name, rest)) = args.split_first() else {
+        print!("{USAGE}");
+        return Ok(ExitCode::FAILURE);
+    };
+    match name.as_str() {
+        "demo" => {
+            let args = parse(rest, &["--check", "--vmm"])?;
+            demo::command(!args.flags.is_empty(), args.vmm.as_deref(), &args.extra)
+        }
+        "boot" => {
+            let args = parse(rest, &["--vmm"])?;
+            Ok(status(boot::command(&args.names, args.vmm.as_deref())?.failed == 0))
+        }
+        "test" => {
+            let args = parse(rest, &["--no-boot", "--vmm"])?;
+            Ok(status(suite::command(args.flags.is_empty(), args.vmm.as_deref())?))
+        }
+        "bench" => {
+            let args = parse(rest, &["--runs", "--vmm"])?;
+            bench::command(args.runs.unwrap_or(3), args.vmm.as_deref()).map(|()| ExitCode::SUCCESS)
+        }
+        "image" => image::command(&parse(rest, &[])?.names).map(|()| ExitCode::SUCCESS),
+        "-h" | "--help" | "help" => {
+            print!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        other => bail!("there is no command `{other}`\n{USAGE}"),
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    command(&args).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn options_names_and_the_rest() {
+        let args = parse(&words("a --vmm qemu b -- -snapshot --x"), &["--vmm"]).unwrap();
+        assert_eq!(args.names, ["a", "b"]);
+        assert_eq!(args.vmm.as_deref(), Some("qemu"));
+        assert_eq!(args.extra, ["-snapshot", "--x"]);
+    }
+
+    #[test]
+    fn wrong_options_are_errors() {
+        assert!(parse(&words("--check"), &["--vmm"]).is_err());
+        assert!(parse(&words("--vmm"), &["--vmm"]).is_err());
+        assert!(parse(&words("--runs 0"), &["--runs"]).is_err());
+    }
+}

@@ -1,1 +1,300 @@
-//! The accelerator: partition set-up, vCPU run loops, exits, interrupts, over any platform.
+//! The accelerator: a partition and its processors driven through [`whp`], whatever platform is behind it.
+//!
+//! [`Accelerator::new`] sets a partition up, makes the processors and their threads (stopped), and follows the
+//! machine's address space. A processor's thread delivers what is pending, runs, and deals with the exit; decoded
+//! accesses are served inside the run by the thread's [`Handler`](vcpu::Handler). `resume`, `pause` and `reset`
+//! act on all processors; a pause returns when every thread stands outside `run`.
+
+mod interrupt;
+mod memory;
+mod registers;
+mod stats;
+mod vcpu;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use irqchip::Pic;
+use vm_core::{AddressSpace, IrqLine, MsiSink, PortSpace, RequestSink};
+use whp::{
+    CapabilityCode, ExtendedVmExits, LocalApicEmulationMode, MsrExitBitmap, Partition, Platform, Property,
+    RegisterName, RegisterValue, VirtualProcessor,
+};
+
+pub use registers::{CpuRegisters, format_registers};
+pub use stats::{ExitStats, StatsRow};
+
+/// What the accelerator needs to know of the machine.
+pub struct AccelConfig {
+    /// APIC identifier of each processor, in order; the first one boots.
+    pub apic_ids: Vec<u32>,
+}
+
+/// What processors touch outside of RAM.
+#[derive(Clone)]
+pub struct Attachments {
+    /// Guest-physical memory.
+    pub space: Arc<AddressSpace>,
+    /// Ports.
+    pub ports: Arc<PortSpace>,
+    /// Where resets and shutdowns caused by the guest's processors go.
+    pub requests: Arc<dyn RequestSink>,
+}
+
+/// The accelerator could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccelError {
+    /// The platform refused.
+    #[error("{platform}: {step}: {source}")]
+    Platform {
+        /// The platform's name.
+        platform: String,
+        /// What was being done.
+        step: &'static str,
+        /// The platform's words.
+        source: whp::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start the thread of processor {index}: {source}")]
+    Thread {
+        /// The processor.
+        index: usize,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// There is no such processor.
+    #[error("no processor {0}")]
+    NoProcessor(usize),
+}
+
+/// Called with the vector when a local APIC broadcasts an EOI.
+type EoiSink = Box<dyn Fn(u8) + Send + Sync>;
+
+/// State shared by the processors' threads.
+struct Shared {
+    partition: Arc<dyn Partition>,
+    attachments: Attachments,
+    control: Mutex<Control>,
+    changed: Condvar,
+    pic: std::sync::OnceLock<Pic>,
+    eoi: std::sync::OnceLock<EoiSink>,
+    extint: interrupt::ExtInt,
+    vcpus: Vec<Vcpu>,
+}
+
+struct Control {
+    running: bool,
+    quit: bool,
+    /// Threads inside their run loop.
+    active: usize,
+}
+
+struct Vcpu {
+    vp: Arc<dyn VirtualProcessor>,
+    apic_id: u32,
+    stats: ExitStats,
+}
+
+impl Shared {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A partition with its processors; dropping it ends the threads.
+pub struct Accelerator {
+    shared: Arc<Shared>,
+    platform: String,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Accelerator {
+    /// Sets up a partition on `platform` with its processors, stopped in their reset state.
+    ///
+    /// # Errors
+    /// [`AccelError`] naming the step.
+    pub fn new(platform: &dyn Platform, config: &AccelConfig, attachments: Attachments) -> Result<Self, AccelError> {
+        let name = platform.name().to_string();
+        let step = |step| {
+            let platform = name.clone();
+            move |source| AccelError::Platform { platform, step, source }
+        };
+        let partition = platform.create_partition().map_err(step("create partition"))?;
+        for (what, property) in properties(platform, config) {
+            partition.set_property(property).map_err(step(what))?;
+        }
+        partition.setup().map_err(step("set up partition"))?;
+        let mut vcpus = Vec::new();
+        for (index, &apic_id) in config.apic_ids.iter().enumerate() {
+            let vp = partition.create_virtual_processor(index as u32).map_err(step("create virtual processor"))?;
+            if apic_id as usize != index {
+                let value = [RegisterValue::from(apic_id)];
+                vp.set_registers(&[RegisterName::INITIAL_APIC_ID], &value).map_err(step("set APIC identifier"))?;
+            }
+            vcpus.push(Vcpu { vp, apic_id, stats: ExitStats::default() });
+        }
+        let shared = Arc::new(Shared {
+            partition,
+            attachments,
+            control: Mutex::new(Control { running: false, quit: false, active: 0 }),
+            changed: Condvar::new(),
+            pic: std::sync::OnceLock::new(),
+            eoi: std::sync::OnceLock::new(),
+            extint: interrupt::ExtInt::default(),
+            vcpus,
+        });
+        memory::attach(&shared);
+        let mut accelerator = Self { shared, platform: name, threads: Vec::new() };
+        accelerator.start_threads()?;
+        Ok(accelerator)
+    }
+
+    fn start_threads(&mut self) -> Result<(), AccelError> {
+        for index in 0..self.shared.vcpus.len() {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("CPU {index}/WHPX"))
+                .stack_size(2 << 20)
+                .spawn(move || vcpu::thread(&shared, index))
+                .map_err(|source| AccelError::Thread { index, source })?;
+            self.threads.push(thread);
+        }
+        Ok(())
+    }
+
+    /// The platform's name.
+    pub fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// Number of processors.
+    pub fn count(&self) -> usize {
+        self.shared.vcpus.len()
+    }
+
+    /// APIC identifier of processor `index`.
+    pub fn apic_id(&self, index: usize) -> Option<u32> {
+        self.shared.vcpus.get(index).map(|v| v.apic_id)
+    }
+
+    /// The line that the 8259 pair's INTR output drives.
+    pub fn intr_line(&self) -> IrqLine {
+        IrqLine::new("INTR", Arc::new(interrupt::IntrSink(Arc::downgrade(&self.shared))), 0)
+    }
+
+    /// Tells where to acknowledge interrupts announced on [`Accelerator::intr_line`].
+    pub fn connect_pic(&self, pic: Pic) {
+        let _ = self.shared.pic.set(pic); // a second one is a wiring error without effect
+    }
+
+    /// Where EOI broadcasts of level-triggered interrupts go (the I/O APIC).
+    pub fn connect_eoi(&self, eoi: impl Fn(u8) + Send + Sync + 'static) {
+        let _ = self.shared.eoi.set(Box::new(eoi));
+    }
+
+    /// Where I/O APIC and MSI messages go.
+    pub fn msi(&self) -> Arc<dyn MsiSink> {
+        Arc::new(interrupt::Msi(Arc::downgrade(&self.shared)))
+    }
+
+    /// Sends an NMI to processor `index`.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn inject_nmi(&self, index: usize) -> Result<(), AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        interrupt::nmi(&self.shared.partition, vcpu.apic_id).map_err(|source| self.error("inject NMI", source))
+    }
+
+    fn error(&self, step: &'static str, source: whp::Error) -> AccelError {
+        AccelError::Platform { platform: self.platform.clone(), step, source }
+    }
+
+    /// Lets the processors run.
+    pub fn resume(&self) {
+        self.shared.control().running = true;
+        self.shared.changed.notify_all();
+    }
+
+    /// Stops the processors; returns when all threads stand. Not to be called from a processor's thread.
+    pub fn pause(&self) {
+        let mut control = self.shared.control();
+        control.running = false;
+        while control.active > 0 {
+            // A cancel is sticky, so one is enough, but a run may have taken it for another reason.
+            self.shared.vcpus.iter().for_each(|v| v.vp.cancel());
+            let wait = self.shared.changed.wait_timeout(control, std::time::Duration::from_millis(20));
+            control = wait.unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// Whether the processors run.
+    pub fn is_running(&self) -> bool {
+        self.shared.control().running
+    }
+
+    /// Puts the processors into their reset state. They must be paused.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn reset(&self) -> Result<(), AccelError> {
+        self.shared.extint.reset();
+        self.shared.partition.reset().map_err(|source| self.error("reset partition", source))
+    }
+
+    /// Reads the registers of processor `index`, which must be paused.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn registers(&self, index: usize) -> Result<CpuRegisters, AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        CpuRegisters::read(&*vcpu.vp).map_err(|source| self.error("read registers", source))
+    }
+
+    /// Translates a linear address as processor `index` (paused) would for a read; `None` where nothing is mapped.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn translate(&self, index: usize, gva: u64) -> Result<Option<u64>, AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        let flags = whp::TranslateGvaFlags::PRIVILEGE_EXEMPT;
+        let result = vcpu.vp.translate_gva(gva, flags).map_err(|source| self.error("translate address", source))?;
+        Ok((result.code == whp::TranslateGvaResultCode::SUCCESS).then_some(result.gpa | (gva & 0xFFF)))
+    }
+
+    /// Exit statistics of all processors.
+    pub fn stats(&self) -> Vec<StatsRow> {
+        self.shared.vcpus.iter().map(|v| v.stats.row()).collect()
+    }
+
+    /// The processors' counters as the platform keeps them.
+    pub fn counters(&self, index: usize) -> Option<whp::ProcessorCounters> {
+        self.shared.vcpus.get(index).map(|v| v.vp.counters())
+    }
+}
+
+impl Drop for Accelerator {
+    fn drop(&mut self) {
+        self.shared.control().quit = true;
+        self.shared.changed.notify_all();
+        self.pause();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // a panic in it has been reported by the panic hook
+        }
+    }
+}
+
+/// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3).
+fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static str, Property)> {
+    let mut list = vec![("set processor count", Property::ProcessorCount(config.apic_ids.len() as u32))];
+    list.push(("enable local APIC emulation", Property::LocalApicEmulationMode(LocalApicEmulationMode::X2Apic)));
+    if let Ok(banks) = platform.capability(CapabilityCode::PROCESSOR_FEATURES_BANKS)
+        && let whp::Capability::ProcessorFeaturesBanks(a, b) = banks
+    {
+        list.push(("set processor features", Property::ProcessorFeaturesBanks(a, b)));
+    }
+    let exits = ExtendedVmExits::X64_MSR_EXIT;
+    list.push(("set MSR exit bitmap", Property::X64MsrExitBitmap(MsrExitBitmap::UNHANDLED_MSRS)));
+    list.push(("set extended exits", Property::ExtendedVmExits(exits)));
+    list
+}

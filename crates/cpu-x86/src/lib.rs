@@ -25,7 +25,7 @@ pub mod mem;
 pub mod model;
 pub mod op;
 mod processor;
-mod simd;
+pub mod simd;
 mod slow;
 pub mod span;
 pub mod state;

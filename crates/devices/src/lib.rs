@@ -1,1 +1,18 @@
 //! One file a chip.
+
+pub mod acpi_pm;
+pub mod debug_ports;
+pub mod dma8237;
+pub mod fw_cfg;
+pub mod hpet;
+pub mod i440fx;
+pub mod i8042;
+pub mod ide;
+pub mod piix3;
+pub mod pit;
+mod ps2;
+pub mod rtc;
+pub mod uart;
+
+#[cfg(test)]
+mod test_util;

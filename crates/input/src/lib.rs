@@ -1,1 +1,12 @@
 //! The input event bus: keys, pointers, key names.
+//!
+//! Front ends (display windows, VNC, the monitor) send [`InputEvent`]s into an [`InputBus`]; devices (PS/2, USB HID,
+//! virtio-input) register with what they can take. Key codes and names are QEMU's "qcodes".
+
+mod bus;
+mod keys;
+mod text;
+
+pub use bus::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, MouseButton};
+pub use keys::{Key, KeyNameError, parse_chord};
+pub use text::text_to_keys;

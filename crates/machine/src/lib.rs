@@ -1,1 +1,49 @@
-//! Machines: wiring only, from Plan to running devices.
+//! Machines: from [`cli::Config`] to a [`Plan`] (everything decided, printable, nothing built) to a running
+//! [`Machine`]. Wiring only: what a chip does is in its crate, how processors run is in `accel`.
+
+mod catalog;
+mod chars;
+mod drives;
+mod layout;
+mod machine;
+mod pc;
+mod plan;
+mod vga;
+
+pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
+pub use drives::DriveInfo;
+pub use layout::{MemoryLayout, apic_id, apic_ids};
+pub use machine::{ExitReason, Machine, MachineHandle, RunState};
+pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
+
+/// A machine could not be planned or built: one line that names the option.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // each variant is its source's error
+pub enum MachineError {
+    #[error("{0}")]
+    Config(String),
+    #[error(transparent)]
+    Firmware(#[from] firmware::search::FirmwareError),
+    #[error(transparent)]
+    Kernel(#[from] firmware::boot::KernelError),
+    #[error("{option}: {source}")]
+    Drive { option: String, source: block::BlockError },
+    #[error("{option}: {source}")]
+    Char { option: String, source: chardev::CharError },
+    #[error(transparent)]
+    Accel(#[from] accel::AccelError),
+    #[error("guest RAM: {0}")]
+    Ram(#[from] guest_memory::RamError),
+    #[error("machine wiring: {0}")]
+    Space(#[from] vm_core::SpaceError),
+    #[error("machine wiring: {0}")]
+    Pci(#[from] pci::PciError),
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+impl From<cli::UsageError> for MachineError {
+    fn from(e: cli::UsageError) -> Self {
+        Self::Config(e.0)
+    }
+}

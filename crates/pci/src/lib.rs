@@ -1,1 +1,17 @@
-//! PCI configuration space, functions, BARs, INTx and host bridges.
+//! PCI configuration space, functions, base address registers, INTx and configuration mechanism #1.
+//!
+//! A device owns a [`ConfigSpace`] and implements [`PciFunction`]; the machine adds it to the [`PciBus`] with what
+//! is behind its BARs. **How mapping changes are carried out:** a configuration write locks the function, changes
+//! its registers, asks for the places its BARs have now and for other deferred work
+//! ([`PciFunction::placement`]), unlocks it, and only then changes the address and port spaces. The bus's own
+//! placement lock keeps two writes in order; no device ever takes that lock.
+
+mod bus;
+mod config;
+mod intx;
+mod mechanism1;
+
+pub use bus::{BAR_PRIORITY, BarBacking, Deferred, PciBus, PciError, PciFunction, devfn};
+pub use config::{BarKind, BarSpec, ConfigSpace, ConfigState, Identity, command, reg, status};
+pub use intx::{IntxPin, IntxRouter, swizzle};
+pub use mechanism1::{ConfigAddressPort, ConfigDataPort, mechanism1};

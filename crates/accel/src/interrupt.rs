@@ -1,0 +1,102 @@
+//! Interrupts into the partition: messages, NMIs, and the 8259 pair's ExtINT.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use vm_core::{GuestWarnings, LineSink, MsiSink};
+use whp::{DestinationMode, InterruptControl, InterruptType, Partition, TriggerMode};
+
+use crate::Shared;
+
+/// The 8259 pair's request, to be delivered by the boot processor's thread.
+#[derive(Default)]
+pub(crate) struct ExtInt {
+    /// INTR is high.
+    pending: AtomicBool,
+    /// The processor was asked to say when it could take an interrupt.
+    window_asked: AtomicBool,
+    /// The processor has said so.
+    window_open: AtomicBool,
+}
+
+impl ExtInt {
+    pub(crate) fn reset(&self) {
+        for flag in [&self.window_asked, &self.window_open] {
+            flag.store(false, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::SeqCst)
+    }
+
+    /// Whether a window must be asked for now; notes that it was.
+    pub(crate) fn ask_window(&self) -> bool {
+        !self.window_asked.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn window_opened(&self) {
+        self.window_asked.store(false, Ordering::SeqCst);
+        self.window_open.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether an interrupt can be delivered now; used up by asking.
+    pub(crate) fn take_window(&self) -> bool {
+        self.window_open.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Where the 8259 pair's output ends.
+pub(crate) struct IntrSink(pub(crate) Weak<Shared>);
+
+impl LineSink for IntrSink {
+    fn set_level(&self, _pin: u32, high: bool) {
+        let Some(shared) = self.0.upgrade() else { return };
+        shared.extint.pending.store(high, Ordering::SeqCst);
+        if high && let Some(boot) = shared.vcpus.first() {
+            boot.vp.cancel();
+        }
+    }
+}
+
+/// Where messages end.
+pub(crate) struct Msi(pub(crate) Weak<Shared>);
+
+/// Addresses of messages (Intel SDM volume 3, 11.11.1): 0xFEE in bits 31:20.
+const MESSAGE_BASE: u64 = 0xFEE;
+
+impl MsiSink for Msi {
+    fn signal(&self, address: u64, data: u32) {
+        static WARNINGS: GuestWarnings = GuestWarnings::new(5);
+        let Some(shared) = self.0.upgrade() else { return };
+        if address >> 20 != MESSAGE_BASE {
+            return WARNINGS.warn(|| format!("interrupt message to {address:#x}, which is no local APIC, is dropped"));
+        }
+        let kind = InterruptType((data >> 8 & 7) as u8);
+        let vector = data & 0xFF;
+        if vector < 16 && matches!(kind, InterruptType::FIXED | InterruptType::LOWEST_PRIORITY) {
+            // Stray message of a device that has not been set up (vector 0); real APICs log it and drop it.
+            return WARNINGS.warn(|| format!("interrupt message with vector {vector} is dropped"));
+        }
+        let interrupt = InterruptControl {
+            kind,
+            destination_mode: if address & 4 != 0 { DestinationMode::Logical } else { DestinationMode::Physical },
+            trigger_mode: if data & 1 << 15 != 0 { TriggerMode::Level } else { TriggerMode::Edge },
+            destination: (address >> 12 & 0xFF) as u32,
+            vector,
+        };
+        if let Err(e) = shared.partition.request_interrupt(&interrupt) {
+            WARNINGS.warn(|| format!("interrupt message {address:#x} {data:#x} is lost: {e}"));
+        }
+    }
+}
+
+pub(crate) fn nmi(partition: &Arc<dyn Partition>, apic_id: u32) -> whp::Result<()> {
+    partition.request_interrupt(&InterruptControl {
+        kind: InterruptType::NMI,
+        destination_mode: DestinationMode::Physical,
+        trigger_mode: TriggerMode::Edge,
+        destination: apic_id,
+        vector: 0,
+    })
+}

@@ -1,0 +1,153 @@
+//! The machines and devices there are, for `-M help`, `-device help` and errors.
+
+use std::fmt::Write;
+
+/// A machine type.
+pub struct MachineInfo {
+    /// Names: the first is the one in use, the others are aliases.
+    pub names: &'static [&'static str],
+    /// What it is.
+    pub description: &'static str,
+    /// Properties: name and help.
+    pub props: &'static [(&'static str, &'static str)],
+}
+
+/// A device that `-device` can add.
+pub struct DeviceInfo {
+    /// Driver name.
+    pub name: &'static str,
+    /// Group in the list.
+    pub category: &'static str,
+    /// Bus it sits on.
+    pub bus: &'static str,
+    /// What it is.
+    pub description: &'static str,
+    /// Properties: name and help.
+    pub props: &'static [(&'static str, &'static str)],
+}
+
+const MACHINES: &[MachineInfo] = &[MachineInfo {
+    names: &["pc", "pc-i440fx-10.0"],
+    description: "Standard PC (i440FX + PIIX, 1996) (default)",
+    props: &[
+        ("accel", "accelerators to try, separated by colons"),
+        ("hpet", "on|off: high precision event timer (default on)"),
+        ("acpi", "on|off|auto: ACPI tables (default on)"),
+        ("kernel-irqchip", "on: local APICs in the platform (default; off comes later)"),
+        ("pic", "on|auto: legacy interrupt controllers (default on)"),
+        ("smm", "off|auto: system management mode is not available"),
+        ("vmport", "off|auto: the VMware port is not available"),
+        ("usb", "off: USB is not available yet"),
+        ("graphics", "on|off: video card (default on)"),
+    ],
+}];
+
+const DEVICES: &[DeviceInfo] = &[
+    DeviceInfo {
+        name: "VGA",
+        category: "Display devices",
+        bus: "PCI",
+        description: "standard VGA with Bochs extensions",
+        props: &[("vgamem_mb", "video memory in MiB (default 16)"), ("addr", "PCI slot")],
+    },
+    DeviceInfo {
+        name: "ide-hd",
+        category: "Storage devices",
+        bus: "IDE",
+        description: "IDE disk",
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("bus", "ide.0 or ide.1"),
+            ("unit", "0 or 1"),
+            ("serial", "serial number"),
+        ],
+    },
+    DeviceInfo {
+        name: "ide-cd",
+        category: "Storage devices",
+        bus: "IDE",
+        description: "IDE CD-ROM",
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("bus", "ide.0 or ide.1"),
+            ("unit", "0 or 1"),
+            ("serial", "serial number"),
+        ],
+    },
+    DeviceInfo {
+        name: "isa-debugcon",
+        category: "Misc devices",
+        bus: "ISA",
+        description: "debug console: bytes written to a port go to a chardev",
+        props: &[
+            ("iobase", "port (default 0xe9)"),
+            ("readback", "what reads give (default 0xe9)"),
+            ("chardev", "id of a -chardev"),
+        ],
+    },
+    DeviceInfo {
+        name: "isa-debug-exit",
+        category: "Misc devices",
+        bus: "ISA",
+        description: "exit port: a write ends the process with status (value << 1) | 1",
+        props: &[("iobase", "port (default 0x501)"), ("iosize", "number of ports: 1, 2 or 4 (default 2)")],
+    },
+    DeviceInfo {
+        name: "isa-serial",
+        category: "Input devices",
+        bus: "ISA",
+        description: "16550A serial port",
+        props: &[("chardev", "id of a -chardev"), ("index", "0 to 3: COM1 to COM4 (default: the first free)")],
+    },
+];
+
+/// All machine types.
+pub fn machine_list() -> &'static [MachineInfo] {
+    MACHINES
+}
+
+/// All devices.
+pub fn device_list() -> &'static [DeviceInfo] {
+    DEVICES
+}
+
+/// The text of `-M help`, or of `-M NAME,help`.
+pub fn machine_help(name: Option<&str>) -> String {
+    let mut text = String::new();
+    match name.and_then(|n| MACHINES.iter().find(|m| m.names.contains(&n))) {
+        Some(m) => {
+            let _ = writeln!(text, "{} options:", m.names[0]);
+            m.props.iter().for_each(|(n, h)| {
+                let _ = writeln!(text, "  {n}=<{h}>");
+            });
+        }
+        None => {
+            text += "Supported machines are:\n";
+            for (m, n) in MACHINES.iter().flat_map(|m| m.names.iter().map(move |n| (m, n))) {
+                let _ = writeln!(text, "{n:<20} {}", m.description);
+            }
+        }
+    }
+    text
+}
+
+/// The text of `-device help`, or of `-device NAME,help`.
+pub fn device_help(name: Option<&str>) -> String {
+    let mut text = String::new();
+    if let Some(d) = name.and_then(|n| DEVICES.iter().find(|d| d.name == n)) {
+        let _ = writeln!(text, "{} options:", d.name);
+        d.props.iter().for_each(|(n, h)| {
+            let _ = writeln!(text, "  {n}=<{h}>");
+        });
+        return text;
+    }
+    let mut category = "";
+    for d in DEVICES {
+        if d.category != category {
+            category = d.category;
+            let _ = writeln!(text, "{}{category}:", if text.is_empty() { "" } else { "\n" });
+        }
+        let _ = writeln!(text, "name \"{}\", bus {}, desc \"{}\"", d.name, d.bus, d.description);
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! Images opened and put behind IDE drives.
+
+use std::sync::Arc;
+
+use block::{BlockConfig, BlockQueue, CacheMode};
+use cli::Media;
+use devices::ide::{CdromConfig, DiskConfig, DriveConfig};
+
+use crate::MachineError;
+use crate::plan::{DrivePlan, Plan};
+
+/// A drive as the monitor knows it.
+pub struct DriveInfo {
+    /// Name ("ide0-hd0").
+    pub id: String,
+    /// The image; `None` for an empty CD drive.
+    pub file: Option<std::path::PathBuf>,
+    /// Writes are refused.
+    pub readonly: bool,
+    /// The queue; `None` for an empty CD drive.
+    pub queue: Option<Arc<BlockQueue>>,
+}
+
+/// Opens the images of the plan. Index: channel * 2 + unit.
+pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveInfo>), MachineError> {
+    let mut configs = [const { None }; 4];
+    let mut infos = Vec::new();
+    for d in &plan.drives {
+        let index = usize::from(d.channel) * 2 + usize::from(d.unit);
+        let (config, info) = open_one(plan, d, index)?;
+        if let Some(slot) = configs.get_mut(index) {
+            *slot = Some(config);
+        }
+        infos.push(info);
+    }
+    Ok((configs, infos))
+}
+
+fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, DriveInfo), MachineError> {
+    let drive = &d.drive;
+    let error = |source| MachineError::Drive { option: drive.typed.clone(), source };
+    let cache: CacheMode = match drive.cache {
+        Some(text) => text.parse().map_err(|e: String| MachineError::Config(format!("{}: {e}", drive.typed)))?,
+        None => CacheMode::default(),
+    };
+    let queue = match &drive.file {
+        None => None,
+        Some(path) => {
+            let mut config = BlockConfig::new(path);
+            config.format = match &drive.format {
+                Some(f) => {
+                    Some(f.parse().map_err(|e| MachineError::Config(format!("{}: format={f}: {e}", drive.typed)))?)
+                }
+                None if drive.media == Media::Cdrom => Some(block::Format::Raw),
+                None => None,
+            };
+            config.readonly = drive.readonly;
+            config.snapshot = drive.snapshot.unwrap_or(plan.snapshot && !drive.readonly);
+            config.cache = cache;
+            config.discard = drive.discard;
+            let backend = block::open(&config).map_err(error)?;
+            Some(BlockQueue::new(&drive.id, backend).map_err(MachineError::Thread)?)
+        }
+    };
+    let info = DriveInfo {
+        id: drive.id.clone(),
+        file: drive.file.clone(),
+        readonly: queue.as_ref().is_none_or(|q| q.backend().readonly()),
+        queue: queue.clone(),
+    };
+    let config = match (drive.media, queue) {
+        (Media::Disk, Some(queue)) => {
+            let mut disk = DiskConfig::new(queue, index);
+            disk.write_cache = cache.write_cache();
+            disk.trim = drive.discard;
+            if let Some(serial) = &drive.serial {
+                disk.serial.clone_from(serial);
+            }
+            DriveConfig::Disk(disk)
+        }
+        (_, queue) => {
+            let mut cd = CdromConfig::new(queue, index);
+            if let Some(serial) = &drive.serial {
+                cd.serial.clone_from(serial);
+            }
+            DriveConfig::Cdrom(cd)
+        }
+    };
+    Ok((config, info))
+}

@@ -1,0 +1,473 @@
+//! The plan: every decision about a machine, made before anything is built.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, RtcBase, SerialTarget, Topology, VgaKind};
+
+use crate::MachineError;
+use crate::catalog::{device_list, machine_list};
+use crate::layout::{MemoryLayout, apic_ids};
+
+/// A serial port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SerialPlan {
+    /// First port.
+    pub base: u16,
+    /// Interrupt.
+    pub irq: u8,
+    /// Back end; `None`: not connected.
+    pub target: Option<SerialTarget>,
+}
+
+/// A drive in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrivePlan {
+    /// IDE channel.
+    pub channel: u8,
+    /// Master 0, slave 1.
+    pub unit: u8,
+    /// The drive.
+    pub drive: cli::Drive,
+}
+
+/// An isa-debug-exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebugExitPlan {
+    /// First port.
+    pub base: u16,
+    /// Number of ports.
+    pub len: u16,
+}
+
+/// An isa-debugcon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DebugConPlan {
+    /// Port.
+    pub base: u16,
+    /// What reads give.
+    pub readback: u8,
+    /// Back end.
+    pub target: SerialTarget,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Machine type.
+    pub machine: &'static str,
+    /// Processors.
+    pub smp: Topology,
+    /// RAM.
+    pub memory: MemoryLayout,
+    /// BIOS image.
+    pub bios: PathBuf,
+    /// The option as typed, for errors about it.
+    pub bios_option: String,
+    /// Directories of `-L`.
+    pub firmware_dirs: Vec<PathBuf>,
+    /// High precision event timer.
+    pub hpet: bool,
+    /// ACPI tables.
+    pub acpi: bool,
+    /// Video card: MiB of video memory.
+    pub vga: Option<u32>,
+    /// Serial ports.
+    pub serial: Vec<SerialPlan>,
+    /// Monitors.
+    pub monitors: Vec<SerialTarget>,
+    /// `-chardev`s by their ids.
+    pub chardevs: Vec<CharSpec>,
+    /// Drives.
+    pub drives: Vec<DrivePlan>,
+    /// `-snapshot`.
+    pub snapshot: bool,
+    /// isa-debugcon devices.
+    pub debugcons: Vec<DebugConPlan>,
+    /// isa-debug-exit devices.
+    pub debug_exits: Vec<DebugExitPlan>,
+    /// Kernel, initrd and command line.
+    pub kernel: Option<firmware::boot::KernelFiles>,
+    /// Boot order.
+    pub boot: cli::Boot,
+    /// Real-time clock at the start.
+    pub rtc: RtcBase,
+    /// Name of the guest.
+    pub name: Option<String>,
+    /// UUID.
+    pub uuid: Option<String>,
+    /// `-no-reboot`.
+    pub no_reboot: bool,
+    /// `-no-shutdown`.
+    pub no_shutdown: bool,
+    /// `-S`.
+    pub paused: bool,
+}
+
+/// Ports and interrupts of COM1 to COM4.
+const COM: [(u16, u8); 4] = [(0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3)];
+/// Default firmware.
+const BIOS: &str = "bios-256k.bin";
+/// Default video memory in MiB.
+const VGA_MEMORY: u32 = 16;
+
+impl Plan {
+    /// Decides everything that the configuration leaves open.
+    ///
+    /// # Errors
+    /// Every error found, one line each.
+    pub fn new(config: &Config) -> Result<Self, Vec<MachineError>> {
+        let mut p = Planner { config, errors: Vec::new(), hpet: true, acpi: true, graphics: true };
+        let plan = p.plan();
+        if p.errors.is_empty() { Ok(plan) } else { Err(p.errors) }
+    }
+
+    /// APIC identifiers of the processors that are present.
+    pub fn apic_ids(&self) -> Vec<u32> {
+        let mut ids = apic_ids(&self.smp);
+        ids.truncate(self.smp.cpus as usize);
+        ids
+    }
+}
+
+struct Planner<'a> {
+    config: &'a Config,
+    errors: Vec<MachineError>,
+    hpet: bool,
+    acpi: bool,
+    graphics: bool,
+}
+
+impl Planner<'_> {
+    fn error(&mut self, text: String) {
+        self.errors.push(MachineError::Config(text));
+    }
+
+    fn plan(&mut self) -> Plan {
+        let c = self.config;
+        let machine = self.machine();
+        let memory = MemoryLayout::new(c.memory);
+        let mut plan = Plan {
+            machine,
+            smp: c.smp,
+            memory,
+            bios: c.bios.clone().unwrap_or_else(|| BIOS.into()),
+            bios_option: c.bios.as_ref().map_or(format!("-machine {machine}"), |b| format!("-bios {}", b.display())),
+            firmware_dirs: c.firmware_dirs.clone(),
+            hpet: self.hpet,
+            acpi: self.acpi,
+            vga: (c.vga == VgaKind::Std && self.graphics).then_some(VGA_MEMORY),
+            serial: Vec::new(),
+            monitors: c.monitors.clone(),
+            chardevs: c.chardevs.clone(),
+            drives: Vec::new(),
+            snapshot: c.snapshot,
+            debugcons: Vec::new(),
+            debug_exits: Vec::new(),
+            kernel: None,
+            boot: c.boot.clone(),
+            rtc: c.rtc.base,
+            name: c.name.clone(),
+            uuid: c.uuid.clone(),
+            no_reboot: c.no_reboot,
+            no_shutdown: c.no_shutdown,
+            paused: c.paused,
+        };
+        self.check_chardevs();
+        self.serial_ports(&mut plan);
+        plan.drives = c.drives.iter().filter(|d| d.interface == DriveInterface::Ide).map(place).collect();
+        if let Some(target) = &c.debugcon {
+            plan.debugcons.push(DebugConPlan { base: 0xE9, readback: 0xE9, target: target.clone() });
+        }
+        for device in &c.devices {
+            if let Err(e) = self.device(device, &mut plan) {
+                self.errors.push(e);
+            }
+        }
+        if c.smp.cpus != c.smp.maxcpus {
+            self.error("-smp: maxcpus above cpus (CPU hot plug) is not supported yet".into());
+        }
+        plan.kernel = c.kernel.clone().map(|kernel| firmware::boot::KernelFiles {
+            kernel,
+            initrd: c.initrd.clone(),
+            append: c.append.clone().unwrap_or_default(),
+            low_ram: memory.low,
+        });
+        plan
+    }
+
+    fn machine(&mut self) -> &'static str {
+        let c = self.config;
+        let names = || machine_list().iter().flat_map(|m| m.names.iter().copied());
+        if !names().any(|n| n == c.machine) {
+            let near = cli::nearest(&c.machine, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            self.error(format!("-machine {}: unknown machine type{near}; '-machine help' lists them", c.machine));
+            return machine_list()[0].names[0];
+        }
+        for (key, value) in &c.machine_props {
+            self.machine_prop(key, value);
+        }
+        machine_list()[0].names[0]
+    }
+
+    fn machine_prop(&mut self, key: &str, value: &str) {
+        let typed = format!("-machine {key}={value}");
+        let known: Vec<&str> = machine_list()[0].props.iter().map(|p| p.0).collect();
+        match (key, value) {
+            ("hpet", "on" | "off") => self.hpet = value == "on",
+            ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",
+            ("graphics", "on" | "off") => self.graphics = value == "on",
+            ("kernel-irqchip" | "kernel_irqchip", "on") | ("pic", "on" | "auto") => {}
+            ("smm" | "vmport", "off" | "auto") | ("usb", "off") => {}
+            ("kernel-irqchip" | "kernel_irqchip", "split") => {
+                self.error(format!("{typed}: not supported; use kernel-irqchip=on"));
+            }
+            ("smm", "on") => self.error(format!("{typed}: system management mode is not supported")),
+            ("kernel-irqchip" | "kernel_irqchip" | "pic" | "vmport" | "usb", "on" | "off") => {
+                self.error(format!("{typed}: not supported yet"));
+            }
+            (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),
+            (key, _) => {
+                let near = cli::nearest(key, known).map(|n| format!("; did you mean {n}?"));
+                self.error(format!("{typed}: unknown property '{key}'{}", near.unwrap_or_default()));
+            }
+        }
+    }
+
+    fn check_chardevs(&mut self) {
+        let c = self.config;
+        for (i, spec) in c.chardevs.iter().enumerate() {
+            if c.chardevs[..i].iter().any(|s| s.id == spec.id) {
+                self.error(format!("{}: the id '{}' is used twice", spec.typed, spec.id));
+            }
+        }
+        let targets = c.serial.iter().chain(&c.monitors).chain(&c.debugcon);
+        let missing: Vec<_> = targets
+            .filter_map(|t| match t {
+                SerialTarget::Chardev(id) if !c.chardevs.iter().any(|s| s.id == *id) => Some(id.clone()),
+                _ => None,
+            })
+            .collect();
+        for id in missing {
+            self.error(format!("chardev '{id}' does not exist; define it with -chardev ...,id={id}"));
+        }
+    }
+
+    fn serial_ports(&mut self, plan: &mut Plan) {
+        let c = self.config;
+        if c.serial.len() > COM.len() {
+            self.error(format!("-serial: at most {} serial ports", COM.len()));
+        }
+        for (target, (base, irq)) in c.serial.iter().zip(COM) {
+            if *target != SerialTarget::None {
+                plan.serial.push(SerialPlan { base, irq, target: Some(target.clone()) });
+            }
+        }
+        if c.serial.is_empty() && !c.nodefaults {
+            plan.serial.push(SerialPlan { base: COM[0].0, irq: COM[0].1, target: None });
+        }
+    }
+
+    fn device(&mut self, spec: &DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+        let names = || device_list().iter().map(|d| d.name);
+        let Some(info) = device_list().iter().find(|d| d.name == spec.driver) else {
+            let near = cli::nearest(&spec.driver, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            let text = format!("{}: unknown or not yet supported device{near}; '-device help' lists them", spec.typed);
+            return Err(MachineError::Config(text));
+        };
+        let mut spec = spec.clone();
+        for g in self.config.globals.iter().filter(|g| g.driver == spec.driver) {
+            if !spec.props.iter().any(|p| p.0 == g.property) {
+                spec.props.push((g.property.clone(), g.value.clone()));
+            }
+        }
+        if let Some((key, _)) = spec.props.iter().find(|p| !info.props.iter().any(|k| k.0 == p.0)) {
+            let near = cli::nearest(key, info.props.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
+            let text = format!("{}: unknown property '{key}'{}", spec.typed, near.unwrap_or_default());
+            return Err(MachineError::Config(text));
+        }
+        match spec.driver.as_str() {
+            "VGA" => self.vga(spec, plan),
+            "ide-hd" | "ide-cd" => self.ide(spec, plan),
+            "isa-debugcon" => self.debugcon(spec, plan),
+            "isa-debug-exit" => debug_exit(spec, plan),
+            _ => self.isa_serial(spec, plan),
+        }
+    }
+
+    fn vga(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+        let memory = spec.take_number("vgamem_mb")?.unwrap_or(VGA_MEMORY.into());
+        let bad = |why: &str| MachineError::Config(format!("{}: {why}", spec.typed));
+        if plan.vga.is_some() {
+            return Err(bad("there is a video card already; use -vga none"));
+        }
+        if !(1..=256).contains(&memory) || !memory.is_power_of_two() {
+            return Err(bad("vgamem_mb must be a power of two from 1 to 256"));
+        }
+        plan.vga = Some(memory as u32);
+        Ok(())
+    }
+
+    fn ide(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+        let typed = spec.typed.clone();
+        let bad = |why: String| MachineError::Config(format!("{typed}: {why}"));
+        let cd = spec.driver == "ide-cd";
+        let channel = match spec.take("bus").as_deref() {
+            None => None,
+            Some("ide.0") => Some(0),
+            Some("ide.1") => Some(1),
+            Some(other) => return Err(bad(format!("bus={other}: available: ide.0, ide.1"))),
+        };
+        let unit = spec.take_number("unit")?;
+        if unit.is_some_and(|u| u > 1) {
+            return Err(bad("unit must be 0 or 1".into()));
+        }
+        let mut drive = match spec.take("drive") {
+            Some(id) => {
+                let found = self.config.drives.iter().find(|d| d.id == id && d.interface == DriveInterface::None);
+                found.cloned().ok_or_else(|| bad(format!("drive={id}: no -drive with if=none and id={id}")))?
+            }
+            None if cd => empty_cd(&typed),
+            None => return Err(bad("drive= is missing".into())),
+        };
+        let used = |c: u8, u: u8| plan.drives.iter().any(|d| (d.channel, d.unit) == (c, u));
+        let mut free = (0..4u8).map(|i| (i / 2, i % 2)).filter(|(c, u)| {
+            channel.is_none_or(|w| w == *c) && unit.is_none_or(|w| w == u64::from(*u)) && !used(*c, *u)
+        });
+        let (channel, unit) = free.next().ok_or_else(|| bad("the IDE unit is in use".into()))?;
+        drive.media = if cd { Media::Cdrom } else { Media::Disk };
+        drive.readonly |= cd;
+        drive.serial = spec.take("serial").or(drive.serial);
+        plan.drives.push(DrivePlan { channel, unit, drive });
+        Ok(())
+    }
+
+    fn debugcon(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+        let base = port(&mut spec, "iobase", 0xE9)?;
+        let readback = spec.take_number("readback")?.unwrap_or(0xE9) as u8;
+        let id = spec.take("chardev");
+        let id = id.ok_or_else(|| MachineError::Config(format!("{}: chardev= is missing", spec.typed)))?;
+        if !self.config.chardevs.iter().any(|s| s.id == id) {
+            return Err(MachineError::Config(format!("{}: chardev '{id}' does not exist", spec.typed)));
+        }
+        plan.debugcons.push(DebugConPlan { base, readback, target: SerialTarget::Chardev(id) });
+        Ok(())
+    }
+
+    fn isa_serial(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+        let index = spec.take_number("index")?;
+        let id = spec.take("chardev");
+        let used = |base: u16| plan.serial.iter().any(|s| s.base == base);
+        let free = |i: &usize| !used(COM[*i].0) && index.is_none_or(|w| w == *i as u64);
+        let Some(i) = (0..COM.len()).find(free) else {
+            return Err(MachineError::Config(format!("{}: no such free serial port", spec.typed)));
+        };
+        plan.serial.push(SerialPlan { base: COM[i].0, irq: COM[i].1, target: id.map(SerialTarget::Chardev) });
+        Ok(())
+    }
+}
+
+fn debug_exit(mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+    let base = port(&mut spec, "iobase", 0x501)?;
+    let len = spec.take_number("iosize")?.unwrap_or(2);
+    if !matches!(len, 1 | 2 | 4) {
+        return Err(MachineError::Config(format!("{}: iosize must be 1, 2 or 4", spec.typed)));
+    }
+    plan.debug_exits.push(DebugExitPlan { base, len: len as u16 });
+    Ok(())
+}
+
+fn port(spec: &mut DeviceSpec, key: &str, default: u16) -> Result<u16, MachineError> {
+    let n = spec.take_number(key)?.unwrap_or(default.into());
+    u16::try_from(n).map_err(|_| MachineError::Config(format!("{}: {key} is not a port", spec.typed)))
+}
+
+fn place(drive: &cli::Drive) -> DrivePlan {
+    DrivePlan { channel: (drive.index / 2) as u8, unit: (drive.index % 2) as u8, drive: drive.clone() }
+}
+
+fn empty_cd(typed: &str) -> cli::Drive {
+    cli::Drive {
+        typed: typed.into(),
+        id: String::new(),
+        interface: DriveInterface::None,
+        index: 0,
+        media: Media::Cdrom,
+        file: None,
+        format: None,
+        readonly: true,
+        snapshot: None,
+        cache: None,
+        discard: false,
+        serial: None,
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "machine {}", self.machine)?;
+        writeln!(f, "cpus {} apic-ids {:?}", self.smp.cpus, self.apic_ids())?;
+        for (start, len) in self.memory.ranges() {
+            writeln!(f, "ram {start:#x} length {len:#x}")?;
+        }
+        let (first, last) = self.memory.pci_hole();
+        writeln!(f, "pci-window {first:#x}-{last:#x}")?;
+        writeln!(f, "bios {}", self.bios.display())?;
+        writeln!(f, "hpet {} acpi {} vga {:?}", self.hpet, self.acpi, self.vga)?;
+        for s in &self.serial {
+            writeln!(
+                f,
+                "serial {:#x} irq {} {}",
+                s.base,
+                s.irq,
+                if s.target.is_some() { "connected" } else { "open" }
+            )?;
+        }
+        for d in &self.drives {
+            let file = d.drive.file.as_ref().map_or("(empty)".into(), |p| p.display().to_string());
+            writeln!(f, "ide {}.{} {:?} {} {file}", d.channel, d.unit, d.drive.media, d.drive.id)?;
+        }
+        for d in &self.debug_exits {
+            writeln!(f, "debug-exit {:#x} length {}", d.base, d.len)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(line: &str) -> Result<Plan, String> {
+        let options = cli::Options::parse(line.split_whitespace().map(String::from)).unwrap();
+        let config = Config::new(&options).map_err(|e| e[0].0.clone())?;
+        Plan::new(&config).map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn the_quick_start_plan() {
+        let p = plan("-accel whpx -M pc -smp cores=2 -m 2G -hda OS.qcow2").unwrap();
+        let expected = "machine pc\ncpus 2 apic-ids [0, 1]\nram 0x0 length 0x80000000\n\
+            pci-window 0x80000000-0xfebfffff\nbios bios-256k.bin\nhpet true acpi true vga Some(16)\n\
+            serial 0x3f8 irq 4 open\nide 0.0 Disk ide0-hd0 OS.qcow2\nide 1.0 Cdrom ide1-cd0 (empty)\n";
+        assert_eq!(p.to_string(), expected);
+    }
+
+    #[test]
+    fn devices_and_globals() {
+        let p = plan("-nodefaults -device isa-debug-exit -global isa-debug-exit.iobase=0xf4 -drive file=a,if=none,id=x -device ide-hd,drive=x,bus=ide.1").unwrap();
+        assert_eq!(p.debug_exits, [DebugExitPlan { base: 0xF4, len: 2 }]);
+        assert_eq!((p.drives[0].channel, p.drives[0].unit), (1, 0));
+        assert!(p.serial.is_empty() && p.vga.is_none());
+    }
+
+    #[test]
+    fn errors_name_the_option() {
+        assert!(plan("-M qc").unwrap_err().contains("did you mean pc?"));
+        assert!(plan("-M pc,hpte=off").unwrap_err().contains("did you mean hpet?"));
+        assert!(plan("-device isa-debug-exti").unwrap_err().contains("did you mean isa-debug-exit?"));
+        assert!(plan("-device isa-debug-exit,iobsae=1").unwrap_err().contains("did you mean iobase?"));
+        assert!(plan("-serial chardev:x").unwrap_err().contains("-chardev"));
+        assert!(plan("-device ide-hd,drive=q").unwrap_err().contains("drive=q"));
+    }
+}

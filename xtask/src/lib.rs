@@ -1,0 +1,14 @@
+//! Developer commands of the whpx workspace as a library: guest images, a driver for monitors under test, the boot matrix, the benchmark.
+//! The program `xtask` (`cargo xtask ...`) is a thin shell around it; other crates' tests may use [`paths::asset`] to find guests.
+
+pub mod apt;
+pub mod bench;
+pub mod boot;
+pub mod channel;
+pub mod demo;
+pub mod image;
+pub mod paths;
+pub mod run;
+pub mod screen;
+pub mod suite;
+pub mod vmm;
