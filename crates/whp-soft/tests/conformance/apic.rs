@@ -116,7 +116,7 @@ fn timers_fire() {
     assert_eq!((v.u32(0x7000), v.get(0, RegisterName::RAX)), (1, 0), "{c:x?}");
     let v = vm(TIMER_PERIODIC64);
     v.run_to_f4();
-    assert_eq!(v.u32(0x7000), 5);
+    assert!(v.u32(0x7000) >= 5);
     let v = vm(TIMER_DEADLINE64);
     v.run_to_f4();
     assert_eq!(v.u32(0x7000), 1);

@@ -1,6 +1,8 @@
 //! What every platform must do: small guest snippets and API calls. The tests take a `&dyn Platform`, so that another
 //! provider can be put in `platform()`'s place.
 
+#![allow(unreachable_pub)] // a test binary
+
 mod api;
 mod apic;
 mod basic;
@@ -17,7 +19,6 @@ use whp_soft::{SoftOptions, SoftPlatform};
 pub fn platform() -> SoftPlatform {
     let spec = CpuSpec::parse("max").unwrap();
     let topology = Topology { sockets: 1, cores: 4, threads: 1 };
-    let mut options = SoftOptions::default();
-    options.model = Arc::new(move |index| Arc::new(spec.model(topology, index)));
-    SoftPlatform::new(options)
+    let model = move |index| Arc::new(spec.model(topology, index));
+    SoftPlatform::new(SoftOptions { model: Arc::new(model), ..SoftOptions::default() })
 }
