@@ -561,7 +561,8 @@ mod tests {
         }
         f.k = [1, 2, 3, 4, 5, 6, 7, 0x8899_AABB_CCDD_EEFF];
         f.st = std::array::from_fn(|i| std::array::from_fn(|j| if j < 10 { (i * 16 + j + 1) as u8 } else { 0 }));
-        (f.fsw, f.ftw, f.fop, f.fip, f.fdp, f.mxcsr) = (0x1800, 0xA5, 0x123, 0x1234_5678_9ABC, 0x7FFF_0000_1111, 0x1FA0);
+        (f.fsw, f.ftw, f.fop, f.fip, f.fdp, f.mxcsr) =
+            (0x1800, 0xA5, 0x123, 0x1234_5678_9ABC, 0x7FFF_0000_1111, 0x1FA0);
         f
     }
 

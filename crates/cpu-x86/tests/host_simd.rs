@@ -96,7 +96,16 @@ impl Bench {
         cpu.cr4 = cr::CR4_OSFXSR | cr::CR4_OSXMMEXCPT | cr::CR4_OSXSAVE;
         cpu.xcr0 = components();
         let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");
-        Self { native, cpu, bus: DataBus(block), rng: Rng::from_env(seed), failures: Vec::new(), run: 0, signals: 0, precision: 0 }
+        Self {
+            native,
+            cpu,
+            bus: DataBus(block),
+            rng: Rng::from_env(seed),
+            failures: Vec::new(),
+            run: 0,
+            signals: 0,
+            precision: 0,
+        }
     }
 
     fn registers(&mut self, i: &Instruction) -> Gprs {
@@ -107,7 +116,9 @@ impl Bench {
         g.rflags = (self.rng.next() & 0x8D5) | 2;
         g.regs[4] = DATA + 0x400;
         (g.regs[BASE], g.regs[STRING]) = (TARGET, TARGET + self.rng.below(64));
-        if format!("{:?}", i.mnemonic()).starts_with("Pcmpestr") || format!("{:?}", i.mnemonic()).starts_with("Vpcmpestr") {
+        if format!("{:?}", i.mnemonic()).starts_with("Pcmpestr")
+            || format!("{:?}", i.mnemonic()).starts_with("Vpcmpestr")
+        {
             (g.regs[0], g.regs[2]) = (self.rng.below(20), self.rng.below(20));
         }
         g
@@ -189,7 +200,10 @@ impl Bench {
         }
         self.compare(&fpu, &g, &mut wrong);
         if !wrong.is_empty() && self.failures.len() < 400 {
-            let state = format!("fcw {:x} fsw {:x} ftw {:x} mxcsr {:x} k {:x?}", before.fcw, before.fsw, before.ftw, before.mxcsr, before.k);
+            let state = format!(
+                "fcw {:x} fsw {:x} ftw {:x} mxcsr {:x} k {:x?}",
+                before.fcw, before.fsw, before.ftw, before.mxcsr, before.k
+            );
             self.failures.push(format!("{:?} {i:?} {bytes:02x?}\n    {state}\n    {}", i.code(), wrong.join("\n    ")));
         }
     }
@@ -232,7 +246,11 @@ impl Bench {
         self.bus.0.read(0, &mut data);
         // The native trampoline needs no stack in the data area.
         if let Some(at) = (0..DATA_LEN).find(|&at| data[at] != self.native.data()[at]) {
-            wrong.push(format!("memory differs at +{at:#x}: host {:02x} here {:02x}", self.native.data()[at], data[at]));
+            wrong.push(format!(
+                "memory differs at +{at:#x}: host {:02x} here {:02x}",
+                self.native.data()[at],
+                data[at]
+            ));
         }
     }
 

@@ -58,16 +58,7 @@ impl Lanes {
     }
 
     pub(super) fn pack(self) -> u64 {
-        u64::from_le_bytes([
-            self.choice as u8,
-            self.register,
-            self.element,
-            self.count,
-            self.tiny as u8,
-            0,
-            0,
-            0,
-        ])
+        u64::from_le_bytes([self.choice as u8, self.register, self.element, self.count, self.tiny as u8, 0, 0, 0])
     }
 
     pub(super) fn unpack(v: u64) -> Self {
@@ -163,9 +154,28 @@ fn element(i: &Instruction) -> u8 {
 /// Whether the mask says nothing about the memory operand (exception types E4NF, E5NF, E6NF).
 fn whole(i: &Instruction, name: &str) -> bool {
     const WHOLE: &[&str] = &[
-        "Vpack", "Vpunpck", "Vunpck", "Vperm", "Vshuf", "Vpshufb", "Vpshufd", "Vpshufh", "Vpshufl", "Vpalignr", "Valign",
-        "Vpsadbw", "Vdbpsadbw", "Vinsert", "Vpmaddwd", "Vpmaddubsw", "Vpmultishiftqb", "Vgf2p8affine", "Vpconflict",
-        "Vmovshdup", "Vmovsldup", "Vmovddup",
+        "Vpack",
+        "Vpunpck",
+        "Vunpck",
+        "Vperm",
+        "Vshuf",
+        "Vpshufb",
+        "Vpshufd",
+        "Vpshufh",
+        "Vpshufl",
+        "Vpalignr",
+        "Valign",
+        "Vpsadbw",
+        "Vdbpsadbw",
+        "Vinsert",
+        "Vpmaddwd",
+        "Vpmaddubsw",
+        "Vpmultishiftqb",
+        "Vgf2p8affine",
+        "Vpconflict",
+        "Vmovshdup",
+        "Vmovsldup",
+        "Vmovddup",
     ];
     let shift = ["Vpsll", "Vpsrl", "Vpsra"].iter().any(|p| name.starts_with(p)) && !name.contains('v');
     let by_register = shift && i.op_count() == 3 && i.op_kind(2) == OpKind::Memory;

@@ -7,7 +7,9 @@
 //! not masked was flagged, the destination has not been written and #XM follows. Of a faulting instruction, numeric
 //! (post-computation) flags are not set when a pre-computation exception is unmasked.
 
-use iced_x86::{EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl};
+use iced_x86::{
+    EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl,
+};
 
 use super::masked::{self, Lanes, Tiny};
 use super::unit::{self, Buffer, Kind, Prepared};
@@ -51,9 +53,8 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
 }
 
 fn class_of(i: &Instruction) -> Option<u8> {
-    let any = |is: fn(Register) -> bool| {
-        (0..i.op_count()).any(|n| is(i.op_register(n)) && i.op_kind(n) == OpKind::Register)
-    };
+    let any =
+        |is: fn(Register) -> bool| (0..i.op_count()).any(|n| is(i.op_register(n)) && i.op_kind(n) == OpKind::Register);
     let (vector, mask, mmx) = (any(Register::is_vector_register), any(Register::is_k), any(Register::is_mm));
     match i.encoding() {
         EncodingKind::Legacy if mmx => Some(if vector { class::MMX_SSE } else { class::MMX }),
@@ -77,8 +78,30 @@ fn to_integer(i: &Instruction) -> bool {
 /// Whether MXCSR matters. Listed is what it does not matter to; the rest runs the slower but always right way.
 fn is_float(i: &Instruction) -> bool {
     const PLAIN: &[&str] = &[
-        "P", "K", "Mov", "And", "Or", "Xor", "Unpck", "Shuf", "Blend", "Broadcast", "Extract", "Insert", "Aes", "Sha",
-        "Gf2p8", "Lddqu", "Mask", "Test", "Extrq", "Align", "Compress", "Expand", "Mpsad", "Dbpsad",
+        "P",
+        "K",
+        "Mov",
+        "And",
+        "Or",
+        "Xor",
+        "Unpck",
+        "Shuf",
+        "Blend",
+        "Broadcast",
+        "Extract",
+        "Insert",
+        "Aes",
+        "Sha",
+        "Gf2p8",
+        "Lddqu",
+        "Mask",
+        "Test",
+        "Extrq",
+        "Align",
+        "Compress",
+        "Expand",
+        "Mpsad",
+        "Dbpsad",
     ];
     let name = format!("{:?}", i.mnemonic());
     let root = match name.strip_prefix('V') {
@@ -325,4 +348,3 @@ pub(super) fn clear_above(cpu: &mut Cpu, register: usize, bytes: usize) {
         upper.fill(0);
     }
 }
-

@@ -80,8 +80,14 @@ pub fn generate(rng: &mut Rng, code: Code) -> Option<(Instruction, Vec<u8>)> {
                 i.set_immediate8(rng.next() as u8);
             }
             K::seg_rDI => i.set_op_kind(n, OpKind::MemorySegRDI),
-            K::xmm_or_mem | K::ymm_or_mem | K::zmm_or_mem | K::k_or_mem | K::mm_or_mem | K::r32_or_mem
-            | K::r64_or_mem | K::mem => {
+            K::xmm_or_mem
+            | K::ymm_or_mem
+            | K::zmm_or_mem
+            | K::k_or_mem
+            | K::mm_or_mem
+            | K::r32_or_mem
+            | K::r64_or_mem
+            | K::mem => {
                 has_memory = true;
                 i.set_op_kind(n, OpKind::Memory);
                 i.set_memory_base(R::RSI);
@@ -138,7 +144,8 @@ fn decorate(rng: &mut Rng, i: &mut Instruction, has_memory: bool) {
 
 /// Whether `code` is of the family, for 64-bit mode, and the host has it.
 pub fn is_simd(code: Code) -> bool {
-    if !code.op_code().mode64() || matches!(code.encoding(), EncodingKind::MVEX | EncodingKind::XOP | EncodingKind::D3NOW)
+    if !code.op_code().mode64()
+        || matches!(code.encoding(), EncodingKind::MVEX | EncodingKind::XOP | EncodingKind::D3NOW)
     {
         return false;
     }
@@ -149,7 +156,10 @@ pub fn is_simd(code: Code) -> bool {
         k.contains("mm_") || k.contains("mmp3") || k.starts_with("k_") || k.starts_with("kp1")
     });
     let name = format!("{code:?}");
-    let excluded = ["Fnstenv", "Fstenv", "Fnsave", "Fsave", "Fldenv", "Frstor", "Fsetpm", "Wait", "Fstcw", "Fstsw", "Fclex", "Finit"];
+    let excluded = [
+        "Fnstenv", "Fstenv", "Fnsave", "Fsave", "Fldenv", "Frstor", "Fsetpm", "Wait", "Fstcw", "Fstsw", "Fclex",
+        "Finit",
+    ];
     (vector || features.iter().any(|f| x87.contains(f)))
         && features.iter().all(|f| cpu_x86::simd::supports(*f))
         && !excluded.iter().any(|e| name.starts_with(e))
@@ -158,8 +168,22 @@ pub fn is_simd(code: Code) -> bool {
 /// A lane as floating point finds it interesting.
 pub fn lane(rng: &mut Rng) -> u64 {
     const F32: [u32; 16] = [
-        0, 0x8000_0000, 0x3F80_0000, 0xBF80_0000, 0x7F80_0000, 0xFF80_0000, 0x7FC0_0000, 0x7F80_0001, 1, 0x807F_FFFF,
-        0x0080_0000, 0x7F7F_FFFF, 0x4F00_0000, 0x4B00_0001, 0x3F00_0000, 0xFFC1_2345,
+        0,
+        0x8000_0000,
+        0x3F80_0000,
+        0xBF80_0000,
+        0x7F80_0000,
+        0xFF80_0000,
+        0x7FC0_0000,
+        0x7F80_0001,
+        1,
+        0x807F_FFFF,
+        0x0080_0000,
+        0x7F7F_FFFF,
+        0x4F00_0000,
+        0x4B00_0001,
+        0x3F00_0000,
+        0xFFC1_2345,
     ];
     const F64: [u64; 16] = [
         0,

@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 
 use iced_x86::{
-    Code, EncodingKind, Encoder, Instruction, InstructionInfoFactory, MemoryOperand, OpAccess, OpKind, Register,
+    Code, Encoder, EncodingKind, Instruction, InstructionInfoFactory, MemoryOperand, OpAccess, OpKind, Register,
 };
 
 use super::features;
