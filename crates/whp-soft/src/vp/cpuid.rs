@@ -17,8 +17,8 @@ pub(super) struct Place {
 }
 
 fn merge(regs: &mut [u32; 4], list: &CpuidResult2) {
-    for i in 0..4 {
-        regs[i] = regs[i] & !list.mask[i] | list.output[i] & list.mask[i];
+    for ((reg, output), mask) in regs.iter_mut().zip(list.output).zip(list.mask) {
+        *reg = *reg & !mask | output & mask;
     }
 }
 
