@@ -1,37 +1,29 @@
-//! Boots a Linux kernel (64-bit boot protocol) with an initramfs on one processor, a UART, and the periodic timer
-//! interrupt as the only machine around: a smoke test of the whole CPU without the rest of the VMM.
-//! `cargo run --release -p cpu-x86 --example linux VMLINUZ INITRAMFS [-cpu MODEL] [SECONDS]`
+//! Starts a Linux kernel through the 64-bit boot protocol with nothing but a serial port, a PIT that counts and a
+//! time-stamp counter: a smoke test of 64-bit mode, paging and exceptions.
+//! `cargo run --release -p cpu-x86 --example linux VMLINUZ [SECONDS] [CPU] [APPEND] [INITRD]`
 #![allow(missing_docs)]
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cpu_x86::bus::{Attention, Leave};
 use cpu_x86::model::{CpuSpec, Topology};
 use cpu_x86::state::cr::*;
-use cpu_x86::{Bus, CpuidAction, MsrAction, PhysPage, Processor, ResetKind, SegReg, Stop};
+use cpu_x86::{Bus, CpuidAction, MsrAction, PhysPage, Processor, ResetKind, SegReg};
 use guest_memory::RamBlock;
 
 const RAM: u64 = 512 << 20;
 const ZERO_PAGE: u64 = 0x1_0000;
-const COMMAND_LINE: u64 = 0x2_0000;
+const COMMAND: u64 = 0x2_0000;
 const TABLES: u64 = 0x3_0000;
-const KERNEL: u64 = 0x100_0000;
 const INITRD: u64 = 0x1000_0000;
+const KERNEL: u64 = 0x100_0000;
 
 struct Board {
     ram: Arc<RamBlock>,
     start: Instant,
-    pit_start: Instant,
-    flip: bool,
-    pic: [u8; 2],
-    uart: [u8; 8],
-    thre: bool,
-    timer: bool,
-    text: Vec<u8>,
-    unknown: Vec<u32>,
+    pit_low: bool,
 }
 
 impl Bus for Board {
@@ -50,69 +42,34 @@ impl Bus for Board {
         Ok(())
     }
     fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave> {
-        let v = match port {
-            0x21 => self.pic[0],
-            0xA1 => self.pic[1],
-            0x42 => {
-                let count = 0xFFFFu64.wrapping_sub(self.pit_start.elapsed().as_nanos() as u64 * 1193 / 1_000_000);
-                self.flip = !self.flip;
-                if self.flip { count as u8 } else { (count >> 8) as u8 }
-            }
-            0x61 => 0x20,
-            0x71 => 0,
+        let micros = self.start.elapsed().as_micros() as u64;
+        let pit = 0xFFFF - (micros * 1193 / 1000) as u16;
+        data.fill(match port {
             0x3FD => 0x60,
-            0x3FE if self.uart[4] & 0x10 != 0 => {
-                let m = self.uart[4];
-                (m & 0xC) << 4 | (m & 1) << 5 | (m & 2) << 3
+            0x3F8..=0x3FF => 0,
+            0x61 => 0x20 | (micros >> 4 & 0x10) as u8,
+            0x40 | 0x42 => {
+                self.pit_low = !self.pit_low;
+                if self.pit_low { pit as u8 } else { (pit >> 8) as u8 }
             }
-            0x3FE => 0xB0,
-            0x3FA if self.thre => {
-                self.thre = false;
-                0xC2
-            }
-            0x3FA => 0xC1,
-            0x3F8 => 0,
-            0x3F9..=0x3FF => self.uart[usize::from(port - 0x3F8)],
             _ => 0xFF,
-        };
-        data.fill(v);
+        });
         Ok(())
     }
     fn port_write(&mut self, port: u16, data: &[u8]) -> Result<(), Leave> {
-        let v = data[0];
-        match port {
-            0x21 => self.pic[0] = v,
-            0xA1 => self.pic[1] = v,
-            0x42 | 0x43 => {
-                self.pit_start = Instant::now();
-                self.flip = false;
-            }
-            0x3F8 if self.uart[3] & 0x80 == 0 => {
-                self.text.push(v);
-                std::io::stdout().write_all(&[v]).map_err(|_| Leave)?;
-                self.thre = self.uart[1] & 2 != 0;
-            }
-            0x3F9 if self.uart[3] & 0x80 == 0 => {
-                self.uart[1] = v;
-                self.thre = v & 2 != 0;
-            }
-            0x3FA..=0x3FF => self.uart[usize::from(port - 0x3F8)] = v,
-            _ => {}
+        if port == 0x3F8 {
+            std::io::stdout().write_all(&data[..1]).map_err(|_| Leave)?;
         }
         Ok(())
     }
     fn msr_read(&mut self, msr: u32) -> MsrAction {
         match msr {
+            0x1B => MsrAction::Done(0xFEE0_0100),
             0x10 => MsrAction::Done(self.tsc()),
-            0x1B => MsrAction::Done(0xFEE0_0900),
-            _ => {
-                self.unknown.push(msr);
-                MsrAction::Fault
-            }
+            _ => MsrAction::Fault,
         }
     }
-    fn msr_write(&mut self, msr: u32, _value: u64) -> MsrAction {
-        self.unknown.push(msr | 0x2000_0000);
+    fn msr_write(&mut self, _msr: u32, _value: u64) -> MsrAction {
         MsrAction::Fault
     }
     fn cpuid(&mut self, _leaf: u32, _subleaf: u32, _regs: &mut [u32; 4]) -> CpuidAction {
@@ -126,111 +83,74 @@ impl Bus for Board {
     }
     fn set_cr8(&mut self, _value: u64) {}
     fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        if std::mem::take(&mut self.timer) && self.pic[0] & 1 == 0 {
-            return Some(0x30);
-        }
-        (self.thre && self.uart[1] & 2 != 0 && self.pic[0] & 0x10 == 0).then_some(0x34)
+        None
     }
 }
 
-fn load(board: &Board, kernel: &[u8], initrd: &[u8]) -> u64 {
-    let ram = &board.ram;
-    let setup = usize::from(kernel[0x1F1]).max(4) + 1;
-    assert!(ram.write(KERNEL, &kernel[setup * 512..]) && ram.write(INITRD, initrd));
-    let mut zero = vec![0u8; 4096];
-    let end = 0x202 + usize::from(kernel[0x201]);
-    zero[0x1F1..end].copy_from_slice(&kernel[0x1F1..end]);
-    let mut put = |at: usize, v: u32| zero[at..at + 4].copy_from_slice(&v.to_le_bytes());
-    put(0x218, INITRD as u32);
-    put(0x21C, initrd.len() as u32);
-    put(0x228, COMMAND_LINE as u32);
-    for (n, (start, len)) in [(0u64, 0x9_F000u64), (0x10_0000, RAM - 0x10_0000)].into_iter().enumerate() {
-        let at = 0x2D0 + 20 * n;
-        put(at, start as u32);
-        put(at + 8, len as u32);
-        put(at + 16, 1);
+/// Loads the kernel, the zero page and identity page tables; returns the entry point.
+fn load(ram: &RamBlock, image: &[u8], command: &str) -> u64 {
+    let sectors = if image[0x1F1] == 0 { 4 } else { u64::from(image[0x1F1]) };
+    let setup = ((sectors + 1) * 512) as usize;
+    ram.write(KERNEL, &image[setup..]);
+    let header_end = 0x202 + usize::from(image[0x201]);
+    ram.write(ZERO_PAGE + 0x1F1, &image[0x1F1..header_end]);
+    ram.write(ZERO_PAGE + 0x210, &[0xFF]);
+    ram.write(ZERO_PAGE + 0x228, &(COMMAND as u32).to_le_bytes());
+    ram.write(COMMAND, command.as_bytes());
+    let mut entries = vec![];
+    for (start, len) in [(0u64, 0x9_F000u64), (0x10_0000, RAM - 0x10_0000)] {
+        entries.extend(start.to_le_bytes());
+        entries.extend(len.to_le_bytes());
+        entries.extend(1u32.to_le_bytes());
     }
-    zero[0x1E8] = 2;
-    zero[0x210] = 0xFF;
-    assert!(ram.write(ZERO_PAGE, &zero));
-    let line = "console=ttyS0 earlyprintk=serial,ttyS0,115200 nolapic noapic lpj=80000 no_timer_check panic=-1\0";
-    assert!(ram.write(COMMAND_LINE, line.as_bytes()));
-    let entry = |at: u64, v: u64| assert!(ram.write(at, &v.to_le_bytes()));
-    entry(TABLES, (TABLES + 0x1000) | 3);
-    for g in 0..4 {
-        entry(TABLES + 0x1000 + 8 * g, (TABLES + 0x2000 + 0x1000 * g) | 3);
-        for n in 0..512 {
-            entry(TABLES + 0x2000 + 0x1000 * g + 8 * n, (g << 30 | n << 21) | 0x83);
+    ram.write(ZERO_PAGE + 0x2D0, &entries);
+    ram.write(ZERO_PAGE + 0x1E8, &[2]);
+    ram.write(TABLES, &(TABLES + 0x1003).to_le_bytes());
+    for g in 0..4u64 {
+        ram.write(TABLES + 0x1000 + g * 8, &(TABLES + 0x2003 + g * 0x1000).to_le_bytes());
+        for i in 0..512 {
+            ram.write(TABLES + 0x2000 + g * 0x1000 + i * 8, &((g << 30 | i << 21) | 0x83).to_le_bytes());
         }
     }
     KERNEL + 0x200
 }
 
 fn main() {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let model = match args.iter().position(|a| a == "-cpu") {
-        Some(n) => args.drain(n..n + 2).nth(1).expect("-cpu MODEL"),
-        None => "max".into(),
-    };
-    let kernel = std::fs::read(&args[0]).expect("kernel");
-    let initrd = std::fs::read(&args[1]).expect("initramfs");
-    let seconds = args.get(2).map_or(60, |s| s.parse().expect("seconds"));
-    let now = Instant::now();
-    let mut board = Board {
-        ram: RamBlock::new("ram", RAM).expect("RAM"),
-        start: now,
-        pit_start: now,
-        flip: false,
-        pic: [0xFF; 2],
-        uart: [0; 8],
-        thre: false,
-        timer: false,
-        text: vec![],
-        unknown: vec![],
-    };
-    let spec = CpuSpec::parse(&model).expect("-cpu");
-    spec.warnings.iter().for_each(|w| eprintln!("{w}"));
+    let mut args = std::env::args().skip(1);
+    let image = std::fs::read(args.next().expect("VMLINUZ")).expect("the kernel");
+    let seconds = args.next().and_then(|s| s.parse().ok()).unwrap_or(20);
+    let cpu = args.next().unwrap_or_else(|| "max".into());
+    let append = args.next().unwrap_or_default();
+    let initrd = args.next().map(|f| std::fs::read(f).expect("the initrd")).unwrap_or_default();
+    let ram = RamBlock::new("ram", RAM).expect("RAM");
+    let command = format!("earlyprintk=serial,ttyS0,115200 console=ttyS0 panic=-1 nokaslr lpj=1000000 {append}");
+    let entry = load(&ram, &image, &command);
+    ram.write(INITRD, &initrd);
+    ram.write(ZERO_PAGE + 0x218, &(INITRD as u32).to_le_bytes());
+    ram.write(ZERO_PAGE + 0x21C, &(initrd.len() as u32).to_le_bytes());
+    let spec = CpuSpec::parse(&cpu).expect("CPU model");
     let mut p = Processor::new(Arc::new(spec.model(Topology::default(), 0)));
     p.cpu.reset(ResetKind::PowerOn);
-    p.cpu.rip = load(&board, &kernel, &initrd);
-    p.cpu.regs[6] = ZERO_PAGE;
     let data = SegReg { selector: 0x18, base: 0, limit: u32::MAX, attributes: 0xC093 };
     p.cpu.segs = [data; 6];
     p.cpu.segs[1] = SegReg { selector: 0x10, attributes: 0xA09B, ..data };
-    p.cpu.cr0 = CR0_PE | CR0_PG | CR0_ET;
+    p.cpu.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE | CR0_WP;
     p.cpu.cr4 = CR4_PAE;
     p.cpu.cr3 = TABLES;
     p.cpu.msr.efer = EFER_LME | EFER_LMA;
+    p.cpu.regs[6] = ZERO_PAGE;
+    p.cpu.regs[4] = 0x8_0000;
+    p.cpu.rip = entry;
     p.cpu.update_mode();
     let attention = p.cpu.attention.clone();
     std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(Duration::from_millis(4));
-            attention.fetch_or(Attention::LEAVE, Ordering::Release);
-        }
+        std::thread::sleep(Duration::from_secs(seconds));
+        attention.fetch_or(Attention::LEAVE, std::sync::atomic::Ordering::SeqCst);
     });
-    let stop = loop {
-        match p.run(&mut board) {
-            Stop::Attention => {
-                p.cpu.attention.fetch_and(!Attention::LEAVE, Ordering::AcqRel);
-                board.timer = true;
-            }
-            Stop::Halt => std::thread::sleep(Duration::from_millis(1)),
-            other => break other,
-        }
-        let wanted = board.timer || board.thre;
-        if wanted {
-            p.cpu.attention.fetch_or(Attention::INTR, Ordering::Release);
-        } else {
-            p.cpu.attention.fetch_and(!Attention::INTR, Ordering::AcqRel);
-        }
-        if now.elapsed().as_secs() > seconds {
-            break Stop::Attention;
-        }
-    };
-    board.unknown.sort_unstable();
-    board.unknown.dedup();
-    let ips = p.cpu.retired as f64 / now.elapsed().as_secs_f64() / 1e6;
-    println!("\n{stop:?} at {:#x}, {} instructions, {ips:.0} million/s", p.cpu.rip, p.cpu.retired);
-    println!("MSRs left to the bus: {:x?}", board.unknown);
+    let start = Instant::now();
+    let mut board = Board { ram, start, pit_low: false };
+    let stop = p.run(&mut board);
+    let mips = p.cpu.retired as f64 / start.elapsed().as_secs_f64() / 1e6;
+    println!("\n{stop:?} at {:#x}, {} instructions, {mips:.1} MIPS", p.cpu.rip, p.cpu.retired);
+    println!("cr0 {:#x} cr2 {:#x} cr3 {:#x} cr4 {:#x} {:x?}", p.cpu.cr0, p.cpu.cr2, p.cpu.cr3, p.cpu.cr4, p.cpu.regs);
 }
