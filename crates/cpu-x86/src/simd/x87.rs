@@ -116,11 +116,10 @@ fn run<const M: u8, const FLAGS: bool>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op
     let before = Saved::of(&cpu.fpu);
     let ignored = cpu.fpu.pending();
     execute(cpu, op, &mut buffer, ignored);
-    if M == STORE && cpu.fpu.fsw & !cpu.fpu.fcw & 0x3F & !PE == 0 || M == STORE && ignored {
-        if let Err(abort) = cpu.store_bytes(bus, op.seg, at, &buffer.0[..size]) {
-            before.restore(&mut cpu.fpu); // a device exit: nothing has happened
-            return Err(abort);
-        }
+    let stored = M == STORE && (ignored || cpu.fpu.fsw & !cpu.fpu.fcw & 0x3F & !PE == 0);
+    if stored && let Err(abort) = cpu.store_bytes(bus, op.seg, at, &buffer.0[..size]) {
+        before.restore(&mut cpu.fpu); // a device exit: nothing has happened
+        return Err(abort);
     }
     if op.imm & CONTROL == 0 {
         pointers::<M>(cpu, op, at);
