@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -178,11 +179,15 @@ impl Shared {
             if let Some((op, done)) = work.waiting.pop_front() {
                 work.running = true;
                 drop(work);
-                let result = self.execute(op);
+                // A damaged image must not take the worker along: whoever waits for it would wait forever.
+                let result = catch_unwind(AssertUnwindSafe(|| self.execute(op)))
+                    .unwrap_or_else(|_| Err(io::Error::other("the image could not be read: it is damaged")));
                 if let Err(e) = &result {
                     self.note(e);
                 }
-                done(result);
+                if catch_unwind(AssertUnwindSafe(|| done(result))).is_err() {
+                    tracing::error!("drive {}: the device failed to take a completion", self.name);
+                }
                 work = self.lock();
                 work.running = false;
                 self.changed.notify_all();

@@ -24,7 +24,11 @@ fn qemu_img(args: &[&str]) -> Option<String> {
 struct Dir(tempfile::TempDir);
 
 impl Dir {
+    /// In memory where the host has it: the tests flush a lot.
     fn new() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap())
+    }
+    fn on_disk() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
     fn path(&self, name: &str) -> PathBuf {
@@ -147,6 +151,47 @@ fn what_cannot_be_opened_is_one_clear_line() {
 }
 
 #[test]
+fn damaged_images_give_errors_only() {
+    let dir = Dir::new();
+    let (raw, path) = (dir.path("d.raw"), dir.path("d.qcow2"));
+    std::fs::write(&raw, (0..400_000u32).map(|i| (i / 3000) as u8).collect::<Vec<_>>()).unwrap();
+    let args = ["convert", "-c", "-O", "qcow2", "-o", "cluster_size=4096", &text(&raw), &text(&path)];
+    if qemu_img(&args).is_none() {
+        return;
+    }
+    let whole = std::fs::read(&path).unwrap();
+    let mut x = 2_463_534_242u32;
+    let mut random = |n: usize| {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        x as usize % n
+    };
+    let mut opened = 0;
+    for _ in 0..150 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + random(3) {
+            // The header, the tables behind it, or anywhere.
+            let reach = [112, whole.len() / 2, whole.len()][random(3)];
+            let at = random(reach);
+            bytes[at] = [0, 1, 0x7F, 0x80, 0xFF, bytes[at] ^ 1 << random(8)][random(6)];
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let Ok(disk) = open(&BlockConfig { discard: true, ..BlockConfig::new(&path) }) else { continue };
+        opened += 1;
+        let size = disk.size().min(1 << 20);
+        let mut data = vec![0; 10_000];
+        for at in (0..size.saturating_sub(10_000)).step_by(50_000) {
+            let _ = disk.read_at(at, &mut data);
+            let _ = disk.write_at(at + 1000, &data[..5000]);
+        }
+        let _ = disk.discard(0, 8192.min(size));
+        let _ = disk.flush();
+    }
+    assert!(opened > 20, "{opened}");
+}
+
+#[test]
 fn a_backing_loop_ends() {
     let dir = Dir::new();
     let Some(a) = dir.create("a", &[]) else { return };
@@ -208,7 +253,7 @@ fn snapshot_keeps_the_file_and_leaves_nothing_behind() {
 
 #[test]
 fn cache_modes_write_through_or_not_and_direct_io_works_where_the_host_has_it() {
-    let dir = Dir::new();
+    let dir = Dir::on_disk();
     for cache in [CacheMode::Writethrough, CacheMode::DirectSync, CacheMode::None, CacheMode::Unsafe] {
         let name = format!("{cache:?}");
         let Some(path) = dir.create(&name, &[]) else { return };

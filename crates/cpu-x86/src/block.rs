@@ -98,6 +98,12 @@ impl Block {
         self.page.as_ref().is_some_and(CodePage::fresh)
     }
 
+    /// Whether it may be run again at once when it branched to its own start.
+    #[inline(always)]
+    pub(crate) fn loops(&self) -> bool {
+        self.second.is_none() && self.fresh()
+    }
+
     /// Bytes of one of its instructions.
     pub(crate) fn bytes_of(&self, op: &Op) -> &[u8] {
         self.bytes.get(usize::from(op.start)..usize::from(op.end)).unwrap_or(&[])

@@ -185,7 +185,7 @@ mod tests {
                 assert_eq!(l.sf(), r & 0x80 != 0);
                 assert_eq!(l.of(), i16::from(a as i8) + i16::from(b as i8) != i16::from(r as i8));
                 assert_eq!(l.af(), (a & 15) + (b & 15) > 15);
-                assert_eq!(l.pf(), (r as u8).count_ones() % 2 == 0);
+                assert_eq!(l.pf(), (r as u8).count_ones().is_multiple_of(2));
                 let r = a.wrapping_sub(b);
                 l.set_sub::<8>(a, b, r);
                 assert_eq!(l.cf(), a < b);

@@ -251,25 +251,31 @@ impl Processor {
             return not_completed(cpu, &[]);
         };
         cpu.stop_block = false;
-        let mut done = 0;
-        for op in &block.ops {
-            if (op.handler)(cpu, bus, op).is_err() {
-                cpu.retired += done;
-                return aborted(cpu, block, op);
+        loop {
+            let mut done = 0;
+            for op in &block.ops {
+                if (op.handler)(cpu, bus, op).is_err() {
+                    cpu.retired += done;
+                    return aborted(cpu, block, op);
+                }
+                done += 1;
+                if cpu.stop_block {
+                    cpu.retired += done;
+                    return stopped(cpu, block, op, mode);
+                }
             }
-            done += 1;
-            if cpu.stop_block {
-                cpu.retired += done;
-                return stopped(cpu, block, op, mode);
+            cpu.retired += done;
+            let Some(last) = block.ops.last() else { return Outcome::Continue };
+            if step != 0 {
+                return stopped(cpu, block, last, mode);
+            }
+            let start = cpu.rip;
+            cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(last));
+            // A block that loops to itself needs no look-up; nothing that could change its place let it come here.
+            if cpu.rip != start || !block.loops() || cpu.attention.load(Ordering::Relaxed) != 0 {
+                return Outcome::Continue;
             }
         }
-        cpu.retired += done;
-        match block.ops.last() {
-            Some(last) if step != 0 => return stopped(cpu, block, last, mode),
-            Some(last) => cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(last)),
-            None => {}
-        }
-        Outcome::Continue
     }
 }
 

@@ -136,6 +136,7 @@ impl Cpu {
             }
             gpa += part.len() as u64;
         }
+        self.device_answered();
         Ok(())
     }
 
@@ -155,7 +156,16 @@ impl Cpu {
             }
             gpa += part.len() as u64;
         }
+        self.device_answered();
         Ok(())
+    }
+
+    /// A device access may have raised an interrupt or changed the physical map: nothing but this instruction may
+    /// use what is cached.
+    fn device_answered(&mut self) {
+        if self.attention.load(Ordering::Relaxed) != 0 {
+            self.stop_block = true;
+        }
     }
 
     fn load_pages(&mut self, bus: &mut dyn Bus, at: u64, out: &mut [u8], base: usize) -> Result<(), Abort> {

@@ -558,3 +558,97 @@ fn translate_without_side_effects() {
     assert_eq!(m.p.cpu.translate(&mut m.bus, RAM, r), Err(WalkFault::Page(4)));
     assert_eq!(m.p.cpu.translate(&mut m.bus, 1 << 60, r), Err(WalkFault::NonCanonical));
 }
+
+/// A 64-bit interrupt gate for `vector` at `IDT`.
+fn gate(m: &Machine, vector: u64, handler: u64) {
+    const IDT: u64 = 0x5_0000;
+    m.bus.write64(IDT + vector * 16, handler & 0xFFFF | 8 << 16 | 0x8E00 << 32 | (handler & 0xFFFF_0000) << 32);
+    m.bus.write64(IDT + vector * 16 + 8, handler >> 32);
+}
+
+fn with_tables(m: &mut Machine) {
+    // GDT: null, 64-bit code, data.
+    m.bus.write64(0x5_2008, 0x00AF_9B00_0000_FFFF);
+    m.bus.write64(0x5_2010, 0x00CF_9300_0000_FFFF);
+    let cpu = &mut m.p.cpu;
+    cpu.gdtr.base = 0x5_2000;
+    cpu.gdtr.limit = 0x17;
+    cpu.idtr.base = 0x5_0000;
+    cpu.idtr.limit = 0xFFF;
+    cpu.exception_exits = 0;
+}
+
+#[test]
+fn a_page_fault_handler_repairs_and_returns() {
+    let mut m = Machine::long();
+    with_tables(&mut m);
+    gate(&m, 14, CODE + 0x800);
+    m.set_pte(DATA, 0);
+    m.code(CODE + 0x800, |a| {
+        ok(a.mov(rbx, cr2));
+        ok(a.pop(rcx)); // error code
+        ok(a.mov(qword_ptr(Machine::pte(DATA)), (DATA | P | W) as i32));
+        ok(a.invlpg(byte_ptr(DATA)));
+        ok(a.iretq());
+    });
+    m.code(CODE, |a| {
+        ok(a.mov(byte_ptr(DATA + 7), 9));
+        ok(a.hlt());
+    });
+    m.halts();
+    assert_eq!((m.reg(3), m.reg(RCX)), (DATA + 7, 2));
+    assert_eq!(m.bus.read64(DATA) >> 56, 9);
+    assert_eq!(m.reg(4), STACK);
+}
+
+#[test]
+fn interrupts_wait_for_the_shadow_and_wake_from_halt() {
+    let mut m = Machine::long();
+    with_tables(&mut m);
+    gate(&m, 0x40, CODE + 0x800);
+    m.code(CODE + 0x800, |a| {
+        ok(a.mov(rbx, qword_ptr(rsp)));
+        ok(a.iretq());
+    });
+    m.code(CODE, |a| {
+        ok(a.sti());
+        ok(a.hlt());
+        ok(a.cli());
+        ok(a.hlt());
+    });
+    m.bus.interrupt = Some(0x40);
+    m.p.cpu.attention.store(Attention::INTR, Ordering::SeqCst);
+    m.halts();
+    assert_eq!(m.reg(3), CODE + 2, "after HLT, not between STI and HLT");
+    assert_eq!(m.p.cpu.rip, CODE + 4, "and CLI keeps the last HLT asleep");
+}
+
+#[test]
+fn pcids_keep_their_translations_until_told_otherwise() {
+    let mut m = Machine::long();
+    m.p.cpu.cr4 |= CR4_PCIDE;
+    m.p.cpu.update_mode();
+    let read = |m: &mut Machine, space: u64, at: u64| {
+        m.p.cpu.regs[RSI] = space;
+        m.p.cpu.regs[RDI] = at;
+        m.code(CODE, |a| {
+            ok(a.mov(cr3, rsi));
+            ok(a.mov(rax, qword_ptr(rdi)));
+            ok(a.hlt());
+        });
+        m.halts();
+        m.reg(RAX)
+    };
+    m.bus.write64(DATA, 1);
+    m.bus.write64(DATA + 0x1000, 2);
+    assert_eq!(read(&mut m, TABLES | 1, DATA), 1);
+    m.bus.write64(Machine::pte(DATA), (DATA + 0x1000) | P | W);
+    assert_eq!(read(&mut m, TABLES | 2, DATA + 0x1000), 2, "another page: the TLB is direct mapped");
+    assert_eq!(read(&mut m, TABLES | 1 | 1 << 63, DATA), 1, "stale, as allowed");
+    m.p.cpu.flush_pcid(2);
+    assert_eq!(read(&mut m, TABLES | 1 | 1 << 63, DATA), 1, "still");
+    m.p.cpu.flush_page(DATA);
+    assert_eq!(read(&mut m, TABLES | 1 | 1 << 63, DATA), 2);
+    m.bus.write64(Machine::pte(DATA), DATA | P | W);
+    assert_eq!(read(&mut m, TABLES | 1, DATA), 1, "without bit 63 the load flushes");
+}

@@ -47,7 +47,7 @@ impl FwCfg {
     }
 
     fn select(&mut self, key: u16) {
-        self.state.selected = key & 0x7FFF & !0x4000; // bit 14: written by old interfaces, ignored
+        self.state.selected = key & !0x4000; // bit 14: written by old interfaces, ignored; bit 15: items of the architecture
         self.state.offset = 0;
     }
 
@@ -86,7 +86,7 @@ impl FwCfg {
     }
 
     fn dma_read(&mut self, target: u64, length: u64) -> u32 {
-        const ZEROS: [u8; CHUNK] = [0; CHUNK];
+        static ZEROS: [u8; CHUNK] = [0; CHUNK];
         let item = self.items.get(self.state.selected).cloned();
         let mut done = 0u64;
         while done < length {
@@ -190,6 +190,9 @@ mod tests {
         let mut text = [9; 6];
         text.iter_mut().for_each(|b| d.port_read(1, std::slice::from_mut(b)));
         assert_eq!(&text, b"QEMU\0\0");
+        d.port_write(0, &[0, 0x80]);
+        d.port_read(1, &mut text[..1]);
+        assert_eq!(text[0], 0, "item 0x8000 is not item 0");
     }
 
     #[test]

@@ -228,7 +228,8 @@ impl Hpet {
         let next = waiting.filter_map(|t| t.due).min().filter(|_| self.state.config & ENABLE != 0);
         match next {
             Some(due) => {
-                let at = due.wrapping_sub(self.state.counter).saturating_mul(TICK_NS);
+                let ticks = (self.clock.now() / TICK_NS).saturating_add(due.saturating_sub(now));
+                let at = ticks.saturating_mul(TICK_NS);
                 let soonest = self.clock.now().saturating_add(if due > now { 0 } else { MIN_INTERVAL });
                 let fastest = self.clock.now().saturating_add(self.fastest());
                 self.timer.set(at.max(soonest).max(fastest));

@@ -15,4 +15,6 @@ pub mod rtc;
 pub mod uart;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod test_util;

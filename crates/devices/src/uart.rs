@@ -251,10 +251,14 @@ impl Uart {
     fn refill(&mut self) {
         let now = self.clock.now();
         let s = &mut self.state;
-        if !s.rx.is_empty() || s.mcr & MCR_LOOP != 0 || s.refill_at.is_some_and(|t| t > now) {
+        if s.refill_at.is_some_and(|t| t > now) {
             return;
         }
         s.refill_at = None;
+        // Emptying the receiver, and leaving loopback, set the time again.
+        if !s.rx.is_empty() || s.mcr & MCR_LOOP != 0 {
+            return;
+        }
         let mut buffer = [0; FIFO];
         let room = s.rx_size();
         let taken = self.port.as_ref().map_or(0, |p| p.read(&mut buffer[..room]));

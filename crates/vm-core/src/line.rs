@@ -80,29 +80,37 @@ impl IrqLine {
 /// Wire-OR of several lines onto one: each input is a [`IrqLine`] made by [`OrGate::input`].
 pub struct OrGate {
     output: IrqLine,
-    high_inputs: AtomicU32,
+    /// One bit an input, so that an input restored by [`IrqLine::import_level`] cannot be counted wrongly.
+    high: AtomicU64,
+    inputs: AtomicU32,
 }
 
 impl OrGate {
     /// A gate that drives `output`.
     pub fn new(output: IrqLine) -> Arc<Self> {
-        Arc::new(Self { output, high_inputs: AtomicU32::new(0) })
+        Arc::new(Self { output, high: AtomicU64::new(0), inputs: AtomicU32::new(0) })
     }
 
     /// A new input, low.
+    ///
+    /// # Panics
+    /// After 64 inputs (a wiring error).
     pub fn input(self: &Arc<Self>, name: &str) -> IrqLine {
-        IrqLine::new(name, self.clone(), 0)
+        let pin = self.inputs.fetch_add(1, Ordering::SeqCst);
+        assert!(pin < u64::BITS, "{name}: the gate has 64 inputs already");
+        IrqLine::new(name, self.clone(), pin)
     }
 }
 
 impl LineSink for OrGate {
-    fn set_level(&self, _pin: u32, high: bool) {
-        let before = if high {
-            self.high_inputs.fetch_add(1, Ordering::SeqCst)
+    fn set_level(&self, pin: u32, high: bool) {
+        let bit = 1u64 << (pin & 63);
+        let others = if high {
+            self.high.fetch_or(bit, Ordering::SeqCst) | bit
         } else {
-            self.high_inputs.fetch_sub(1, Ordering::SeqCst)
+            self.high.fetch_and(!bit, Ordering::SeqCst) & !bit
         };
-        self.output.set(high || before > 1);
+        self.output.set(others != 0);
     }
 }
 

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn scaling_back_is_never_early() {
-        for hz in [GIGA, 200_000_000, 2_893_202_117, 3] {
+        for hz in [GIGA, 200_000_000, 2_893_202_117, 1_000_000] {
             for ticks in [0, 1, 7, 1_000_003, 1 << 40] {
                 assert!(scale(unscale(ticks, hz), hz) >= ticks, "{hz} {ticks}");
             }

@@ -56,7 +56,8 @@ impl Timers {
             return None;
         }
         let now = shared.time.now();
-        let due: Vec<u32> = (0u32..).zip(&s.deadlines).filter(|(_, d)| d.is_some_and(|d| d <= now)).map(|d| d.0).collect();
+        let due: Vec<u32> =
+            (0u32..).zip(&s.deadlines).filter(|(_, d)| d.is_some_and(|d| d <= now)).map(|d| d.0).collect();
         if !due.is_empty() && !shared.time.is_suspended() {
             due.iter().for_each(|i| s.deadlines[*i as usize] = None);
             return Some(due);
@@ -64,8 +65,7 @@ impl Timers {
         let first = s.deadlines.iter().flatten().min().copied().filter(|_| !shared.time.is_suspended());
         let sleep = first.map_or(LOOK_AROUND, |d| d.saturating_sub(now).min(LOOK_AROUND));
         s.asleep_until = Some(now.saturating_add(sleep));
-        let (mut s, _) =
-            self.changed.wait_timeout(s, Duration::from_nanos(sleep)).unwrap_or_else(|e| e.into_inner());
+        let (mut s, _) = self.changed.wait_timeout(s, Duration::from_nanos(sleep)).unwrap_or_else(|e| e.into_inner());
         s.asleep_until = None;
         Some(Vec::new())
     }

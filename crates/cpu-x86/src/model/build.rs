@@ -150,9 +150,10 @@ fn basic(l: &mut Leaves, spec: &CpuSpec, w: &[u32; COUNT], topology: Topology, a
         l.set(4, CACHES.len() as u32, [0; 4]);
     }
     l.set(6, 0, [w[L6_EAX], 0, 0, 0]);
-    let subleaves = u32::from(w[L7_1_EAX] != 0);
+    let subleaves = if w[L7_2_EDX] != 0 { 2 } else { u32::from(w[L7_1_EAX] != 0) };
     l.set(7, 0, [subleaves, w[L7_EBX], w[L7_ECX], w[L7_EDX]]);
     l.set(7, 1, [w[L7_1_EAX], 0, 0, 0]);
+    l.set(7, 2, [0, 0, 0, w[L7_2_EDX]]);
     for leaf in [0xB, 0x1F] {
         l.set(leaf, 0, [topology.thread_bits(), topology.threads.max(1), 1 << 8, apic_id]);
         l.set(leaf, 1, [topology.package_bits(), topology.per_package(), 2 << 8 | 1, apic_id]);

@@ -18,7 +18,8 @@ pub(super) mod word {
     pub(in crate::model) const E7_EDX: usize = 10;
     pub(in crate::model) const E8_EBX: usize = 11;
     pub(in crate::model) const E21_EAX: usize = 12;
-    pub(in crate::model) const COUNT: usize = 13;
+    pub(in crate::model) const L7_2_EDX: usize = 13;
+    pub(in crate::model) const COUNT: usize = 14;
 }
 use word::*;
 
@@ -94,6 +95,8 @@ pub(super) const FEATURES: &[Feature] = &[
     ("ssbd", L7_EDX, 31, Asked, &[]),
 
     ("avx-vnni", L7_1_EAX, 4, No, &[]), ("avx512-bf16", L7_1_EAX, 5, Host("avx512bf16"), &[AVX512_BF16]),
+
+    ("bhi-ctrl", L7_2_EDX, 4, Yes, &[]),
 
     ("xsaveopt", LD_1_EAX, 0, Host("xsave"), &[XSAVEOPT]), ("xsavec", LD_1_EAX, 1, Host("xsave"), &[XSAVEC]),
     ("xgetbv1", LD_1_EAX, 2, Host("xsave"), &[]), ("xsaves", LD_1_EAX, 3, Host("xsave"), &[XSAVES]),

@@ -152,7 +152,7 @@ impl Cpu {
         };
         let m = &mut self.msr;
         match msr {
-            0x48 if self.model.has_spec_ctrl() => store(&mut m.spec_ctrl, v & !0x7 == 0),
+            0x48 if self.model.has_spec_ctrl() => store(&mut m.spec_ctrl, v & !0x407 == 0),
             0x49 if self.model.has_spec_ctrl() => Some(v & !1 == 0),
             0x79 if !amd => Some(true),
             0x8B => Some(true),

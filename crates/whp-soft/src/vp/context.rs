@@ -1,6 +1,6 @@
 //! Exit contexts.
 
-use cpu_x86::fault::{Access, AbortKind, Exception};
+use cpu_x86::fault::{AbortKind, Access, Exception};
 use cpu_x86::state::{LastInstruction, SegReg, cr};
 use cpu_x86::{Cpu, Seg};
 use whp::{

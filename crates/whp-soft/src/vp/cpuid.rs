@@ -17,8 +17,8 @@ pub(super) struct Place {
 }
 
 fn merge(regs: &mut [u32; 4], list: &CpuidResult2) {
-    for i in 0..4 {
-        regs[i] = regs[i] & !list.mask[i] | list.output[i] & list.mask[i];
+    for ((reg, output), mask) in regs.iter_mut().zip(list.output).zip(list.mask) {
+        *reg = *reg & !mask | output & mask;
     }
 }
 
@@ -29,9 +29,7 @@ pub(super) fn result(config: &Config, place: &Place, leaf: u32, subleaf: u32, re
         *regs = [r.eax, r.ebx, r.ecx, r.edx];
     }
     let fits = |r: &&CpuidResult2| {
-        r.function == leaf
-            && r.index.is_none_or(|i| i == subleaf)
-            && r.vp_index.is_none_or(|i| i == place.index)
+        r.function == leaf && r.index.is_none_or(|i| i == subleaf) && r.vp_index.is_none_or(|i| i == place.index)
     };
     config.cpuid_results2.iter().filter(fits).for_each(|r| merge(regs, r));
     match leaf {

@@ -351,7 +351,8 @@ impl Vp {
     /// it goes on.
     pub(crate) fn wait_flushed(&self) {
         let mut tries = 0u32;
-        while !self.outside.load(Ordering::SeqCst) && self.attention.load(Ordering::SeqCst) & Attention::FLUSH_TLB != 0 {
+        while !self.outside.load(Ordering::SeqCst) && self.attention.load(Ordering::SeqCst) & Attention::FLUSH_TLB != 0
+        {
             tries = tries.saturating_add(1);
             match tries {
                 0..100 => std::hint::spin_loop(),

@@ -53,46 +53,58 @@ fn segment_mut(cpu: &mut Cpu, name: R) -> &mut SegReg {
     }
 }
 
-/// The plain 64-bit registers.
-fn plain(cpu: &mut Cpu, name: R) -> Option<&mut u64> {
-    let m = &mut cpu.msr;
-    Some(match name {
-        n if n.0 <= R::R15.0 => &mut cpu.regs[n.0 as usize & 15],
-        R::RIP => &mut cpu.rip,
-        R::CR0 => &mut cpu.cr0,
-        R::CR2 => &mut cpu.cr2,
-        R::CR3 => &mut cpu.cr3,
-        R::CR4 => &mut cpu.cr4,
-        n if (R::DR0.0..=R::DR3.0).contains(&n.0) => &mut cpu.dr[(n.0 - R::DR0.0) as usize & 3],
-        R::DR6 => &mut cpu.dr[6],
-        R::DR7 => &mut cpu.dr[7],
-        R::XCR0 => &mut cpu.xcr0,
-        R::EFER => &mut m.efer,
-        R::KERNEL_GS_BASE => &mut m.kernel_gs_base,
-        R::PAT => &mut m.pat,
-        R::SYSENTER_CS => &mut m.sysenter_cs,
-        R::SYSENTER_EIP => &mut m.sysenter_eip,
-        R::SYSENTER_ESP => &mut m.sysenter_esp,
-        R::STAR => &mut m.star,
-        R::LSTAR => &mut m.lstar,
-        R::CSTAR => &mut m.cstar,
-        R::SFMASK => &mut m.sfmask,
-        R::TSC_AUX => &mut m.tsc_aux,
-        R::SPEC_CTRL => &mut m.spec_ctrl,
-        R::XSS => &mut m.xss,
-        R::MSR_IA32_MISC_ENABLE => &mut m.misc_enable,
-        R::MSR_MTRR_DEF_TYPE => &mut m.mtrr_def_type,
-        n if (R::MSR_MTRR_PHYS_BASE0.0..R::MSR_MTRR_PHYS_BASE0.0 + 8).contains(&n.0) => {
-            &mut m.mtrr_phys[(n.0 - R::MSR_MTRR_PHYS_BASE0.0) as usize * 2 & 15]
+/// The plain 64-bit registers: a place in `Cpu`, by reference of either kind.
+macro_rules! plain {
+    ($cpu:expr, $name:expr $(, $m:tt)?) => {{
+        let (cpu, name) = ($cpu, $name);
+        let nth = |first: R, n: u32| (first.0..first.0 + n).contains(&name.0).then(|| (name.0 - first.0) as usize);
+        if let Some(i) = nth(R::RAX, 16) {
+            Some(&$($m)? cpu.regs[i])
+        } else if let Some(i) = nth(R::DR0, 4) {
+            Some(&$($m)? cpu.dr[i])
+        } else if let Some(i) = nth(R::MSR_MTRR_PHYS_BASE0, 8) {
+            Some(&$($m)? cpu.msr.mtrr_phys[2 * i])
+        } else if let Some(i) = nth(R::MSR_MTRR_PHYS_MASK0, 8) {
+            Some(&$($m)? cpu.msr.mtrr_phys[2 * i + 1])
+        } else if let Some(i) = nth(R::MSR_MTRR_FIX64K_00000, 11) {
+            Some(&$($m)? cpu.msr.mtrr_fixed[i])
+        } else {
+            Some(match name {
+                R::RIP => &$($m)? cpu.rip,
+                R::CR0 => &$($m)? cpu.cr0,
+                R::CR2 => &$($m)? cpu.cr2,
+                R::CR3 => &$($m)? cpu.cr3,
+                R::CR4 => &$($m)? cpu.cr4,
+                R::DR6 => &$($m)? cpu.dr[6],
+                R::DR7 => &$($m)? cpu.dr[7],
+                R::XCR0 => &$($m)? cpu.xcr0,
+                R::EFER => &$($m)? cpu.msr.efer,
+                R::KERNEL_GS_BASE => &$($m)? cpu.msr.kernel_gs_base,
+                R::PAT => &$($m)? cpu.msr.pat,
+                R::SYSENTER_CS => &$($m)? cpu.msr.sysenter_cs,
+                R::SYSENTER_EIP => &$($m)? cpu.msr.sysenter_eip,
+                R::SYSENTER_ESP => &$($m)? cpu.msr.sysenter_esp,
+                R::STAR => &$($m)? cpu.msr.star,
+                R::LSTAR => &$($m)? cpu.msr.lstar,
+                R::CSTAR => &$($m)? cpu.msr.cstar,
+                R::SFMASK => &$($m)? cpu.msr.sfmask,
+                R::TSC_AUX => &$($m)? cpu.msr.tsc_aux,
+                R::SPEC_CTRL => &$($m)? cpu.msr.spec_ctrl,
+                R::XSS => &$($m)? cpu.msr.xss,
+                R::MSR_IA32_MISC_ENABLE => &$($m)? cpu.msr.misc_enable,
+                R::MSR_MTRR_DEF_TYPE => &$($m)? cpu.msr.mtrr_def_type,
+                _ => return None,
+            })
         }
-        n if (R::MSR_MTRR_PHYS_MASK0.0..R::MSR_MTRR_PHYS_MASK0.0 + 8).contains(&n.0) => {
-            &mut m.mtrr_phys[((n.0 - R::MSR_MTRR_PHYS_MASK0.0) as usize * 2 & 15) | 1]
-        }
-        n if (R::MSR_MTRR_FIX64K_00000.0..=R::MSR_MTRR_FIX4K_F8000.0).contains(&n.0) => {
-            m.mtrr_fixed.get_mut((n.0 - R::MSR_MTRR_FIX64K_00000.0) as usize)?
-        }
-        _ => return None,
-    })
+    }};
+}
+
+fn plain(cpu: &Cpu, name: R) -> Option<&u64> {
+    plain!(cpu, name)
+}
+
+fn plain_mut(cpu: &mut Cpu, name: R) -> Option<&mut u64> {
+    plain!(cpu, name, mut)
 }
 
 /// Reads a register; `None`: there is none of that name.
@@ -151,56 +163,11 @@ pub(super) fn get(vp: &Vp, shared: &Shared, core: &Core, name: R) -> Option<Regi
         }
         R::INTERNAL_ACTIVITY_STATE => {
             let irq = vp.irq();
-            InternalActivity {
-                startup_suspend: irq.startup_suspend,
-                halt_suspend: irq.halted,
-                idle_suspend: false,
-            }
-            .into()
+            InternalActivity { startup_suspend: irq.startup_suspend, halt_suspend: irq.halted, idle_suspend: false }
+                .into()
         }
         R::PENDING_DEBUG_EXCEPTION => pending_debug(cpu.pending_db).into(),
-        n => plain_value(cpu, n)?.into(),
-    })
-}
-
-fn plain_value(cpu: &Cpu, name: R) -> Option<u64> {
-    let m = &cpu.msr;
-    Some(match name {
-        n if n.0 <= R::R15.0 => cpu.regs[n.0 as usize & 15],
-        R::RIP => cpu.rip,
-        R::CR0 => cpu.cr0,
-        R::CR2 => cpu.cr2,
-        R::CR3 => cpu.cr3,
-        R::CR4 => cpu.cr4,
-        n if (R::DR0.0..=R::DR3.0).contains(&n.0) => cpu.dr[(n.0 - R::DR0.0) as usize & 3],
-        R::DR6 => cpu.dr[6],
-        R::DR7 => cpu.dr[7],
-        R::XCR0 => cpu.xcr0,
-        R::EFER => m.efer,
-        R::KERNEL_GS_BASE => m.kernel_gs_base,
-        R::PAT => m.pat,
-        R::SYSENTER_CS => m.sysenter_cs,
-        R::SYSENTER_EIP => m.sysenter_eip,
-        R::SYSENTER_ESP => m.sysenter_esp,
-        R::STAR => m.star,
-        R::LSTAR => m.lstar,
-        R::CSTAR => m.cstar,
-        R::SFMASK => m.sfmask,
-        R::TSC_AUX => m.tsc_aux,
-        R::SPEC_CTRL => m.spec_ctrl,
-        R::XSS => m.xss,
-        R::MSR_IA32_MISC_ENABLE => m.misc_enable,
-        R::MSR_MTRR_DEF_TYPE => m.mtrr_def_type,
-        n if (R::MSR_MTRR_PHYS_BASE0.0..R::MSR_MTRR_PHYS_BASE0.0 + 8).contains(&n.0) => {
-            m.mtrr_phys[(n.0 - R::MSR_MTRR_PHYS_BASE0.0) as usize * 2 & 15]
-        }
-        n if (R::MSR_MTRR_PHYS_MASK0.0..R::MSR_MTRR_PHYS_MASK0.0 + 8).contains(&n.0) => {
-            m.mtrr_phys[((n.0 - R::MSR_MTRR_PHYS_MASK0.0) as usize * 2 & 15) | 1]
-        }
-        n if (R::MSR_MTRR_FIX64K_00000.0..=R::MSR_MTRR_FIX4K_F8000.0).contains(&n.0) => {
-            *m.mtrr_fixed.get((n.0 - R::MSR_MTRR_FIX64K_00000.0) as usize)?
-        }
-        _ => return None,
+        n => (*plain(cpu, n)?).into(),
     })
 }
 
@@ -253,7 +220,7 @@ pub(super) fn set(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: Reg
         R::INITIAL_APIC_ID => core.apic_id = value.u32(),
         R::MSR_MTRR_CAP => {}
         R::PENDING_DEBUG_EXCEPTION => cpu.pending_db = v & 0xF | (v >> 4 & 1) << 14,
-        n => *plain(cpu, n).ok_or(HResult::WHV_E_INVALID_VP_REGISTER_NAME)? = v,
+        n => *plain_mut(cpu, n).ok_or(HResult::WHV_E_INVALID_VP_REGISTER_NAME)? = v,
     }
     Ok(())
 }

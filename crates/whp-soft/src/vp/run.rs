@@ -173,11 +173,9 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
     cpu.update_mode();
     if cpu.attention.load(Ordering::SeqCst) & Attention::FLUSH_TLB != 0 {
         // The processor drops its TLB where it looks at the word; nothing is cached of the old map if it does first.
-        let leave = cpu.attention.fetch_or(Attention::LEAVE, Ordering::SeqCst) & Attention::LEAVE;
+        // LEAVE stays set: the run loop clears it and looks at every cause again.
+        cpu.attention.fetch_or(Attention::LEAVE, Ordering::SeqCst);
         let stop = core.processor.run(bus);
-        if leave == 0 {
-            core.processor.cpu.attention.fetch_and(!Attention::LEAVE, Ordering::SeqCst);
-        }
         if stop != Stop::Attention {
             (core.pending_interruption, core.pending_exception) = (p, event);
             return Some(stop);
@@ -211,7 +209,6 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
 fn impossible(cpu: &Cpu) -> bool {
     let paging_without_protection = cpu.cr0 & cr::CR0_PG != 0 && cpu.cr0 & cr::CR0_PE == 0;
     let long_without_paging = cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG == 0;
-    let long_without_pae =
-        cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG != 0 && cpu.cr4 & cr::CR4_PAE == 0;
+    let long_without_pae = cpu.msr.efer & cr::EFER_LMA != 0 && cpu.cr0 & cr::CR0_PG != 0 && cpu.cr4 & cr::CR4_PAE == 0;
     paging_without_protection || long_without_paging || long_without_pae
 }
