@@ -75,6 +75,10 @@ pub fn generate(rng: &mut Rng, code: Code) -> Option<(Instruction, Vec<u8>)> {
             _ => R::None,
         };
         match kind {
+            K::imm8 if n > 0 && i.op_kind(n - 1) == OpKind::Immediate8 => {
+                i.set_op_kind(n, OpKind::Immediate8_2nd);
+                i.set_immediate8_2nd(rng.next() as u8);
+            }
             K::imm8 => {
                 i.set_op_kind(n, OpKind::Immediate8);
                 i.set_immediate8(rng.next() as u8);

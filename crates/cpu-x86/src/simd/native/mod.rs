@@ -31,6 +31,9 @@ type Stub = unsafe extern "sysv64" fn(*mut Fpu, *mut Buffer, *mut [u64; REG_FILE
 /// Room at the end of the code memory for the one stub that is not kept.
 const SLOT: usize = 4096;
 
+/// Room that only x87 stubs get, which are few (register and memory forms, no immediates) and have no [`one_shot`].
+const X87_ROOM: usize = 1 << 20;
+
 struct Stubs {
     memory: CodeMemory,
     used: usize,
@@ -62,7 +65,8 @@ pub(super) fn prepare(i: &Instruction, kind: Kind) -> Prepared {
         return Prepared::Unknown;
     };
     let at = s.used.next_multiple_of(32);
-    if at + code.len() > CAPACITY - SLOT {
+    let kept = if matches!(kind, Kind::X87 | Kind::X87Light) { SLOT } else { SLOT + X87_ROOM };
+    if at + code.len() > CAPACITY - kept {
         return Prepared::Full;
     }
     let Some(entry) = s.memory.write(at, &code) else {
