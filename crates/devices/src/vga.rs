@@ -5,11 +5,11 @@
 //! at 0xA0000 are always decoded. Specifications are named in the parts: `registers`, `memory`, `vbe`, `scanout`.
 //! Left out: EDID, sparse I/O decoding by PCI command bits, VGA arbitration.
 
-mod display;
 mod draw;
 mod memory;
 mod registers;
 mod scanout;
+mod screen;
 #[cfg(test)]
 mod tests;
 mod vbe;
@@ -23,7 +23,7 @@ use vm_core::{
     Clock, Device, Mmio, PortIo, PortSpace, Shared, SpaceError, StateError, load_state, lock, save_state, shared,
 };
 
-pub use display::VgaDisplay;
+pub use screen::VgaDisplay;
 use registers::Registers;
 use scanout::{FRAME_NS, Scanout};
 use vbe::Vbe;
