@@ -13,6 +13,7 @@ pub mod pit;
 mod ps2;
 pub mod rtc;
 pub mod uart;
+pub mod vga;
 
 #[cfg(test)]
 mod fuzz;
