@@ -6,6 +6,7 @@ mod log;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cli::{Config, Options};
 use machine::{ExitReason, Machine, Plan};
@@ -24,6 +25,23 @@ pub fn system_main(program: &str) -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// SIGINT, SIGTERM and SIGHUP (Ctrl-C and closing the console on Windows) end the machine as `quit` does; a second one
+/// ends the process at once.
+fn quit_on_signals(handle: &machine::MachineHandle) {
+    let handle = handle.clone();
+    let asked = AtomicBool::new(false);
+    let result = ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::SeqCst) {
+            chardev::restore_terminal();
+            std::process::exit(1);
+        }
+        handle.quit();
+    });
+    if let Err(e) = result {
+        tracing::warn!("signals end the program at once: {e}");
     }
 }
 
@@ -58,6 +76,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     let monitors: Result<Vec<_>, _> =
         handle.monitor_chardevs().iter().map(|c| monitor::Monitor::attach(handle.clone(), c)).collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
+    quit_on_signals(&handle);
     let reason = machine.run();
     drop(monitors);
     chardev::restore_terminal();
