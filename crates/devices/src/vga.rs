@@ -23,9 +23,9 @@ use vm_core::{
     Clock, Device, Mmio, PortIo, PortSpace, Shared, SpaceError, StateError, load_state, lock, save_state, shared,
 };
 
-pub use screen::VgaDisplay;
 use registers::Registers;
 use scanout::{FRAME_NS, Scanout};
+pub use screen::VgaDisplay;
 use vbe::Vbe;
 
 /// First address of the legacy window.

@@ -99,7 +99,7 @@ impl Guest {
     }
 
     fn attribute(&self, index: usize, value: u8) {
-        [0x3BA, 0x3DA].map(|port| self.in8(port)); // one of them is decoded
+        let _ = (self.in8(0x3BA), self.in8(0x3DA)); // one of them is decoded
         self.out8(0x3C0, index as u8);
         self.out8(0x3C0, value);
         self.out8(0x3C0, 0x20);
@@ -381,7 +381,11 @@ fn start_address_panning_and_split_screen() {
     assert_eq!(g.at(0, 0), colour(4), "scrolled by a line");
     g.indexed(0x3D4, 8, 2);
     g.render();
-    assert_eq!([g.surface.pixel(7, 0), g.surface.pixel(0, 13), g.surface.pixel(0, 14)], [0, colour(4), 0], "preset row");
+    assert_eq!(
+        [g.surface.pixel(7, 0), g.surface.pixel(0, 13), g.surface.pixel(0, 14)],
+        [0, colour(4), 0],
+        "preset row"
+    );
     g.indexed(0x3D4, 8, 0);
     g.indexed(0x3D4, 7, 0x0F); // line compare 99
     g.indexed(0x3D4, 9, 0x0F);
@@ -498,7 +502,10 @@ fn vbe_32_bits_and_dirty_lines() {
     assert_eq!(g.at(20, 0), 0x11_2233, "y offset");
     g.vbe(8, 20);
     assert_eq!(g.at(0, 0), 0x11_2233, "x offset");
-    assert_eq!(g.surface, { g.display.render(&mut other); other });
+    assert_eq!(g.surface, {
+        g.display.render(&mut other);
+        other
+    });
     g.poke(A0000, &[0xAA]);
     g.vbe(5, 1);
     g.poke(A0000 + 3, &[0xBB]);
@@ -537,7 +544,7 @@ fn vbe_depths() {
     g.mode(&MODE_12);
     g.vbe_mode(64, 64, 4);
     g.poke(A0000 + 8, &[0x80]);
-    assert_eq!((g.at(0, 1), g.at(1, 1)), (colour(15) , 0));
+    assert_eq!((g.at(0, 1), g.at(1, 1)), (colour(15), 0));
 }
 
 struct Pci {
