@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accel::{AccelConfig, Accelerator, Attachments};
 use chardev::Chardev;
+use devices::ide::IdeChannel;
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
@@ -255,7 +256,7 @@ impl Inner {
     /// Stops everything and leaves nothing unwritten.
     fn finish(&self) {
         self.stop(RunState::Paused);
-        for queue in self.pc.drives.iter().filter_map(|d| d.queue.as_ref()) {
+        for queue in self.pc.drives.iter().filter_map(|d| d.medium().queue) {
             queue.drain();
             if !queue.backend().readonly()
                 && let Err(e) = queue.backend().flush()
@@ -378,6 +379,16 @@ impl MachineHandle {
     /// The drives.
     pub fn drives(&self) -> &[DriveInfo] {
         &self.0.pc.drives
+    }
+
+    /// The IDE channel that a drive is on.
+    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<&Shared<IdeChannel>> {
+        self.0.pc.channels.get(usize::from(drive.channel))
+    }
+
+    /// How often each ISA interrupt line was raised.
+    pub fn irq_counts(&self) -> [u64; 16] {
+        self.0.pc.irq_counts.edges()
     }
 
     /// Open character back ends by name.

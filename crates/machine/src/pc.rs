@@ -31,6 +31,7 @@ use vm_core::{
 use crate::MachineError;
 use crate::chars::Chars;
 use crate::drives::{self, DriveInfo};
+use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
 use crate::plan::Plan;
 
@@ -68,6 +69,7 @@ pub(crate) struct Pc {
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<Chardev>,
     pub(crate) vga: Option<crate::vga::Vga>,
+    pub(crate) irq_counts: Arc<IrqCounts>,
     pub(crate) _input_guard: I8042Input,
 }
 
@@ -140,7 +142,7 @@ struct Isa {
 }
 
 impl Isa {
-    fn new(router: &Arc<IsaRouter>) -> Self {
+    fn new(router: &Arc<IrqCounts>) -> Self {
         let sink: Arc<dyn LineSink> = router.clone();
         let gate = |n: u32| OrGate::new(IrqLine::new(&format!("isa {n}"), sink.clone(), n));
         Self { gates: (0..16).map(gate).collect() }
@@ -171,7 +173,8 @@ pub(crate) fn build(
     mmio(space, "ioapic", IOAPIC_BASE, 0x1000, &shared(ioapic.clone()))?;
     devices.push(Arc::new(Mutex::new(pic.clone())));
     devices.push(Arc::new(Mutex::new(ioapic.clone())));
-    let isa = Isa::new(&IsaRouter::new(pic.clone(), Some(ioapic.clone())));
+    let irq_counts = IrqCounts::new(IsaRouter::new(pic.clone(), Some(ioapic.clone())));
+    let isa = Isa::new(&irq_counts);
     let gate = LegacyGate::new(isa.line(0, "timer"), isa.line(8, "clock"));
 
     let pit = Pit::new(clock, gate.pit_input());
@@ -257,6 +260,7 @@ pub(crate) fn build(
         chardevs: chars.finish(),
         monitors,
         vga,
+        irq_counts,
         _input_guard: input_guard,
     })
 }
