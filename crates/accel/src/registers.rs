@@ -133,18 +133,52 @@ fn segment_text(name: &str, g: &SegmentRegister, r: &CpuRegisters) -> String {
     if g.attributes >> 4 & 1 == 0 {
         const SYSTEM: [[&str; 16]; 2] = [
             [
-                "Reserved", "TSS16-avl", "LDT", "TSS16-busy", "CallGate16", "TaskGate", "IntGate16", "TrapGate16",
-                "Reserved", "TSS32-avl", "Reserved", "TSS32-busy", "CallGate32", "Reserved", "IntGate32", "TrapGate32",
+                "Reserved",
+                "TSS16-avl",
+                "LDT",
+                "TSS16-busy",
+                "CallGate16",
+                "TaskGate",
+                "IntGate16",
+                "TrapGate16",
+                "Reserved",
+                "TSS32-avl",
+                "Reserved",
+                "TSS32-busy",
+                "CallGate32",
+                "Reserved",
+                "IntGate32",
+                "TrapGate32",
             ],
             [
-                "<hiword>", "Reserved", "LDT", "Reserved", "Reserved", "Reserved", "Reserved", "Reserved",
-                "Reserved", "TSS64-avl", "Reserved", "TSS64-busy", "CallGate64", "Reserved", "IntGate64", "TrapGate64",
+                "<hiword>",
+                "Reserved",
+                "LDT",
+                "Reserved",
+                "Reserved",
+                "Reserved",
+                "Reserved",
+                "Reserved",
+                "Reserved",
+                "TSS64-avl",
+                "Reserved",
+                "TSS64-busy",
+                "CallGate64",
+                "Reserved",
+                "IntGate64",
+                "TrapGate64",
             ],
         ];
         return s + SYSTEM[usize::from(r.long_mode())][kind];
     }
     if kind & 8 != 0 {
-        let name = if g.attributes >> 13 & 1 != 0 { "CS64" } else if big { "CS32" } else { "CS16" };
+        let name = if g.attributes >> 13 & 1 != 0 {
+            "CS64"
+        } else if big {
+            "CS32"
+        } else {
+            "CS16"
+        };
         let _ = write!(s, "{name} [{}{}{}]", bit(2, 'C'), bit(1, 'R'), bit(0, 'A'));
     } else {
         let name = if big || r.long_mode() { "DS  " } else { "DS16" };
@@ -214,7 +248,8 @@ mod tests {
         assert!(s.contains("CS =f000 ffff0000 0000ffff 00009b00\n"), "{s}");
         (r.efer, r.cr[0]) = (0xD01, 0x8005_0033);
         r.segments[1] = SegmentRegister { base: 0, limit: !0, selector: 0x10, attributes: 0xA09B };
-        r.segments[7] = SegmentRegister { base: 0xFFFF_8000_0000_0000, limit: 0x4087, selector: 0x40, attributes: 0x8B };
+        r.segments[7] =
+            SegmentRegister { base: 0xFFFF_8000_0000_0000, limit: 0x4087, selector: 0x40, attributes: 0x8B };
         let s = format_registers(1, &r);
         assert!(s.contains("\nR8 =0000000000000000 R9 ="), "{s}");
         assert!(s.contains("CS =0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]\n"), "{s}");

@@ -285,6 +285,7 @@ impl Core {
             pair
         };
         if let Some(f) = old {
+            f.notify(CharEvent::Readable); // bytes of the same piece of input, before the switch
             f.focus_changed(false);
         }
         if let Some(f) = new {

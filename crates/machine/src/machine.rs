@@ -7,6 +7,7 @@ use std::time::Duration;
 use accel::{AccelConfig, Accelerator, Attachments};
 use chardev::Chardev;
 use devices::ide::IdeChannel;
+use display::DisplaySource;
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
@@ -401,8 +402,8 @@ impl MachineHandle {
         &self.0.pc.monitors
     }
 
-    /// Whether the machine has a video card.
-    pub(crate) fn vga(&self) -> Option<&crate::vga::Vga> {
-        self.0.pc.vga.as_ref()
+    /// What the video card shows; `None` without one.
+    pub fn screen(&self) -> Option<Arc<dyn DisplaySource>> {
+        self.0.pc.vga.as_ref().map(|v| v.display.clone() as Arc<dyn DisplaySource>)
     }
 }
