@@ -136,6 +136,7 @@ pub(crate) fn code(address: u64, count: u64, bits: u32, mut read: impl FnMut(u64
     options.set_space_after_operand_separator(true);
     options.set_branch_leading_zeros(false);
     options.set_uppercase_hex(false);
+    options.set_small_hex_numbers_in_decimal(false);
     options.set_first_operand_char_index(9);
     let mut out = String::new();
     let mut at = address;

@@ -31,7 +31,7 @@ pub(crate) struct Candidates {
 enum Escape {
     #[default]
     None,
-    Escape,
+    Started,
     /// After ESC [ or ESC O, with the parameter digits so far.
     Sequence(Vec<u8>),
 }
@@ -105,7 +105,7 @@ impl LineEditor {
         let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
         match std::mem::take(&mut self.escape) {
             Escape::None => {}
-            Escape::Escape => {
+            Escape::Started => {
                 self.after_escape(byte);
                 return Action::None;
             }
@@ -118,7 +118,7 @@ impl LineEditor {
             b'\n' if after_cr => {}
             b'\r' | b'\n' => return Action::Line(self.enter()),
             b'\t' => return Action::Complete(self.line[..self.cursor].iter().collect()),
-            0x1B => self.escape = Escape::Escape,
+            0x1B => self.escape = Escape::Started,
             0x00..=0x1F | 0x7F => self.control(byte),
             byte => self.text(byte),
         }
@@ -209,7 +209,7 @@ impl LineEditor {
     fn after_escape(&mut self, byte: u8) {
         match byte {
             b'[' | b'O' => self.escape = Escape::Sequence(Vec::new()),
-            0x1B => self.escape = Escape::Escape,
+            0x1B => self.escape = Escape::Started,
             b'b' => self.move_to(self.word_before()),
             b'f' => {
                 let rest = &self.line[self.cursor..];
