@@ -28,7 +28,7 @@ impl Bench {
         let mut args: Vec<String> = vec!["-bios".into(), path.display().to_string()];
         args.extend("-m 16 -S -vga none -display none -serial none -monitor none".split(' ').map(String::from));
         args.extend(more.iter().map(|s| s.to_string()));
-        let config = cli::Config::new(&cli::Options::parse(args.into_iter()).unwrap()).unwrap();
+        let config = cli::Config::new(&cli::Options::parse(args).unwrap()).unwrap();
         let machine = Machine::new(Plan::new(&config).unwrap(), &SoftPlatform::default()).unwrap();
         Self { handle: machine.handle(), machine: Some(machine), dir }
     }
