@@ -163,7 +163,7 @@ impl<S: Shell> Session<S> {
     }
 
     fn say_hello(&mut self) {
-        self.greeted = true;
+        (self.greeted, self.focused) = (true, true);
         self.write(self.banner);
         self.prompt();
     }
