@@ -282,6 +282,15 @@ impl Accelerator {
         Ok((result.code == whp::TranslateGvaResultCode::SUCCESS).then_some(result.gpa | (gva & 0xFFF)))
     }
 
+    /// CPUID as processor `index` (standing) answers it: EAX, EBX, ECX, EDX.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn cpuid(&self, index: usize, leaf: u32, subleaf: u32) -> Result<[u32; 4], AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        vcpu.vp.cpuid_output(leaf, subleaf).map_err(|source| self.error("read CPUID", source))
+    }
+
     /// Exit statistics of all processors.
     pub fn stats(&self) -> Vec<StatsRow> {
         self.shared.vcpus.iter().map(|v| v.stats.row()).collect()

@@ -241,7 +241,8 @@ pub(crate) fn build(
         monitors.extend(chars.target(&format!("compat_monitor{n}"), target)?.map(|o| o.chardev));
     }
     preset_cmos(plan, &rtc, &ide);
-    let items = fw_cfg_items(plan)?;
+    let signature = accel.cpuid(0, 1, 0).map(|[eax, _, _, edx]| (eax, edx)).unwrap_or_default(); // an old system: unknown
+    let items = fw_cfg_items(plan, signature)?;
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
@@ -390,7 +391,7 @@ fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, ide: &Ide) {
     });
 }
 
-fn fw_cfg_items(plan: &Plan) -> Result<FwCfgItems, MachineError> {
+fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32)) -> Result<FwCfgItems, MachineError> {
     use fw_cfg::key;
     let mut items = FwCfgItems::new();
     let ids = apic_ids(&plan.smp);
@@ -426,7 +427,7 @@ fn fw_cfg_items(plan: &Plan) -> Result<FwCfgItems, MachineError> {
         sockets: plan.smp.sockets,
         cores: plan.smp.cores,
         threads: plan.smp.threads,
-        processor_id: (0, 0),
+        processor_id,
         memory: plan.memory.low + plan.memory.high,
         ram_ranges: plan.memory.ranges(),
     });
