@@ -1,9 +1,9 @@
 //! Partition properties and capabilities as bytes.
 
 use whp::{
-    Capability, CapabilityCode, CapabilityFeatures, CpuidResult, CpuidResult2, ExtendedVmExits,
-    LocalApicEmulationMode, MsrAction, MsrActionEntry, MsrExitBitmap, ProcessorFeatures, ProcessorFeatures1,
-    ProcessorVendor, Property, PropertyCode, SyntheticProcessorFeatures, XsaveFeatures,
+    Capability, CapabilityCode, CapabilityFeatures, CpuidResult, CpuidResult2, ExtendedVmExits, LocalApicEmulationMode,
+    MsrAction, MsrActionEntry, MsrExitBitmap, ProcessorFeatures, ProcessorFeatures1, ProcessorVendor, Property,
+    PropertyCode, SyntheticProcessorFeatures, XsaveFeatures,
 };
 
 /// Why bytes are no value.
@@ -179,16 +179,14 @@ pub fn property_bytes(p: &Property) -> Vec<u8> {
         | Property::InterruptClockFrequency(v)
         | Property::ReferenceTime(v)
         | Property::ProcessorPerfmonFeatures(v) => long(*v),
-        Property::SeparateSecurityDomain(v) | Property::NestedVirtualization(v) | Property::ApicRemoteReadSupport(v) => {
-            flag(*v)
-        }
+        Property::SeparateSecurityDomain(v)
+        | Property::NestedVirtualization(v)
+        | Property::ApicRemoteReadSupport(v) => flag(*v),
         Property::X64MsrExitBitmap(v) => long(v.bits()),
         Property::ProcessorFeatures(v) => long(v.bits()),
         Property::ProcessorClFlushSize(v) => vec![*v],
         Property::CpuidExitList(v) => words(v.iter().copied()),
-        Property::CpuidResultList(v) => {
-            words(v.iter().flat_map(|r| [r.function, 0, 0, 0, r.eax, r.ebx, r.ecx, r.edx]))
-        }
+        Property::CpuidResultList(v) => words(v.iter().flat_map(|r| [r.function, 0, 0, 0, r.eax, r.ebx, r.ecx, r.edx])),
         Property::CpuidResultList2(v) => words(v.iter().flat_map(|r| {
             let flags = r.index.map_or(0, |_| SUBLEAF_SPECIFIC) | r.vp_index.map_or(0, |_| VP_SPECIFIC);
             let head = [r.function, r.index.unwrap_or(0), r.vp_index.unwrap_or(0), flags];
@@ -203,9 +201,8 @@ pub fn property_bytes(p: &Property) -> Vec<u8> {
         Property::ProcessorFeaturesBanks(a, b) => banks(&[a.bits(), b.bits()]),
         Property::SyntheticProcessorFeaturesBanks(v) => banks(&[v.bits()]),
         Property::MsrActionList(v) => {
-            let entry = |e: &MsrActionEntry| {
-                [e.index, u32::from(action_code(e.read)) | u32::from(action_code(e.write)) << 8]
-            };
+            let entry =
+                |e: &MsrActionEntry| [e.index, u32::from(action_code(e.read)) | u32::from(action_code(e.write)) << 8];
             words(v.iter().flat_map(entry))
         }
         Property::UnimplementedMsrAction(v) => words([action_code(*v).into()]),
@@ -390,7 +387,10 @@ mod tests {
             assert_eq!(property_from_bytes(p.code(), &bytes), Ok(p));
         }
         assert_eq!(property_from_bytes(PropertyCode::CPUID_EXIT_LIST, &[0; 5]), Err(ConvertError::Size));
-        assert_eq!(property_from_bytes(PropertyCode::LOCAL_APIC_EMULATION_MODE, &[9, 0, 0, 0]), Err(ConvertError::Value));
+        assert_eq!(
+            property_from_bytes(PropertyCode::LOCAL_APIC_EMULATION_MODE, &[9, 0, 0, 0]),
+            Err(ConvertError::Value)
+        );
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Registers, segments, interrupts, result codes.
 
-use whp::{
-    DestinationMode, HResult, InterruptControl, InterruptType, RegisterValue, SegmentRegister, TriggerMode,
-};
+use whp::{DestinationMode, HResult, InterruptControl, InterruptType, RegisterValue, SegmentRegister, TriggerMode};
 
 use crate::x64::{
     HRESULT, WHV_INTERRUPT_CONTROL, WHV_REGISTER_VALUE, WHV_UINT128, WHV_X64_SEGMENT_REGISTER,
