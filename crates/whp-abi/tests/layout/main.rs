@@ -127,7 +127,7 @@ fn layouts_and_constants_are_the_c_headers() {
     let Some((good, messages, _)) = compile("layout", &source, &["-fsyntax-only"]) else { return };
     assert!(good, "{messages}");
     eprintln!("{checked} checked; not in mingw's header: {}", skipped.len());
-    assert!(checked > 1000, "{checked}");
+    assert!(checked > 900, "{checked}");
 }
 
 /// Fields that Microsoft has added, or moved to make room for them, since mingw's header.
