@@ -129,9 +129,17 @@ fn linked<'a>(metadata: &'a Value, products: &[Product]) -> Vec<&'a Value> {
         })
         .map(|package| &package["id"])
         .collect();
+    let is_macro = |id: &Value| {
+        let package = packages.iter().find(|package| package["id"] == *id);
+        package.is_some_and(|package| {
+            let targets = plan::list(package, "targets");
+            targets.iter().any(|target| plan::list(target, "kind").iter().any(|kind| kind == "proc-macro"))
+        })
+    };
     let mut seen: Vec<&Value> = Vec::new();
     while let Some(id) = waiting.pop() {
-        if seen.contains(&id) {
+        // What a macro depends on runs in the compiler too.
+        if seen.contains(&id) || is_macro(id) {
             continue;
         }
         seen.push(id);
@@ -142,15 +150,7 @@ fn linked<'a>(metadata: &'a Value, products: &[Product]) -> Vec<&'a Value> {
             }
         }
     }
-    let is_macro = |package: &Value| {
-        plan::list(package, "targets")
-            .iter()
-            .any(|target| plan::list(target, "kind").iter().any(|kind| kind == "proc-macro"))
-    };
-    packages
-        .iter()
-        .filter(|package| !package["source"].is_null() && seen.contains(&&package["id"]) && !is_macro(package))
-        .collect()
+    packages.iter().filter(|package| !package["source"].is_null() && seen.contains(&&package["id"])).collect()
 }
 
 fn licence_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -206,10 +206,12 @@ mod tests {
                 package("b", json!("registry"), "lib"),
                 package("builder", json!("registry"), "lib"),
                 package("derive", json!("registry"), "proc-macro"),
+                package("syn", json!("registry"), "lib"),
             ],
             "resolve": {"nodes": [
                 {"id": "whpx", "deps": [to("a", Value::Null), to("builder", json!("build")), to("derive", Value::Null)]},
                 {"id": "a", "deps": [to("b", Value::Null)]},
+                {"id": "derive", "deps": [to("syn", Value::Null)]},
             ]},
         });
         let names: Vec<&Value> = linked(&metadata, &[Product { package: "whpx", file: "whpx.exe" }])
