@@ -86,8 +86,7 @@ impl Text {
     pub(super) fn lines(&self, memory: &[u8], height: u32) -> Vec<String> {
         let mut text = Vec::new();
         let mut last = None;
-        for line in self.walk.lines(height).filter(|l| std::mem::replace(&mut last, Some(l.counter)) != Some(l.counter))
-        {
+        for line in self.walk.lines(height).filter(|l| last.replace(l.counter) != Some(l.counter)) {
             let code = |column| {
                 let at = self.walk.addressing.apply(line.counter.wrapping_add(column), line.row);
                 display::cp437(planes(memory, at)[0])

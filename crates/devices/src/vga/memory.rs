@@ -36,8 +36,8 @@ impl State {
         match self.registers.gc[gc::MISC] >> 2 & 3 {
             0 => Some(at & 0xFFFF),
             1 => (at < BANK).then_some(at),
-            2 => (0x1_0000..0x1_8000).contains(&at).then(|| at & 0x7FFF),
-            _ => (0x1_8000..0x2_0000).contains(&at).then(|| at & 0x7FFF),
+            2 => (0x1_0000..0x1_8000).contains(&at).then_some(at & 0x7FFF),
+            _ => (0x1_8000..0x2_0000).contains(&at).then_some(at & 0x7FFF),
         }
     }
 

@@ -200,7 +200,7 @@ impl State {
         let graphics = r.gc[gc::MISC] & 1 != 0;
         let nine_dots = !graphics && r.seq[seq::CLOCKING] & 1 == 0;
         let walk = self.vga_walk(graphics);
-        let width = walk.columns * if nine_dots { 9 } else { 8 } << u32::from(walk.wide);
+        let width = (walk.columns * if nine_dots { 9 } else { 8 }) << u32::from(walk.wide);
         let end = u32::from(r.crtc[0x12]) | u32::from(r.crtc[7] & 2) << 7 | u32::from(r.crtc[7] & 0x40) << 3;
         let height = (end + 1) << u32::from(r.crtc[0x17] & 4 != 0);
         let kind = if graphics {

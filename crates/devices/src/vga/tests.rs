@@ -99,7 +99,7 @@ impl Guest {
     }
 
     fn attribute(&self, index: usize, value: u8) {
-        [0x3BA, 0x3DA].map(|port| self.in8(port)); // one of them is decoded
+        let _ = (self.in8(0x3BA), self.in8(0x3DA)); // one of them is decoded
         self.out8(0x3C0, index as u8);
         self.out8(0x3C0, value);
         self.out8(0x3C0, 0x20);
