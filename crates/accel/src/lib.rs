@@ -5,6 +5,8 @@
 //! accesses are served inside the run by the thread's [`Handler`](vcpu::Handler). `resume`, `pause` and `reset`
 //! act on all processors; a pause returns when every thread stands outside `run`.
 
+mod emulate;
+mod exits;
 mod interrupt;
 mod memory;
 mod registers;

@@ -23,6 +23,7 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
     ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform"),
     ("ignore-unknown-msr", "on: unknown MSRs read 0 and ignore writes (default on)"),
     ("intercept-msr-gp", "off: not there yet (default off)"),
+    ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
 ];
 
 /// The first accelerator of the command line that can be used.
@@ -32,7 +33,7 @@ pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     let mut errors = Vec::new();
     for accel in list {
         match check(accel) {
-            Ok(()) => return soft(config),
+            Ok(()) => return soft(config, accel.props.iter().all(|(k, v)| k != "x-decoded" || v != "off")),
             Err(e) => errors.push(e),
         }
     }
@@ -65,6 +66,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
         "kernel-irqchip" | "ignore-unknown-msr" => &["on"],
         "hyperv" => &["off", "auto"],
         "ssd" => &["on", "off", "auto"],
+        "x-decoded" => &["on", "off"],
         "intercept-msr-gp" => &["off", "auto"],
         _ => {
             let near = cli::nearest(key, PROPS.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
@@ -84,7 +86,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config) -> Result<Box<dyn Platform>, Errors> {
+fn soft(config: &Config, decoded: bool) -> Result<Box<dyn Platform>, Errors> {
     let cpu = &config.cpu;
     let mut text = cpu.model.clone().unwrap_or_else(|| "max".into());
     for (feature, value) in &cpu.features {
@@ -100,5 +102,6 @@ fn soft(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     options.model = Arc::new(move |index| Arc::new(spec.model(topology, ids(index))));
     options.apic_id = apic_id;
     options.eoi_suppression = true;
+    options.decoded = decoded;
     Ok(Box::new(SoftPlatform::new(options)))
 }
