@@ -141,7 +141,10 @@ impl Emulator {
         match stop {
             Some(Stop::Exception(e)) => {
                 let (vector, parameter) = (e.vector.into(), e.payload);
-                extra.push((R::PENDING_EVENT, PendingEvent::Exception { vector, error_code: e.error, parameter }.into()));
+                extra.push((
+                    R::PENDING_EVENT,
+                    PendingEvent::Exception { vector, error_code: e.error, parameter }.into(),
+                ));
             }
             Some(Stop::Shutdown) => return Ok(Completion::Shutdown),
             Some(Stop::Halt) => {

@@ -63,8 +63,7 @@ pub(crate) fn unknown_msr(processor: &dyn VirtualProcessor, vp: &VpContext, acce
 
 /// CPUID of a leaf that exits: what the platform would have said, hypervisor leaves too.
 pub(crate) fn cpuid(processor: &dyn VirtualProcessor, vp: &VpContext, access: &CpuidAccess) -> whp::Result<()> {
-    let names =
-        [RegisterName::RIP, RegisterName::RAX, RegisterName::RBX, RegisterName::RCX, RegisterName::RDX];
+    let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RBX, RegisterName::RCX, RegisterName::RDX];
     let values = [
         next_rip(vp),
         access.default_result_rax,

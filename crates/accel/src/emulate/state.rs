@@ -345,9 +345,8 @@ fn load_area(vp: &dyn VirtualProcessor, cpu: &mut Cpu) -> whp::Result<Option<(Ar
         Err(e) if e.code == whp::HResult::E_NOTIMPL => return Ok(None),
         Err(e) => return Err(e),
     };
-    let fpu = area
-        .load()
-        .map_err(|why| whp::Error::new(whp::HResult::E_UNEXPECTED, "GetVirtualProcessorXsaveState", why))?;
+    let fpu =
+        area.load().map_err(|why| whp::Error::new(whp::HResult::E_UNEXPECTED, "GetVirtualProcessorXsaveState", why))?;
     *cpu.fpu = fpu.clone();
     Ok(Some((area, fpu)))
 }
