@@ -137,7 +137,7 @@ fn fpu_get(fpu: &Fpu, name: R) -> Option<RegisterValue> {
             RegisterValue(z.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)))
         }
         n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => {
-            RegisterValue(u128::from_le_bytes(fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7]) & (1 << 80) - 1)
+            RegisterValue(u128::from_le_bytes(fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7]) & ((1 << 80) - 1))
         }
         R::FP_CONTROL_STATUS => FpControlStatus {
             fp_control: fpu.fcw,
