@@ -124,11 +124,11 @@ impl WindowsPartition {
         let Err(e) = self.set_property(Property::CpuidResultList2(list.clone())) else { return };
         // The older list has whole results, for any subleaf.
         let whole = |r: &&CpuidResult2| r.index.is_none() && r.vp_index.is_none() && r.mask == [u32::MAX; 4];
-        let old: Vec<_> = list.iter().filter(whole).map(|r| {
+        let short = |r: &CpuidResult2| {
             let [eax, ebx, ecx, edx] = r.output;
             CpuidResult { function: r.function, eax, ebx, ecx, edx }
-        });
-        let old: Vec<_> = old.collect();
+        };
+        let old: Vec<_> = list.iter().filter(whole).map(short).collect();
         tracing::warn!("-cpu and -smp topology have only part of their effect on this version of Windows: {e}");
         if !old.is_empty()
             && let Err(e) = self.set_property(Property::CpuidResultList(old))

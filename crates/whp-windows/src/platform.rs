@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use whp::{
-    Arch, Capability, CapabilityCode, CapabilityFeatures, CpuidResult2, Error, HResult, Partition, Platform, ProcessorFeatures,
-    ProcessorFeatures1, Property, Result, SyntheticProcessorFeatures,
+    Arch, Capability, CapabilityCode, CapabilityFeatures, CpuidResult2, Error, HResult, Partition, Platform,
+    ProcessorFeatures, ProcessorFeatures1, Property, Result, SyntheticProcessorFeatures,
 };
 use whp_abi::convert::capability_from_bytes;
 use whp_abi::x64::WHV_CAPABILITY;
@@ -161,4 +161,3 @@ impl whp::Platform for WindowsPlatform {
         Ok(Arc::new(partition))
     }
 }
-

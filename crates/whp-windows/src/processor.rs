@@ -206,8 +206,7 @@ impl VirtualProcessor for WindowsProcessor {
         let (mut result, mut gpa) = (WHV_TRANSLATE_GVA_RESULT::default(), 0);
         let (translate, flags) = (self.partition.api.translate_gva, flags.bits() as WHV_TRANSLATE_GVA_FLAGS);
         // SAFETY: the handle is valid, and both places take what is written.
-        let hr =
-            unsafe { translate(self.partition.handle(), self.state.index, gva, flags, &mut result, &mut gpa) };
+        let hr = unsafe { translate(self.partition.handle(), self.state.index, gva, flags, &mut result, &mut gpa) };
         check(hr, NAME, || format!("{}, gva {gva:#x}", self.what()))?;
         Ok(TranslateGvaResult { code: TranslateGvaResultCode(result.ResultCode as u32), gpa })
     }
