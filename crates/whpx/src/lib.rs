@@ -3,6 +3,7 @@
 mod accel_options;
 mod help;
 mod log;
+mod windows_cpu;
 
 use std::process::ExitCode;
 use std::sync::Arc;
