@@ -78,8 +78,11 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
         std::fs::write(path, text).map_err(|e| vec![format!("-pidfile {}: {e}", path.display())])?;
     }
     let handle = machine.handle();
-    let monitors: Result<Vec<_>, _> =
-        handle.monitor_chardevs().iter().map(|c| monitor::Monitor::attach(handle.clone(), c)).collect();
+    let monitors: Result<Vec<_>, _> = handle
+        .monitor_chardevs()
+        .iter()
+        .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::set_items))))
+        .collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
     quit_on_signals(&handle);
     let reason = machine.run();
