@@ -13,7 +13,7 @@ use whp::{
 
 use crate::TraceError;
 use crate::record::{Blob, Call};
-use crate::recorder::{Recorder, Target, TraceOptions};
+use crate::recorder::{Begun, Recorder, Target, TraceOptions};
 
 /// A platform whose calls, and those to what is made from it, are written to a file.
 pub struct TracePlatform<P> {
@@ -29,6 +29,20 @@ impl<P: Platform> TracePlatform<P> {
     pub fn new(platform: P, path: &Path, options: TraceOptions) -> std::result::Result<Self, TraceError> {
         let recorder = Recorder::create(&platform, path, options)?;
         Ok(Self { inner: platform, recorder })
+    }
+
+    /// A partition that was made otherwise, traced like this platform's own.
+    pub fn adopt(&self, partition: Arc<dyn Partition>) -> Arc<dyn Partition> {
+        let begun = self.recorder.begin();
+        let target = self.new_partition(begun, &Ok(()));
+        Arc::new(TracePartition { inner: Some(partition), target, recorder: self.recorder.clone() })
+    }
+
+    fn new_partition<T>(&self, begun: Begun, result: &Result<T>) -> Target {
+        let id = self.recorder.partitions.fetch_add(1, Ordering::Relaxed);
+        let target = Target { partition: Some(id), vp: None };
+        self.recorder.end(target, begun, Call::CreatePartition {}, result, |_| ());
+        target
     }
 }
 
@@ -51,9 +65,7 @@ impl<P: Platform> Platform for TracePlatform<P> {
     fn create_partition(&self) -> Result<Arc<dyn Partition>> {
         let begun = self.recorder.begin();
         let result = self.inner.create_partition();
-        let id = self.recorder.partitions.fetch_add(1, Ordering::Relaxed);
-        let target = Target { partition: Some(id), vp: None };
-        self.recorder.end(target, begun, Call::CreatePartition {}, &result, |_| ());
+        let target = self.new_partition(begun, &result);
         Ok(Arc::new(TracePartition { inner: Some(result?), target, recorder: self.recorder.clone() }))
     }
 }

@@ -120,6 +120,13 @@ pub struct IoPortAccess {
     pub es: SegmentRegister,
 }
 
+impl IoPortAccess {
+    /// The instruction as far as it is known.
+    pub fn instruction(&self) -> &[u8] {
+        &self.instruction_bytes[..usize::from(self.instruction_byte_count.min(16))]
+    }
+}
+
 /// `WHV_X64_MSR_ACCESS_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

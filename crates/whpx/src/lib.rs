@@ -5,6 +5,7 @@ mod help;
 mod log;
 pub mod probe;
 mod tool;
+mod windows_cpu;
 
 pub use tool::tool_main;
 

@@ -17,11 +17,21 @@ pub use report::{Choice, Found, FoundPlatform, ProbeReport, State, Verdict};
 
 pub(crate) use text::text;
 
-use whp_soft::SoftPlatform;
+use std::sync::Arc;
+
+use cpu_x86::model::{CpuSpec, Topology};
+use whp_soft::{SoftOptions, SoftPlatform};
 
 /// The report about this host.
 pub fn probe() -> ProbeReport {
     let facts = HostFacts::of_this_host();
     let hardware = Hardware::open();
-    ProbeReport::new(&facts, &hardware.found(), &SoftPlatform::default())
+    ProbeReport::new(&facts, &hardware.found(), &built_in())
+}
+
+/// The built-in platform as `-accel whpx` makes it without `-cpu`.
+fn built_in() -> SoftPlatform {
+    let Ok(spec) = CpuSpec::parse("max") else { return SoftPlatform::default() };
+    let model = spec.model(Topology { sockets: 1, cores: 1, threads: 1 }, 0);
+    SoftPlatform::new(SoftOptions::new(Arc::new(model)))
 }

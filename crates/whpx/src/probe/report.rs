@@ -161,7 +161,7 @@ fn hardware(host: &HostFacts, found: &Found<'_>) -> Verdict {
     };
     match found {
         Found::NotOnThisSystem => {
-            verdict.why = format!("it exists on Windows only, and this is {}", host.os);
+            verdict.why = "it exists on Windows only".into();
         }
         Found::NotInstalled(reason) => {
             verdict.why = format!("the feature is not installed ({reason})");

@@ -1,5 +1,6 @@
 //! The report for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::capabilities::{Bank, CapabilityReport, CapabilityValue};
@@ -12,6 +13,7 @@ pub(crate) fn text(report: &ProbeReport) -> String {
     let host = &report.host;
     let system = match &host.windows {
         Some(version) => version.to_string(),
+        None if host.os == "linux" => "Linux".into(),
         None => host.os.clone(),
     };
     let emulated = host.native_arch.as_ref().map(|a| format!(", emulated on {a}")).unwrap_or_default();
@@ -56,15 +58,33 @@ fn verdict(out: &mut String, verdict: &Verdict) {
         line("optional functions that this version does not have:");
         wrapped(out, 4, &verdict.missing_functions);
     }
-    verdict.capabilities.iter().for_each(|c| capability(out, c));
+    // The banks say the same and more.
+    let has_banks = verdict.capabilities.iter().any(|c| c.name == "ProcessorFeaturesBanks" && answered(c));
+    let shown = |c: &&CapabilityReport| !(c.name == "ProcessorFeatures" && has_banks);
+    let (answers, errors): (Vec<_>, Vec<_>) = verdict.capabilities.iter().filter(shown).partition(|c| answered(c));
+    answers.iter().for_each(|c| capability(out, c));
+    let mut by_error: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for c in errors {
+        if let CapabilityValue::Error(e) = &c.value {
+            by_error.entry(e).or_default().push(c.name.clone());
+        }
+    }
+    for (error, names) in by_error {
+        let _ = writeln!(out, "  error {error}:");
+        wrapped(out, 4, &names);
+    }
     out.push('\n');
+}
+
+fn answered(capability: &CapabilityReport) -> bool {
+    !matches!(capability.value, CapabilityValue::Error(_))
 }
 
 fn capability(out: &mut String, capability: &CapabilityReport) {
     let name = &capability.name;
     let _ = match &capability.value {
         CapabilityValue::Value(value) => writeln!(out, "  {name}: {value}"),
-        CapabilityValue::Error(error) => writeln!(out, "  {name}: error {error}"),
+        CapabilityValue::Error(_) => Ok(()), // with the others of its kind
         CapabilityValue::Banks(banks) => {
             for (i, b) in banks.iter().enumerate() {
                 let number = if banks.len() > 1 { format!(", bank {i}") } else { String::new() };
