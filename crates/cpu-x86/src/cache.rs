@@ -272,9 +272,10 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
         if ops.is_empty() {
             break;
         }
-        let first = CodePage::mark(ram.clone(), offset, len as u64);
+        let mut first = CodePage::mark(ram.clone(), offset, len as u64);
         let marked = read_code(&first, len);
         if marked == bytes[..len] {
+            first.watch(&marked);
             return Ok(Block { ops: ops.into(), bytes: marked.into(), page: Some(first), second: None });
         }
         // Another processor changed the bytes in between.
@@ -285,10 +286,10 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
     }
     let at = next_page(cpu, page.at);
     let next = code_page(cpu, bus, at)?;
-    let first = CodePage::mark(ram, offset, in_page as u64);
+    let mut first = CodePage::mark(ram, offset, in_page as u64);
     let mut bytes = read_code(&first, in_page);
     let want = MAX_INSTRUCTION.saturating_sub(in_page).min(room - in_page);
-    let second = if next.phys.host.is_null() {
+    let mut second = if next.phys.host.is_null() {
         let mut rest = vec![0; want];
         for (i, b) in rest.iter_mut().enumerate() {
             let gpa = next.phys.gpa + i as u64;
@@ -307,6 +308,11 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
     ops.truncate(1);
     let Some(op) = ops.first() else { return Err(cpu.gp(0)) };
     bytes.truncate(usize::from(op.end));
+    let (in_first, in_second) = bytes.split_at(in_page.min(bytes.len()));
+    first.watch(in_first);
+    if let Some(second) = &mut second {
+        second.watch(in_second);
+    }
     // Without a second page (the rest is in a device) the block is not fresh, so it is never used again.
     let page = second.is_some().then_some(first);
     Ok(Block { ops: ops.into(), bytes: bytes.into(), page, second })

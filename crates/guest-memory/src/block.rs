@@ -118,6 +118,12 @@ impl RamBlock {
         }
     }
 
+    /// Whether others write to the memory without telling ([`RamBlock::foreign`]): the has-code and dirty marks do not
+    /// know of their writes.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self._backing, Backing::Foreign)
+    }
+
     /// Name, as monitor commands show it ("pc.ram", "vga.vram").
     pub fn name(&self) -> &str {
         &self.name

@@ -23,6 +23,11 @@ impl SoftPlatform {
     pub fn new(options: SoftOptions) -> Self {
         Self { options }
     }
+
+    /// `WHvCreatePartition`, of the type that has more than the trait.
+    pub fn partition(&self) -> Arc<SoftPartition> {
+        Arc::new(SoftPartition::new(self.options.clone()))
+    }
 }
 
 impl Platform for SoftPlatform {
@@ -78,6 +83,6 @@ impl Platform for SoftPlatform {
     }
 
     fn create_partition(&self) -> Result<Arc<dyn Partition>> {
-        Ok(Arc::new(SoftPartition::new(self.options.clone())))
+        Ok(self.partition())
     }
 }
