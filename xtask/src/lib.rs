@@ -12,3 +12,5 @@ pub mod run;
 pub mod screen;
 pub mod suite;
 pub mod vmm;
+pub mod windows;
+pub mod wine;
