@@ -17,9 +17,11 @@ mod recorder;
 mod replay;
 pub mod view;
 
-pub use platform::TracePlatform;
+pub use platform::{TracePartition, TracePlatform};
 pub use recorder::{TraceError, TraceOptions, flush_all};
 pub use replay::{Difference, ReplayError, ReplayPlatform};
+
+use std::path::PathBuf;
 
 use whp::Platform;
 
@@ -29,18 +31,28 @@ pub const TRACE_VARIABLE: &str = "WHPX_TRACE";
 pub const FULL_VARIABLE: &str = "WHPX_TRACE_FULL";
 
 /// `platform`, traced when `WHPX_TRACE` names a file (`WHPX_TRACE_FULL=1`: with whole buffers). Takes a `Box<dyn Platform>`
-/// or an `Arc<dyn Platform>`. Several platforms of one process, and several processes that inherit the variable, have a
-/// file each: the second gets its process's number and a count into its name.
+/// or an `Arc<dyn Platform>` as well. Several platforms of one process, and several processes that inherit the variable,
+/// have a file each: all but the first get their process's number into its name.
 ///
 /// # Errors
 /// When the file cannot be made.
 pub fn from_env<P: Platform + 'static>(platform: P) -> Result<Box<dyn Platform>, TraceError> {
-    match std::env::var_os(TRACE_VARIABLE).filter(|path| !path.is_empty()) {
+    match variables() {
         None => Ok(Box::new(platform)),
-        Some(path) => {
-            let full = std::env::var_os(FULL_VARIABLE).is_some_and(|v| v == "1");
-            let options = TraceOptions { full, keep_existing: true };
-            Ok(Box::new(TracePlatform::new(platform, path.as_ref(), options)?))
-        }
+        Some((path, options)) => Ok(Box::new(TracePlatform::new(platform, &path, options)?)),
     }
+}
+
+/// The traced `platform` when the environment asks for a trace, for callers that want [`TracePlatform::adopt`].
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn tracer_from_env<P: Platform>(platform: P) -> Result<Option<TracePlatform<P>>, TraceError> {
+    variables().map(|(path, options)| TracePlatform::new(platform, &path, options)).transpose()
+}
+
+fn variables() -> Option<(PathBuf, TraceOptions)> {
+    let path = std::env::var_os(TRACE_VARIABLE).filter(|path| !path.is_empty())?;
+    let full = std::env::var_os(FULL_VARIABLE).is_some_and(|v| v == "1");
+    Some((path.into(), TraceOptions { full, keep_existing: true }))
 }

@@ -32,7 +32,7 @@ impl<P: Platform> TracePlatform<P> {
     }
 
     /// A partition that was made otherwise, traced like this platform's own.
-    pub fn adopt(&self, partition: Arc<dyn Partition>) -> Arc<dyn Partition> {
+    pub fn adopt(&self, partition: Arc<dyn Partition>) -> Arc<TracePartition> {
         let begun = self.recorder.begin();
         let target = self.new_partition(begun, &Ok(()));
         Arc::new(TracePartition { inner: Some(partition), target, recorder: self.recorder.clone() })
@@ -70,7 +70,8 @@ impl<P: Platform> Platform for TracePlatform<P> {
     }
 }
 
-struct TracePartition {
+/// A traced partition.
+pub struct TracePartition {
     /// Taken when it is dropped, so that the time that takes is seen.
     inner: Option<Arc<dyn Partition>>,
     target: Target,
@@ -78,6 +79,14 @@ struct TracePartition {
 }
 
 impl TracePartition {
+    /// Records `call` for what `f` does: something like it that the traits have no method for.
+    ///
+    /// # Errors
+    /// What `f` returns.
+    pub fn record(&self, call: Call, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.plain(call, |_| f())
+    }
+
     fn call<T, V: serde::Serialize>(
         &self,
         call: Call,
