@@ -66,7 +66,8 @@ pub(super) fn zig() -> Result<PathBuf> {
     Ok(done.join("ziglang"))
 }
 
-/// A script that is Zig's clang for the arm64 target, without those options of rustc that are meant for another MinGW.
+/// A script that is Zig's clang for the arm64 target, without those options of rustc that are meant for another MinGW. It knows the
+/// functions of `synchronization.lib` (`WaitOnAddress`) by their API set's name only.
 fn arm64_linker() -> Result<PathBuf> {
     let zig = zig()?;
     let script = folder().join("tools").join("arm64-linker.sh");
@@ -79,6 +80,7 @@ fn arm64_linker() -> Result<PathBuf> {
              \x20   shift\n\
              \x20   case $arg in\n\
              \x20   -nolibc | --unwindlib=none | -lmsvcrt | -lmingw32 | -lmingwex) ;;\n\
+             \x20   -lsynchronization) set -- \"$@\" -lapi-ms-win-core-synch-l1-2-0 ;;\n\
              \x20   *) set -- \"$@\" \"$arg\" ;;\n\
              \x20   esac\n\
              done\n\
