@@ -234,6 +234,7 @@ pub(crate) fn build(
 
     let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
+    crate::usb_wiring::build(plan, board, &bus, &input, &mut devices)?;
     for (n, target) in plan.monitors.iter().enumerate() {
         monitors.extend(chars.target(&format!("compat_monitor{n}"), target)?.map(|o| o.chardev));
     }
