@@ -51,6 +51,13 @@ const USB_HID: &[(&str, &str)] = &[USB_DEVICE_BUS, USB_DEVICE_PORT, USB_VERSION,
 const PCI_ADDR: (&str, &str) = ("addr", "PCI slot, with .function: 1d.7 (default: the first free slot)");
 const PCI_MULTIFUNCTION: (&str, &str) = ("multifunction", "on|off: other functions are in the same slot (default off)");
 
+const UHCI: &[(&str, &str)] = &[
+    PCI_ADDR,
+    PCI_MULTIFUNCTION,
+    ("masterbus", "USB bus of the EHCI controller that this one is a companion of"),
+    ("firstport", "with masterbus: its first port there, 0, 2 or 4 (default 0)"),
+];
+
 const DEVICES: &[DeviceInfo] = &[
     DeviceInfo {
         name: "ich9-usb-ehci1",
@@ -58,6 +65,55 @@ const DEVICES: &[DeviceInfo] = &[
         bus: "PCI",
         description: "EHCI (USB 2.0) controller of the ICH9, six ports",
         props: &[PCI_ADDR, PCI_MULTIFUNCTION],
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci1",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "UHCI (USB 1.1) controller of the ICH9, two ports, alone or as a companion of the EHCI one",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci2",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "the second of them",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci3",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "the third of them",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "piix3-usb-uhci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "UHCI (USB 1.1) controller of the PIIX3, two ports",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "usb-hub",
+        category: "Controller/Bridge/Hub devices",
+        bus: "usb-bus",
+        description: "USB hub, eight ports",
+        props: USB_HID,
+    },
+    DeviceInfo {
+        name: "usb-storage",
+        category: "Storage devices",
+        bus: "usb-bus",
+        description: "USB disk",
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("removable", "on|off: the medium says it can be taken out (default off)"),
+            USB_DEVICE_BUS,
+            USB_DEVICE_PORT,
+            USB_VERSION,
+            ("serial", "serial number"),
+        ],
     },
     DeviceInfo {
         name: "usb-tablet",

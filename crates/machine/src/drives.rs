@@ -38,6 +38,44 @@ pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveIn
 
 fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, DriveInfo), MachineError> {
     let drive = &d.drive;
+    let (cache, queue) = open_queue(plan, drive)?;
+    let info = info(drive, queue.as_ref());
+    let config = match (drive.media, queue) {
+        (Media::Disk, Some(queue)) => {
+            let mut disk = DiskConfig::new(queue, index);
+            disk.write_cache = cache.write_cache();
+            disk.trim = drive.discard;
+            if let Some(serial) = &drive.serial {
+                disk.serial.clone_from(serial);
+            }
+            DriveConfig::Disk(disk)
+        }
+        (_, queue) => {
+            let mut cd = CdromConfig::new(queue, index);
+            if let Some(serial) = &drive.serial {
+                cd.serial.clone_from(serial);
+            }
+            DriveConfig::Cdrom(cd)
+        }
+    };
+    Ok((config, info))
+}
+
+/// What the monitor shows of a drive.
+pub(crate) fn info(drive: &cli::Drive, queue: Option<&Arc<BlockQueue>>) -> DriveInfo {
+    DriveInfo {
+        id: drive.id.clone(),
+        file: drive.file.clone(),
+        readonly: queue.is_none_or(|q| q.backend().readonly()),
+        queue: queue.cloned(),
+    }
+}
+
+/// Opens a drive's image; no queue for an empty CD drive.
+pub(crate) fn open_queue(
+    plan: &Plan,
+    drive: &cli::Drive,
+) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
     let error = |source| MachineError::Drive { option: drive.typed.clone(), source };
     let cache: CacheMode = match drive.cache {
         Some(text) => text.parse().map_err(|e: String| MachineError::Config(format!("{}: {e}", drive.typed)))?,
@@ -62,29 +100,5 @@ fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, Dr
             Some(BlockQueue::new(&drive.id, backend).map_err(MachineError::Thread)?)
         }
     };
-    let info = DriveInfo {
-        id: drive.id.clone(),
-        file: drive.file.clone(),
-        readonly: queue.as_ref().is_none_or(|q| q.backend().readonly()),
-        queue: queue.clone(),
-    };
-    let config = match (drive.media, queue) {
-        (Media::Disk, Some(queue)) => {
-            let mut disk = DiskConfig::new(queue, index);
-            disk.write_cache = cache.write_cache();
-            disk.trim = drive.discard;
-            if let Some(serial) = &drive.serial {
-                disk.serial.clone_from(serial);
-            }
-            DriveConfig::Disk(disk)
-        }
-        (_, queue) => {
-            let mut cd = CdromConfig::new(queue, index);
-            if let Some(serial) = &drive.serial {
-                cd.serial.clone_from(serial);
-            }
-            DriveConfig::Cdrom(cd)
-        }
-    };
-    Ok((config, info))
+    Ok((cache, queue))
 }

@@ -190,6 +190,7 @@ impl Inner {
             let queues = lock(channel).queues();
             queues.iter().for_each(|q| q.drain());
         }
+        self.pc.drives.iter().filter_map(|d| d.queue.as_ref()).for_each(|q| q.drain());
         for device in &self.pc.devices {
             lock(device).reset();
         }

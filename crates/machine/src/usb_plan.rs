@@ -12,8 +12,16 @@ use cli::{DeviceSpec, Drive, DriveInterface};
 use crate::MachineError;
 
 /// Controllers: name, own ports.
-const CONTROLLERS: &[(&str, usize)] = &[("ich9-usb-ehci1", usb::ehci::PORTS)];
-const DEVICES: &[&str] = &["usb-tablet", "usb-mouse", "usb-kbd"];
+const CONTROLLERS: &[(&str, usize)] = &[
+    ("ich9-usb-ehci1", usb::ehci::PORTS),
+    ("ich9-usb-uhci1", usb::uhci::PORTS),
+    ("ich9-usb-uhci2", usb::uhci::PORTS),
+    ("ich9-usb-uhci3", usb::uhci::PORTS),
+    ("piix3-usb-uhci", usb::uhci::PORTS),
+];
+const DEVICES: &[&str] = &["usb-tablet", "usb-mouse", "usb-kbd", "usb-hub", "usb-storage"];
+/// Where the south bridge's own controller is.
+const OWN: (u8, u8) = (1, 2);
 /// Hubs in a row at most (USB 2.0, 4.1.1).
 const HUB_DEPTH: usize = 5;
 const HUB_PORTS: u8 = 8;
@@ -129,7 +137,16 @@ impl<'a> UsbPlanner<'a> {
     }
 
     fn own_controller(&mut self) {
-        self.errors.push(bad("-usb", "not there yet"));
+        let bus = self.new_bus(None, usb::uhci::PORTS);
+        let plan = UsbControllerPlan {
+            driver: "piix3-usb-uhci",
+            typed: "-usb".into(),
+            bus,
+            first_port: None,
+            addr: Some(OWN),
+            multifunction: false,
+        };
+        self.controllers.push((plan, None));
     }
 
     /// Whether a driver is one of USB's.
@@ -195,6 +212,9 @@ impl<'a> UsbPlanner<'a> {
             None if driver == "usb-storage" => return Err(bad(&typed, "drive= is missing")),
             None => None,
         };
+        if drive.as_ref().is_some_and(|d| d.file.is_none() || d.media == cli::Media::Cdrom) {
+            return Err(bad(&typed, "drive= must name a disk with an image; for a CD use ide-cd"));
+        }
         let plan = UsbDevicePlan {
             driver,
             typed,

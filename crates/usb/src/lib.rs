@@ -17,11 +17,11 @@ mod descriptors;
 mod device;
 pub mod ehci;
 pub mod hid;
-//HUB
-//STO
+pub mod hub;
+pub mod storage;
 #[cfg(test)]
 mod test_util;
-//UHCI
+pub mod uhci;
 
 pub use bus::{Owner, UsbBus, UsbError, Waker};
 pub use descriptors::{Descriptors, Endpoint, Interface, Transfer};
