@@ -253,6 +253,26 @@ impl Accelerator {
         CpuRegisters::read(&*vcpu.vp).map_err(|source| self.error("read registers", source))
     }
 
+    /// Reads any registers of processor `index`, which must be paused.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn read(&self, index: usize, names: &[RegisterName]) -> Result<Vec<RegisterValue>, AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        let mut values = vec![RegisterValue::default(); names.len()];
+        vcpu.vp.registers(names, &mut values).map_err(|source| self.error("read registers", source))?;
+        Ok(values)
+    }
+
+    /// The local APIC of processor `index`, which must be paused, as its xAPIC register page.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn local_apic(&self, index: usize) -> Result<Box<[u8; whp::INTERRUPT_CONTROLLER_STATE_SIZE]>, AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        vcpu.vp.interrupt_controller_state().map_err(|source| self.error("read local APIC", source))
+    }
+
     /// Translates a linear address as processor `index` (paused) would for a read; `None` where nothing is mapped.
     ///
     /// # Errors
@@ -262,6 +282,15 @@ impl Accelerator {
         let flags = whp::TranslateGvaFlags::PRIVILEGE_EXEMPT;
         let result = vcpu.vp.translate_gva(gva, flags).map_err(|source| self.error("translate address", source))?;
         Ok((result.code == whp::TranslateGvaResultCode::SUCCESS).then_some(result.gpa | (gva & 0xFFF)))
+    }
+
+    /// CPUID as processor `index` (standing) answers it: EAX, EBX, ECX, EDX.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn cpuid(&self, index: usize, leaf: u32, subleaf: u32) -> Result<[u32; 4], AccelError> {
+        let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        vcpu.vp.cpuid_output(leaf, subleaf).map_err(|source| self.error("read CPUID", source))
     }
 
     /// Exit statistics of all processors.

@@ -37,6 +37,8 @@ pub enum CharEvent {
 pub trait CharFrontend: Send + Sync {
     /// Something happened. May call the [`CharPort`].
     fn notify(&self, event: CharEvent);
+    /// The user got or lost the input focus of a multiplexed back end (Ctrl-A c). Most users do not care.
+    fn focus_changed(&self, _focused: bool) {}
 }
 
 struct Slot {
@@ -264,11 +266,30 @@ impl Core {
     }
 
     fn next_focus(&self) {
-        let mut i = lock(&self.input);
-        let n = i.slots.len();
-        let next = (1..=n).map(|d| (i.focus + d) % n).find(|k| i.slots.get(*k).is_some_and(Option::is_some));
+        let next = {
+            let i = lock(&self.input);
+            let n = i.slots.len();
+            (1..=n).map(|d| (i.focus + d) % n).find(|k| i.slots.get(*k).is_some_and(Option::is_some))
+        };
         if let Some(next) = next {
+            self.set_focus(next);
+        }
+    }
+
+    fn set_focus(&self, next: usize) {
+        let (old, new) = {
+            let mut i = lock(&self.input);
+            let user = |k: usize| i.slots.get(k).and_then(Option::as_ref).map(|s| s.frontend.clone());
+            let pair = (user(i.focus).filter(|_| i.focus != next), user(next).filter(|_| i.focus != next));
             i.focus = next;
+            pair
+        };
+        if let Some(f) = old {
+            f.notify(CharEvent::Readable); // bytes of the same piece of input, before the switch
+            f.focus_changed(false);
+        }
+        if let Some(f) = new {
+            f.focus_changed(true);
         }
     }
 
@@ -470,7 +491,12 @@ impl CharPort {
 
     /// Takes the input focus of a multiplexed back end.
     pub fn take_focus(&self) {
-        lock(&self.core.input).focus = self.index;
+        self.core.set_focus(self.index);
+    }
+
+    /// Whether input goes here now: always, unless the back end is multiplexed.
+    pub fn has_focus(&self) -> bool {
+        self.core.mux.is_none() || lock(&self.core.input).focus == self.index
     }
 }
 

@@ -1,10 +1,12 @@
 //! Images opened and put behind IDE drives.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use block::{BlockConfig, BlockQueue, CacheMode};
 use cli::Media;
 use devices::ide::{CdromConfig, DiskConfig, DriveConfig};
+use vm_core::lock;
 
 use crate::MachineError;
 use crate::plan::{DrivePlan, Plan};
@@ -13,12 +15,36 @@ use crate::plan::{DrivePlan, Plan};
 pub struct DriveInfo {
     /// Name ("ide0-hd0").
     pub id: String,
-    /// The image; `None` for an empty CD drive.
-    pub file: Option<std::path::PathBuf>,
-    /// Writes are refused.
-    pub readonly: bool,
-    /// The queue; `None` for an empty CD drive.
+    /// IDE channel.
+    pub channel: u8,
+    /// Master 0, slave 1.
+    pub unit: u8,
+    /// The medium can be changed (CD-ROM drives).
+    pub removable: bool,
+    /// Cache mode.
+    pub cache: CacheMode,
+    medium: Mutex<Medium>,
+}
+
+/// What is in a drive; all `None` for an empty CD-ROM drive.
+#[derive(Clone, Default)]
+pub struct Medium {
+    /// The image.
+    pub file: Option<PathBuf>,
+    /// The queue that its device submits to.
     pub queue: Option<Arc<BlockQueue>>,
+}
+
+impl DriveInfo {
+    /// What is in it now.
+    pub fn medium(&self) -> Medium {
+        lock(&self.medium).clone()
+    }
+
+    pub(crate) fn set_medium(&self, file: Option<PathBuf>, queue: Option<Arc<BlockQueue>>) {
+        let old = std::mem::replace(&mut *lock(&self.medium), Medium { file, queue });
+        drop(old); // with the lock open: the last user of a queue waits for its worker
+    }
 }
 
 /// Opens the images of the plan. Index: channel * 2 + unit.
@@ -64,9 +90,11 @@ fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, Dr
     };
     let info = DriveInfo {
         id: drive.id.clone(),
-        file: drive.file.clone(),
-        readonly: queue.as_ref().is_none_or(|q| q.backend().readonly()),
-        queue: queue.clone(),
+        channel: d.channel,
+        unit: d.unit,
+        removable: drive.media == Media::Cdrom,
+        cache,
+        medium: Mutex::new(Medium { file: drive.file.clone(), queue: queue.clone() }),
     };
     let config = match (drive.media, queue) {
         (Media::Disk, Some(queue)) => {

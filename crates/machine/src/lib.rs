@@ -4,16 +4,19 @@
 mod catalog;
 mod chars;
 mod drives;
+mod irq_counts;
 mod layout;
 mod machine;
+mod media;
 mod pc;
 mod plan;
 mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
-pub use drives::DriveInfo;
+pub use drives::{DriveInfo, Medium};
 pub use layout::{MemoryLayout, apic_id, apic_ids};
 pub use machine::{ExitReason, Machine, MachineHandle, RunState};
+pub use media::MediaError;
 pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
 
 /// A machine could not be planned or built: one line that names the option.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use accel::{AccelConfig, Accelerator, Attachments};
 use chardev::Chardev;
+use devices::ide::IdeChannel;
+use display::DisplaySource;
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
@@ -255,7 +257,7 @@ impl Inner {
     /// Stops everything and leaves nothing unwritten.
     fn finish(&self) {
         self.stop(RunState::Paused);
-        for queue in self.pc.drives.iter().filter_map(|d| d.queue.as_ref()) {
+        for queue in self.pc.drives.iter().filter_map(|d| d.medium().queue) {
             queue.drain();
             if !queue.backend().readonly()
                 && let Err(e) = queue.backend().flush()
@@ -380,6 +382,16 @@ impl MachineHandle {
         &self.0.pc.drives
     }
 
+    /// The IDE channel that a drive is on.
+    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<&Shared<IdeChannel>> {
+        self.0.pc.channels.get(usize::from(drive.channel))
+    }
+
+    /// How often each ISA interrupt line was raised.
+    pub fn irq_counts(&self) -> [u64; 16] {
+        self.0.pc.irq_counts.edges()
+    }
+
     /// Open character back ends by name.
     pub fn chardevs(&self) -> &[(String, Chardev)] {
         &self.0.pc.chardevs
@@ -390,8 +402,8 @@ impl MachineHandle {
         &self.0.pc.monitors
     }
 
-    /// Whether the machine has a video card.
-    pub(crate) fn vga(&self) -> Option<&crate::vga::Vga> {
-        self.0.pc.vga.as_ref()
+    /// What the video card shows; `None` without one.
+    pub fn screen(&self) -> Option<Arc<dyn DisplaySource>> {
+        self.0.pc.vga.as_ref().map(|v| v.display.clone() as Arc<dyn DisplaySource>)
     }
 }

@@ -31,6 +31,7 @@ use vm_core::{
 use crate::MachineError;
 use crate::chars::Chars;
 use crate::drives::{self, DriveInfo};
+use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
 use crate::plan::Plan;
 
@@ -68,6 +69,7 @@ pub(crate) struct Pc {
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<Chardev>,
     pub(crate) vga: Option<crate::vga::Vga>,
+    pub(crate) irq_counts: Arc<IrqCounts>,
     pub(crate) _input_guard: I8042Input,
 }
 
@@ -140,7 +142,7 @@ struct Isa {
 }
 
 impl Isa {
-    fn new(router: &Arc<IsaRouter>) -> Self {
+    fn new(router: &Arc<IrqCounts>) -> Self {
         let sink: Arc<dyn LineSink> = router.clone();
         let gate = |n: u32| OrGate::new(IrqLine::new(&format!("isa {n}"), sink.clone(), n));
         Self { gates: (0..16).map(gate).collect() }
@@ -171,7 +173,8 @@ pub(crate) fn build(
     mmio(space, "ioapic", IOAPIC_BASE, 0x1000, &shared(ioapic.clone()))?;
     devices.push(Arc::new(Mutex::new(pic.clone())));
     devices.push(Arc::new(Mutex::new(ioapic.clone())));
-    let isa = Isa::new(&IsaRouter::new(pic.clone(), Some(ioapic.clone())));
+    let irq_counts = IrqCounts::new(IsaRouter::new(pic.clone(), Some(ioapic.clone())));
+    let isa = Isa::new(&irq_counts);
     let gate = LegacyGate::new(isa.line(0, "timer"), isa.line(8, "clock"));
 
     let pit = Pit::new(clock, gate.pit_input());
@@ -238,7 +241,8 @@ pub(crate) fn build(
         monitors.extend(chars.target(&format!("compat_monitor{n}"), target)?.map(|o| o.chardev));
     }
     preset_cmos(plan, &rtc, &ide);
-    let items = fw_cfg_items(plan)?;
+    let signature = accel.cpuid(0, 1, 0).map(|[eax, _, _, edx]| (eax, edx)).unwrap_or_default(); // an old system: unknown
+    let items = fw_cfg_items(plan, signature)?;
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
@@ -257,6 +261,7 @@ pub(crate) fn build(
         chardevs: chars.finish(),
         monitors,
         vga,
+        irq_counts,
         _input_guard: input_guard,
     })
 }
@@ -386,7 +391,7 @@ fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, ide: &Ide) {
     });
 }
 
-fn fw_cfg_items(plan: &Plan) -> Result<FwCfgItems, MachineError> {
+fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32)) -> Result<FwCfgItems, MachineError> {
     use fw_cfg::key;
     let mut items = FwCfgItems::new();
     let ids = apic_ids(&plan.smp);
@@ -422,7 +427,7 @@ fn fw_cfg_items(plan: &Plan) -> Result<FwCfgItems, MachineError> {
         sockets: plan.smp.sockets,
         cores: plan.smp.cores,
         threads: plan.smp.threads,
-        processor_id: (0, 0),
+        processor_id,
         memory: plan.memory.low + plan.memory.high,
         ram_ranges: plan.memory.ranges(),
     });

@@ -28,7 +28,7 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
 ];
 
 /// A library to use in place of Microsoft's, for tests.
-const LIBRARY_VARIABLE: &str = "WHPX_WINHVPLATFORM";
+pub(crate) const LIBRARY_VARIABLE: &str = "WHPX_WINHVPLATFORM";
 
 /// The first accelerator of the command line that can be used; why those before it cannot is a warning each.
 pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
@@ -106,7 +106,7 @@ fn spec(config: &Config) -> Result<CpuSpec, String> {
     for (feature, value) in &cpu.features {
         text += &format!(",{feature}={value}");
     }
-    CpuSpec::parse(&text).map_err(|e| format!("-cpu {text}: {e}"))
+    CpuSpec::parse(&text).map_err(|e| e.to_string())
 }
 
 fn topology(config: &Config) -> Topology {

@@ -3,7 +3,11 @@
 mod accel_options;
 mod help;
 mod log;
+pub mod probe;
+mod tool;
 mod windows_cpu;
+
+pub use tool::tool_main;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -68,14 +72,18 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
             return Err(errors);
         }
     };
+    let platform = whp_trace::from_env(platform).map_err(|e| vec![e.to_string()])?;
     let machine = Machine::new(plan, &*platform).map_err(|e| vec![e.to_string()])?;
     if let Some(path) = &config.pidfile {
         let text = format!("{}\n", std::process::id());
         std::fs::write(path, text).map_err(|e| vec![format!("-pidfile {}: {e}", path.display())])?;
     }
     let handle = machine.handle();
-    let monitors: Result<Vec<_>, _> =
-        handle.monitor_chardevs().iter().map(|c| monitor::Monitor::attach(handle.clone(), c)).collect();
+    let monitors: Result<Vec<_>, _> = handle
+        .monitor_chardevs()
+        .iter()
+        .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::set_items))))
+        .collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
     quit_on_signals(&handle);
     let reason = machine.run();
@@ -84,6 +92,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     if let Some(path) = &config.pidfile {
         let _ = std::fs::remove_file(path); // gone already is as good
     }
+    whp_trace::flush_all();
     // Threads of back ends and processors may stand in system calls; everything that matters is written.
     std::process::exit(match reason {
         ExitReason::Done => 0,

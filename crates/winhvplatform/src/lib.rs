@@ -10,7 +10,8 @@
 //!
 //! Nothing is unloaded at process exit: a monitor may end with processors inside `WHvRunVirtualProcessor`.
 //!
-//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`).
+//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_TRACE` names a file for
+//! a trace of all calls (`whp-trace`, `whpx trace`).
 //!
 //! Left out: virtual PCI, SynIC, triggers, migration (`E_NOTIMPL`).
 #![allow(unsafe_code)] // a C API: raw pointers from the caller, exported symbols
@@ -37,14 +38,7 @@ pub use state::*;
 
 /// Every exported function with its status, by name.
 pub fn functions() -> Vec<&'static Function> {
-    let tables = [
-        partition::TABLE,
-        memory::TABLE,
-        processor::TABLE,
-        state::TABLE,
-        interrupts::TABLE,
-        absent::TABLE,
-    ];
+    let tables = [partition::TABLE, memory::TABLE, processor::TABLE, state::TABLE, interrupts::TABLE, absent::TABLE];
     let mut all: Vec<_> = tables.into_iter().flatten().collect();
     all.sort_by_key(|f| f.name);
     all

@@ -374,7 +374,11 @@ impl DebugLog {
         ("exec", "blocks as they are entered (slow)"),
     ];
 
-    pub(super) fn parse_items(v: &str) -> Result<Vec<&'static str>, UsageError> {
+    /// The items of a comma-separated list, for `-d` and the monitor's `log`.
+    ///
+    /// # Errors
+    /// For an unknown item.
+    pub fn parse_items(v: &str) -> Result<Vec<&'static str>, UsageError> {
         let names = || Self::ITEMS.iter().map(|i| i.0);
         v.split(',')
             .map(|item| {
