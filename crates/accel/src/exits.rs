@@ -1,7 +1,6 @@
 //! Exits that are completed without executing an instruction: the answer is in the exit, the result goes into a few
 //! registers and RIP behind the instruction, all in one call.
 
-use vm_core::GuestWarnings;
 use whp::{
     AccessHandler, CpuidAccess, Exit, IoPortAccess, MsrAccess, PendingEvent, RegisterName, RegisterValue,
     VirtualProcessor, VpContext, VpException,
@@ -52,9 +51,8 @@ pub(crate) fn port(
 
 /// MSRs nobody knows read as zero and ignore writes, as QEMU's WHPX does by default.
 pub(crate) fn unknown_msr(processor: &dyn VirtualProcessor, vp: &VpContext, access: &MsrAccess) -> whp::Result<()> {
-    static WARNINGS: GuestWarnings = GuestWarnings::new(10);
-    let what = if access.is_write { "write to" } else { "read of" };
-    WARNINGS.warn(|| format!("{what} unknown MSR {:#x} at {:#x}", access.msr_number, vp.rip));
+    let (msr, rip) = (access.msr_number, vp.rip);
+    tracing::debug!(target: "whpx_unsupported_msr_access", "{msr:#x} write={} at {rip:#x}", access.is_write);
     let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RDX];
     let values = [next_rip(vp).into(), RegisterValue::default(), RegisterValue::default()];
     let count = if access.is_write { 1 } else { 3 };

@@ -106,7 +106,7 @@ fn spec(config: &Config) -> Result<CpuSpec, String> {
     for (feature, value) in &cpu.features {
         text += &format!(",{feature}={value}");
     }
-    CpuSpec::parse(&text).map_err(|e| format!("-cpu {text}: {e}"))
+    CpuSpec::parse(&text).map_err(|e| e.to_string())
 }
 
 fn topology(config: &Config) -> Topology {

@@ -83,6 +83,9 @@ pub(crate) unsafe fn output(buffer: *mut c_void, size: u32, written: *mut u32, v
     if (size as usize) < value.len() {
         return Err(HResult::WHV_E_INSUFFICIENT_BUFFER);
     }
+    if value.is_empty() {
+        return Ok(());
+    }
     if buffer.is_null() {
         return Err(HResult::E_POINTER);
     }
