@@ -83,7 +83,13 @@ impl Watch {
             // SAFETY: aligned words around bytes of a mapped page lie in that page; the block is entered only while
             // the page is mapped (see `Cache::find`). Volatile: others write at the same time.
             let got = u64::from_le(unsafe { self.start.add(i).read_volatile() });
-            let mask = if i == 0 { self.first } else if i == end { self.last } else { u64::MAX };
+            let mask = if i == 0 {
+                self.first
+            } else if i == end {
+                self.last
+            } else {
+                u64::MAX
+            };
             got & mask == *want
         })
     }

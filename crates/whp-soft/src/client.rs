@@ -132,7 +132,8 @@ impl SoftPartition {
     /// # Errors
     /// `WHV_E_GPA_RANGE_NOT_FOUND` when a page of it is not mapped.
     pub fn populate(&self, gpa: u64, size: u64) -> Result<()> {
-        let end = gpa.checked_add(size).ok_or_else(|| not_found("AdviseGpaRange", gpa, 0, "beyond the address space"))?;
+        let end =
+            gpa.checked_add(size).ok_or_else(|| not_found("AdviseGpaRange", gpa, 0, "beyond the address space"))?;
         let mut at = gpa;
         while at < end {
             self.read_gpa(at, &mut [0])?;

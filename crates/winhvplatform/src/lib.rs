@@ -37,14 +37,7 @@ pub use state::*;
 
 /// Every exported function with its status, by name.
 pub fn functions() -> Vec<&'static Function> {
-    let tables = [
-        partition::TABLE,
-        memory::TABLE,
-        processor::TABLE,
-        state::TABLE,
-        interrupts::TABLE,
-        absent::TABLE,
-    ];
+    let tables = [partition::TABLE, memory::TABLE, processor::TABLE, state::TABLE, interrupts::TABLE, absent::TABLE];
     let mut all: Vec<_> = tables.into_iter().flatten().collect();
     all.sort_by_key(|f| f.name);
     all

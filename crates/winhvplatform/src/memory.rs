@@ -24,7 +24,8 @@ unsafe fn map(handle: WHV_PARTITION_HANDLE, source: *const c_void, gpa: u64, siz
     let entry = handle::find(handle)?;
     let base = NonNull::new(source.cast_mut().cast::<u8>()).ok_or(HResult::E_POINTER)?;
     let aligned = (base.as_ptr() as u64 | gpa | size).is_multiple_of(PAGE_SIZE);
-    let fits = (base.as_ptr() as u64).checked_add(size).is_some() && gpa.checked_add(size).is_some_and(|e| e <= 1 << 52);
+    let fits =
+        (base.as_ptr() as u64).checked_add(size).is_some() && gpa.checked_add(size).is_some_and(|e| e <= 1 << 52);
     if !aligned || size == 0 || !fits {
         return Err(HResult::E_INVALIDARG);
     }

@@ -13,9 +13,7 @@ pub(crate) use unix::{Event, is_this_process};
 #[cfg(windows)]
 mod windows {
     use windows_sys::Win32::Foundation::{CloseHandle, DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE as Raw};
-    use windows_sys::Win32::System::Threading::{
-        GetCurrentProcess, GetCurrentProcessId, GetProcessId, SetEvent,
-    };
+    use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetCurrentProcessId, GetProcessId, SetEvent};
 
     use super::*;
 

@@ -286,9 +286,8 @@ impl VirtualProcessor for ClientProcessor {
         let mut page = Box::new([0; INTERRUPT_CONTROLLER_STATE_SIZE]);
         let at = page.as_mut_ptr().cast();
         // SAFETY: see above; the written size may be null.
-        let code = unsafe {
-            WHvGetVirtualProcessorInterruptControllerState2(self.h(), self.index, at, 4096, null_mut())
-        };
+        let code =
+            unsafe { WHvGetVirtualProcessorInterruptControllerState2(self.h(), self.index, at, 4096, null_mut()) };
         check("GetVirtualProcessorInterruptControllerState2", code).map(|()| page)
     }
 

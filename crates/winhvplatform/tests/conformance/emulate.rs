@@ -102,7 +102,8 @@ pub fn complete(
         let s = v.segment();
         cpu.segs[i] = SegReg { selector: s.selector, base: s.base, limit: s.limit, attributes: s.attributes };
     }
-    (cpu.cr0, cpu.cr3, cpu.cr4, cpu.msr.efer) = (values[22].u64(), values[23].u64(), values[24].u64(), values[25].u64());
+    (cpu.cr0, cpu.cr3, cpu.cr4, cpu.msr.efer) =
+        (values[22].u64(), values[23].u64(), values[24].u64(), values[25].u64());
     cpu.cpl = exit.vp.cpl;
     cpu.rip = exit.vp.rip;
     cpu.set_rflags(exit.vp.rflags);
