@@ -6,6 +6,7 @@ pub mod bench;
 pub mod boot;
 pub mod channel;
 pub mod demo;
+pub mod docs;
 pub mod image;
 pub mod paths;
 pub mod run;

@@ -1,8 +1,8 @@
-//! Developer commands: `cargo xtask image | demo | boot | test | bench | windows`.
+//! Developer commands: `cargo xtask image | demo | boot | test | bench | windows | docs`.
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use xtask::{bench, boot, demo, image, suite, windows, wine};
+use xtask::{bench, boot, demo, docs, image, suite, windows, wine};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--check] [-- OPTIONS]            boot Debian 12 from a disk to its login; with --check log in, power off and report by itself
@@ -10,6 +10,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [--no-boot]                       all unit tests, then `boot`
   test --wine [NAME...|list]             the Windows build under Wine
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
+  docs [--check]                         pages in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N]                       times and speeds, beside QEMU's TCG
   image [demo] [kernel] [extras] [all]   make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
@@ -82,6 +83,7 @@ fn command(args: &[String]) -> Result<ExitCode> {
             let args = parse(rest, &["--check"])?;
             windows::command(!args.flags.is_empty()).map(|()| ExitCode::SUCCESS)
         }
+        "docs" => docs::command(!parse(rest, &["--check"])?.flags.is_empty()).map(|()| ExitCode::SUCCESS),
         "image" => image::command(&parse(rest, &[])?.names).map(|()| ExitCode::SUCCESS),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");

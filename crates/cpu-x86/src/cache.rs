@@ -116,6 +116,26 @@ impl Cache {
         Ok(self.slots[slot].block.as_deref().unwrap_or(&self.empty))
     }
 
+    /// The block at RIP, decoded from the bytes as they are now: nothing cached is trusted.
+    ///
+    /// # Errors
+    /// As [`Cache::find`].
+    pub(crate) fn afresh(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode) -> Result<&Block, Abort> {
+        let at = linear(cpu, cpu.rip);
+        let room = room(cpu, cpu.rip);
+        if room == 0 {
+            return Err(cpu.gp(0));
+        }
+        let page = code_page(cpu, bus, at)?;
+        if page.phys.host.is_null() {
+            self.fetch_device(cpu, bus, mode, &page, room)?;
+        } else {
+            let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+            self.uncached = Some(Arc::new(build(cpu, bus, key, &page, room)?));
+        }
+        Ok(self.uncached.as_deref().unwrap_or(&self.empty))
+    }
+
     #[inline(never)]
     fn miss(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode, at: u64, slot: usize) -> Result<Where, Abort> {
         let room = room(cpu, cpu.rip);

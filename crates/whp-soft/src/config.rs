@@ -189,7 +189,7 @@ impl Config {
 
     pub(crate) fn set(&mut self, property: Property, is_setup: bool) -> Result<()> {
         let code = property.code();
-        if is_setup && !late(code) {
+        if is_setup && !late(code) && !matches!(property, Property::Other(..)) {
             let what = format!("code {:#x}: the partition is set up", code.0);
             return Err(Error::new(HResult::WHV_E_INVALID_VP_STATE, "SetPartitionProperty", what));
         }

@@ -18,6 +18,9 @@ pub struct SoftOptions {
     pub apic_frequency: u64,
     /// The machine's I/O APICs have an EOI register, so EOI broadcasts may be suppressed (SVR bit 12).
     pub eoi_suppression: bool,
+    /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
+    /// (to test what completes such exits).
+    pub decoded: bool,
 }
 
 impl SoftOptions {
@@ -29,6 +32,7 @@ impl SoftOptions {
             tsc_frequency: 1_000_000_000,
             apic_frequency: 1_000_000_000,
             eoi_suppression: false,
+            decoded: true,
         }
     }
 }

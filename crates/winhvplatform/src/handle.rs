@@ -5,13 +5,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use cpu_x86::model::{CpuSpec, Topology};
-use whp::{HResult, VirtualProcessor};
+use whp::{HResult, Partition, Platform, VirtualProcessor};
 use whp_abi::x64::WHV_PARTITION_HANDLE;
 use whp_soft::{DoorbellMatch, SoftOptions, SoftPartition, SoftPlatform};
+use whp_trace::record::Call;
+use whp_trace::{TracePartition, TracePlatform};
 
 /// A partition and what the C API keeps of it.
 pub(crate) struct Entry {
     pub(crate) partition: Arc<SoftPartition>,
+    /// The same, traced when the environment asks for a trace: for all that the traits have.
+    pub(crate) api: Arc<dyn Partition>,
+    trace: Option<Arc<TracePartition>>,
     /// By index.
     vps: RwLock<Vec<Option<Arc<dyn VirtualProcessor>>>>,
     /// For the processors' topology; the property of that name.
@@ -21,6 +26,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// `WHvUnmapGpaRange`.
+    pub(crate) fn unmap(&self, gpa: u64, size: u64) -> whp::Result<()> {
+        let unmap = || self.partition.unmap_whatever_is_mapped(gpa, size);
+        match &self.trace {
+            Some(trace) => trace.record(Call::UnmapGpaRange { gpa, size }, unmap),
+            None => unmap(),
+        }
+    }
+
     /// The processor of this index.
     pub(crate) fn vp(&self, index: u32) -> Result<Arc<dyn VirtualProcessor>, HResult> {
         let vps = self.vps.read().unwrap_or_else(|e| e.into_inner());
@@ -84,16 +98,33 @@ fn platform_of(processors: Arc<AtomicU32>) -> Result<SoftPlatform, HResult> {
 }
 
 /// The platform, for its capabilities.
-pub(crate) fn platform() -> Result<&'static SoftPlatform, HResult> {
+pub(crate) fn platform() -> Result<&'static dyn Platform, HResult> {
     static PLATFORM: OnceLock<Result<SoftPlatform, HResult>> = OnceLock::new();
-    PLATFORM.get_or_init(|| platform_of(Arc::default())).as_ref().map_err(|code| *code)
+    let soft = PLATFORM.get_or_init(|| platform_of(Arc::default())).as_ref().map_err(|code| *code)?;
+    Ok(match tracer(soft) {
+        Some(tracer) => tracer,
+        None => soft,
+    })
+}
+
+/// The tracer, when `WHPX_TRACE` asks for one. A file that cannot be made is said once; the client goes on without.
+fn tracer(soft: &SoftPlatform) -> Option<&'static TracePlatform<SoftPlatform>> {
+    static TRACER: OnceLock<Option<TracePlatform<SoftPlatform>>> = OnceLock::new();
+    let open = || whp_trace::tracer_from_env(soft.clone()).map_err(|e| eprintln!("winhvplatform: {e}"));
+    TRACER.get_or_init(|| open().ok().flatten()).as_ref()
 }
 
 /// A new partition's handle.
 pub(crate) fn create() -> Result<WHV_PARTITION_HANDLE, HResult> {
     let processor_count = Arc::<AtomicU32>::default();
-    let partition = platform_of(processor_count.clone())?.partition();
-    let entry = Entry { partition, vps: RwLock::default(), processor_count, ports: Mutex::default() };
+    let platform = platform_of(processor_count.clone())?;
+    let partition = platform.partition();
+    let trace = tracer(&platform).map(|t| t.adopt(partition.clone()));
+    let api: Arc<dyn Partition> = match &trace {
+        Some(trace) => trace.clone(),
+        None => partition.clone(),
+    };
+    let entry = Entry { partition, api, trace, vps: RwLock::default(), processor_count, ports: Mutex::default() };
     let handle = number();
     table().entries.write().unwrap_or_else(|e| e.into_inner()).insert(handle, Arc::new(entry));
     Ok(handle as WHV_PARTITION_HANDLE)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use whp::{HResult, Partition};
+use whp::HResult;
 use whp_abi::convert;
 use whp_abi::x64::{
     HANDLE, WHV_DOORBELL_MATCH_DATA, WHV_INTERRUPT_CONTROL, WHV_INTERRUPT_DESTINATION_MODE,
@@ -41,7 +41,7 @@ exports! {
         }
         // SAFETY: the caller's structure.
         let control = convert::interrupt_from_abi(&unsafe { get(interrupt)? }).ok_or(HResult::E_INVALIDARG)?;
-        entry.partition.request_interrupt(&control).map_err(code)
+        entry.api.request_interrupt(&control).map_err(code)
     }
 
     Done "Needs the local APIC in the platform."

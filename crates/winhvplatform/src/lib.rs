@@ -10,7 +10,8 @@
 //!
 //! Nothing is unloaded at process exit: a monitor may end with processors inside `WHvRunVirtualProcessor`.
 //!
-//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`).
+//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_TRACE` names a file for
+//! a trace of all calls (`whp-trace`, `whpx trace`).
 //!
 //! Left out: virtual PCI, SynIC, triggers, migration (`E_NOTIMPL`).
 #![allow(unsafe_code)] // a C API: raw pointers from the caller, exported symbols

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr::NonNull;
 
 use guest_memory::{PAGE_SIZE, RamBlock};
-use whp::{HResult, MapGpaRangeFlags, Partition};
+use whp::{HResult, MapGpaRangeFlags};
 use whp_abi::x64::{
     HANDLE, WHV_ACCESS_GPA_CONTROLS, WHV_ADVISE_GPA_RANGE_CODE, WHV_GUEST_PHYSICAL_ADDRESS, WHV_MAP_GPA_RANGE_FLAGS,
     WHV_MEMORY_RANGE_ENTRY, WHV_PARTITION_HANDLE, WHV_READ_WRITE_GPA_RANGE_MAX_SIZE,
@@ -34,7 +34,7 @@ unsafe fn map(handle: WHV_PARTITION_HANDLE, source: *const c_void, gpa: u64, siz
     }
     // SAFETY: aligned, and allocated until it is unmapped by the caller's promise; afterwards nothing touches it.
     let block = unsafe { RamBlock::foreign("client", base, size) };
-    entry.partition.map_gpa_range(&block, 0, size, gpa, MapGpaRangeFlags::from_bits_retain(flags)).map_err(code)
+    entry.api.map_gpa_range(&block, 0, size, gpa, MapGpaRangeFlags::from_bits_retain(flags)).map_err(code)
 }
 
 exports! {
@@ -68,7 +68,7 @@ exports! {
 
     Done "Pages of the range that are not mapped are no error. When it returns, the memory is not touched any more."
     fn WHvUnmapGpaRange(partition: WHV_PARTITION_HANDLE, gpa: WHV_GUEST_PHYSICAL_ADDRESS, size: u64) {
-        handle::find(partition)?.partition.unmap_whatever_is_mapped(gpa, size).map_err(code)
+        handle::find(partition)?.unmap(gpa, size).map_err(code)
     }
 
     Done "The bitmap may be null: pages only become clean. A client's own writes are not seen."
@@ -87,7 +87,7 @@ exports! {
         if size > MOST {
             return Err(HResult::E_INVALIDARG);
         }
-        let words = entry.partition.query_dirty_bitmap(gpa, size).map_err(code)?;
+        let words = entry.api.query_dirty_bitmap(gpa, size).map_err(code)?;
         if !bitmap.is_null() {
             for (i, word) in words.iter().enumerate() {
                 // SAFETY: the caller's bitmap has `need` bytes, which is all the words.

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
-use whp::{CapabilityCode, HResult, Partition, Platform, Property, PropertyCode};
+use whp::{CapabilityCode, HResult, Property, PropertyCode};
 use whp_abi::convert;
 use whp_abi::x64::{WHV_CAPABILITY_CODE, WHV_PARTITION_COUNTER_SET, WHV_PARTITION_HANDLE, WHV_PARTITION_PROPERTY_CODE};
 
@@ -50,19 +50,19 @@ exports! {
 
     Done ""
     fn WHvSetupPartition(partition: WHV_PARTITION_HANDLE) {
-        handle::find(partition)?.partition.setup().map_err(code)
+        handle::find(partition)?.api.setup().map_err(code)
     }
 
     Done "All processors to their reset state, partition time to 0; memory stays."
     fn WHvResetPartition(partition: WHV_PARTITION_HANDLE) {
-        handle::find(partition)?.partition.reset().map_err(code)
+        handle::find(partition)?.api.reset().map_err(code)
     }
 
     Done "Processors that run are cancelled; no memory of the caller's is touched after it returns."
     fn WHvDeletePartition(partition: WHV_PARTITION_HANDLE) {
         let entry = handle::remove(partition)?;
         entry.cancel_all();
-        entry.partition.unmap_whatever_is_mapped(0, ALL).map_err(code)
+        entry.unmap(0, ALL).map_err(code)
     }
 
     Done ""
@@ -74,7 +74,7 @@ exports! {
         written: *mut u32,
     ) {
         let entry = handle::find(partition)?;
-        let property = entry.partition.property(PropertyCode(property_code as u32)).map_err(code)?;
+        let property = entry.api.property(PropertyCode(property_code as u32)).map_err(code)?;
         // SAFETY: the caller's buffer.
         unsafe { output(buffer, size, written, &convert::property_bytes(&property)) }
     }
@@ -92,7 +92,7 @@ exports! {
         let property = convert::property_from_bytes(PropertyCode(property_code as u32), &value);
         let property = property.map_err(|_| HResult::E_INVALIDARG)?;
         let count = if let Property::ProcessorCount(n) = property { Some(n) } else { None };
-        entry.partition.set_property(property).map_err(code)?;
+        entry.api.set_property(property).map_err(code)?;
         if let Some(n) = count {
             entry.processor_count.store(n, Ordering::Relaxed);
         }
@@ -101,12 +101,12 @@ exports! {
 
     Done ""
     fn WHvSuspendPartitionTime(partition: WHV_PARTITION_HANDLE) {
-        handle::find(partition)?.partition.suspend_time().map_err(code)
+        handle::find(partition)?.api.suspend_time().map_err(code)
     }
 
     Done "Running a processor does it too."
     fn WHvResumePartitionTime(partition: WHV_PARTITION_HANDLE) {
-        handle::find(partition)?.partition.resume_time().map_err(code)
+        handle::find(partition)?.api.resume_time().map_err(code)
     }
 
     Done "Everything counts as 4 KiB pages."

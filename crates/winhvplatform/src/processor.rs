@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use whp::{HResult, Partition, RegisterName, RegisterValue, TranslateGvaFlags};
+use whp::{HResult, RegisterName, RegisterValue, TranslateGvaFlags};
 use whp_abi::convert::{self, EXIT_CONTEXT_SIZE};
 use whp_abi::x64::{
     WHV_CPUID_OUTPUT, WHV_GUEST_PHYSICAL_ADDRESS, WHV_GUEST_VIRTUAL_ADDRESS, WHV_PARTITION_HANDLE,
@@ -19,7 +19,7 @@ const OLD_EXIT_CONTEXT: u32 = 144;
 
 fn create(handle: WHV_PARTITION_HANDLE, index: u32) -> Outcome {
     let entry = handle::find(handle)?;
-    let vp = entry.partition.create_virtual_processor(index).map_err(code)?;
+    let vp = entry.api.create_virtual_processor(index).map_err(code)?;
     entry.set_vp(index, Some(vp));
     Ok(())
 }
@@ -55,7 +55,7 @@ exports! {
     Done "WHV_E_INVALID_VP_STATE while it runs."
     fn WHvDeleteVirtualProcessor(partition: WHV_PARTITION_HANDLE, vp: u32) {
         let entry = handle::find(partition)?;
-        entry.partition.delete_virtual_processor(vp).map_err(code)?;
+        entry.api.delete_virtual_processor(vp).map_err(code)?;
         entry.set_vp(vp, None);
         Ok(())
     }

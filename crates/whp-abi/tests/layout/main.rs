@@ -174,7 +174,8 @@ fn samples() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let exit = |exit| {
         let c = convert::exit_to_abi(&ExitContext { vp: VpContext::default(), exit });
         // SAFETY: zeroed before it was filled, plain old data.
-        unsafe { std::mem::transmute::<_, [u8; convert::EXIT_CONTEXT_SIZE]>(c) }.to_vec()
+        unsafe { std::mem::transmute::<whp_abi::x64::WHV_RUN_VP_EXIT_CONTEXT, [u8; convert::EXIT_CONTEXT_SIZE]>(c) }
+            .to_vec()
     };
     let port = IoPortAccess {
         instruction_byte_count: 1,
