@@ -23,8 +23,8 @@ macro_rules! functions {
         }
 
         impl Api {
-            /// Resolves everything.
-            pub(crate) fn new(library: Library) -> std::result::Result<Self, OpenError> {
+            /// Resolves everything, but leaves out the optional functions in `hidden`.
+            pub(crate) fn new(library: Library, hidden: &[&str]) -> std::result::Result<Self, OpenError> {
                 Ok(Self {
                     $($r: {
                         let name = stringify!($rname);
@@ -33,7 +33,7 @@ macro_rules! functions {
                         // SAFETY: a function of that name has this type, by Microsoft's header.
                         unsafe { std::mem::transmute::<*mut c_void, f::$rname>(symbol) }
                     },)*
-                    $($o: find(&library, stringify!($oname)).map(|symbol| {
+                    $($o: Some(stringify!($oname)).filter(|n| !hidden.contains(n)).and_then(|n| find(&library, n)).map(|symbol| {
                         // SAFETY: as above.
                         unsafe { std::mem::transmute::<*mut c_void, f::$oname>(symbol) }
                     }),)*

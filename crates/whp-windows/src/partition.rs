@@ -145,6 +145,13 @@ impl WindowsPartition {
     }
 }
 
+impl Drop for WindowsPartition {
+    /// Handles of processors keep the partition alive, but nobody is left to stop a run.
+    fn drop(&mut self) {
+        lock(&self.inner.processors).values().for_each(|vp| self.inner.cancel(vp));
+    }
+}
+
 impl Partition for WindowsPartition {
     fn property(&self, code: PropertyCode) -> Result<Property> {
         const NAME: &str = "GetPartitionProperty";

@@ -44,7 +44,7 @@ impl WindowsPlatform {
     /// # Errors
     /// [`OpenError`].
     pub fn open() -> std::result::Result<Self, OpenError> {
-        Self::with(Library::system()?)
+        Self::with(Library::system()?, &[])
     }
 
     /// Another library with the same interface.
@@ -52,11 +52,19 @@ impl WindowsPlatform {
     /// # Errors
     /// [`OpenError`].
     pub fn open_library(path: &Path) -> std::result::Result<Self, OpenError> {
-        Self::with(Library::load(path)?)
+        Self::with(Library::load(path)?, &[])
     }
 
-    fn with(library: Library) -> std::result::Result<Self, OpenError> {
-        Ok(Self { api: Arc::new(Api::new(library)?), options: WindowsOptions::default() })
+    /// The same, as if it had none of the optional functions in `hidden`: an older system, for tests.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_library_without(path: &Path, hidden: &[&str]) -> std::result::Result<Self, OpenError> {
+        Self::with(Library::load(path)?, hidden)
+    }
+
+    fn with(library: Library, hidden: &[&str]) -> std::result::Result<Self, OpenError> {
+        Ok(Self { api: Arc::new(Api::new(library, hidden)?), options: WindowsOptions::default() })
     }
 
     /// With other options.

@@ -72,6 +72,14 @@ impl Inner {
         check(hr, NAME, || format!("index {}", vp.index))
     }
 
+    pub(crate) fn cancel(&self, vp: &VpState) {
+        // SAFETY: the handle is valid.
+        let hr = unsafe { (self.api.cancel_run_virtual_processor)(self.handle(), vp.index, 0) };
+        if let Err(e) = check(hr, "CancelRunVirtualProcessor", || format!("index {}", vp.index)) {
+            tracing::debug!("{e}"); // it was deleted
+        }
+    }
+
     /// After a reset: the APIC identifier is a matter of the machine, not of the guest.
     pub(crate) fn restore_apic_id(&self, vp: &VpState) -> Result<()> {
         let id = *vp.apic_id();
@@ -165,12 +173,7 @@ impl VirtualProcessor for WindowsProcessor {
     }
 
     fn cancel(&self) {
-        let cancel = self.partition.api.cancel_run_virtual_processor;
-        // SAFETY: the handle is valid.
-        let hr = unsafe { cancel(self.partition.handle(), self.state.index, 0) };
-        if let Err(e) = check(hr, "CancelRunVirtualProcessor", || self.what()) {
-            tracing::debug!("{e}"); // it was deleted
-        }
+        self.partition.cancel(&self.state);
     }
 
     fn registers(&self, names: &[RegisterName], values: &mut [RegisterValue]) -> Result<()> {

@@ -132,6 +132,9 @@ fn the_end_of_a_level_interrupt_is_told() {
     assert_eq!(v.run(0, None).exit, Exit::ApicEoi { vector: 0x41 });
     t.join().unwrap();
     v.run_to_f4();
+    if !crate::DECODED {
+        return;
+    }
     let v = vm(WAIT_ONE64);
     let p = v.partition.clone();
     let t = soon(move || p.request_interrupt(&level).unwrap());
