@@ -73,6 +73,8 @@ impl Platform for SoftPlatform {
             CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS => {
                 Capability::SyntheticProcessorFeaturesBanks(SyntheticProcessorFeatures::empty())
             }
+            // There are no performance counters; clients take the answer as the sign of a Windows newer than 10.
+            CapabilityCode::PROCESSOR_PERFMON_FEATURES => Capability::ProcessorPerfmonFeatures(0),
             CapabilityCode::PHYSICAL_ADDRESS_WIDTH => {
                 Capability::PhysicalAddressWidth(model.leaf(0x8000_0008, 0).map_or(36, |r| r[0] & 0xFF))
             }
