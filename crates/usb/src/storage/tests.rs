@@ -162,13 +162,13 @@ fn random_wrappers() {
                 _ => r.next() as u8,
             })
             .collect();
-        let _ = b.command(r.next() % 2 == 0, r.next() as u32 & 0x3FFF, &cdb);
+        let _ = b.command(r.next().is_multiple_of(2), r.next() as u32 & 0x3FFF, &cdb);
         for _ in 0..4 {
             b.queue.drain();
             let mut d = lock(&b.device);
-            let _ = if r.next() % 2 == 0 { d.data_in(1, 512).map(drop) } else { d.data_out(2, &[1; 512]) };
+            let _ = if r.next().is_multiple_of(2) { d.data_in(1, 512).map(drop) } else { d.data_out(2, &[1; 512]) };
         }
-        if r.next() % 4 == 0 {
+        if r.next().is_multiple_of(4) {
             b.queue.drain();
             let saved = vm_core::Device::save(&*lock(&b.device)).unwrap();
             vm_core::Device::restore(&mut *lock(&b.device), &saved).unwrap();

@@ -80,7 +80,7 @@ impl Bench {
     /// A control transfer without, or with up to 64 bytes of, data to the host. Returns the last TD's status.
     fn control(&self, address: u32, packet: [u8; 8], len: u32) -> u32 {
         self.memory.write(0x7000, &packet).unwrap();
-        let at = |n: u32| TDS + 0x20 * n | 4;
+        let at = |n: u32| (TDS + 0x20 * n) | 4;
         self.td(0, if len == 0 { at(2) } else { at(1) }, ACTIVE, token(0x2D, address, 0, 8), 0x7000);
         self.td(1, at(2), ACTIVE, token(0x69, address, 0, len), DATA);
         self.td(2, 1, ACTIVE | 1 << 24, token(if len == 0 { 0x69 } else { 0xE1 }, address, 0, 0), 0);
