@@ -180,6 +180,22 @@ fn schedules_that_loop_end() {
 }
 
 #[test]
+fn a_ring_of_queues_moves_more_than_one_packet_a_frame() {
+    let b = Bench::new();
+    b.start();
+    b.memory.write(0x7000, &setup(0x80, 6, 0x0200, 0, 255)).unwrap();
+    b.td(0, TDS + 0x20, ACTIVE, token(0x2D, 0, 0, 8), 0x7000);
+    (1..4).for_each(|n| b.td(n, TDS + 0x20 * (n + 1), ACTIVE, token(0x69, 0, 0, 8), DATA + 8 * n));
+    b.td(4, 1, 0, 0, 0);
+    // The queue and a second one without work, linked to each other, breadth first.
+    poke(&b.memory, QH + 0x20, &[QH | 2, 1]);
+    poke(&b.memory, QH, &[(QH + 0x20) | 2, TDS]);
+    b.clock.advance(MS);
+    assert_eq!(peek(&b.memory, QH + 4), TDS + 0x80, "all four done in one frame");
+    assert_eq!(bytes(&b.memory, DATA + 8, 2), [9, 2]);
+}
+
+#[test]
 fn save_and_restore() {
     let b = Bench::new();
     b.start();
