@@ -4,7 +4,7 @@
 //! read (the store protocol of guest-memory). It is the thing a translator would hang compiled code on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use guest_memory::RamBlock;
 
@@ -27,6 +27,11 @@ impl Place {
     #[inline(always)]
     pub(crate) fn new(version: *const AtomicU32, at: u64) -> Self {
         Self((version as u64) << 10 | at & 0xFFF)
+    }
+
+    /// Another address of the page.
+    pub(crate) fn moved(self, at: u64) -> Self {
+        Self(self.0 & !0xFFF | at & 0xFFF)
     }
 }
 
@@ -73,6 +78,11 @@ impl CodePage {
         unsafe { (*self.counter).load(Ordering::Relaxed) == self.version.load(Ordering::Relaxed) }
     }
 
+    /// Address of the version for which the bytes are known to be right.
+    pub(crate) fn version(&self) -> *const AtomicU32 {
+        &raw const self.version
+    }
+
     /// Address of the code version counter.
     pub(crate) fn counter(&self) -> *const AtomicU32 {
         self.counter
@@ -89,9 +99,32 @@ pub(crate) struct Block {
     pub(crate) page: Option<CodePage>,
     /// The page of the rest of an instruction that crosses.
     pub(crate) second: Option<CodePage>,
+    /// What it was looked up by.
+    pub(crate) key: Key,
+    /// How often the interpreter ran it, while the translator may want it.
+    pub(crate) heat: AtomicU32,
+    /// Where its translation starts, [`Block::NO_CODE`] or [`Block::NEVER`]. Written by its processor only.
+    pub(crate) code: AtomicU64,
 }
 
 impl Block {
+    /// `code`: not translated (yet).
+    pub(crate) const NO_CODE: u64 = 0;
+    /// `code`: cannot be.
+    pub(crate) const NEVER: u64 = 1;
+
+    /// A block with nothing known about its use.
+    pub(crate) fn new(
+        key: Key,
+        ops: impl Into<Box<[Op]>>,
+        bytes: impl Into<Box<[u8]>>,
+        page: Option<CodePage>,
+        second: Option<CodePage>,
+    ) -> Self {
+        let (ops, bytes) = (ops.into(), bytes.into());
+        Self { ops, bytes, page, second, key, heat: AtomicU32::new(0), code: AtomicU64::new(Self::NO_CODE) }
+    }
+
     /// Whether the bytes of the first page are unchanged.
     #[inline(always)]
     pub(crate) fn fresh(&self) -> bool {

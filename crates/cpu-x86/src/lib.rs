@@ -15,12 +15,15 @@ mod atomic;
 mod block;
 pub mod bus;
 mod cache;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod code_memory;
 pub mod decode;
 pub mod fault;
 pub mod features;
 pub mod flags;
 pub mod fpu;
 mod int;
+pub mod jit;
 pub mod mem;
 pub mod model;
 pub mod op;
@@ -35,6 +38,7 @@ pub mod walk;
 
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
 pub use fault::Stop;
+pub use jit::{JitStatistics, Tier};
 pub use fault::{Abort, AbortKind, Exception, Exec};
 pub use processor::{Emulated, Processor};
 pub use state::{Cpu, Mode, Seg, SegReg};

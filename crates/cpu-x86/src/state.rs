@@ -300,6 +300,8 @@ pub struct Cpu {
     pub last_instruction: LastInstruction,
     /// Cached translations.
     pub(crate) tlb: Tlb,
+    /// What translated code and the run loop tell each other.
+    pub(crate) jit: crate::jit::Context,
 }
 
 /// Bytes of an instruction.
@@ -347,6 +349,7 @@ impl Cpu {
             model,
             last_instruction: LastInstruction::default(),
             tlb: Tlb::default(),
+            jit: crate::jit::Context::default(),
         }
     }
 

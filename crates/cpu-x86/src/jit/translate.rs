@@ -1,0 +1,861 @@
+//! From a block to host code: the frame of a block, and instructions without control transfer.
+
+use std::mem::offset_of;
+
+use iced_x86::{
+    Code, CpuidFeature, Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
+};
+
+use super::asm::*;
+use super::context::Context;
+use super::engine::{Common, Entries};
+use super::live::{self, Use};
+use crate::block::{Block, Key, Place};
+use crate::decode;
+use crate::op::{Op, gpr, segment};
+use crate::state::{Cpu, HIGH8, Seg};
+use crate::tlb::{ENTRIES, Entry};
+
+/// Where things are in `Cpu`, in a TLB entry.
+pub(super) struct Offsets {
+    pub(super) rip: usize,
+    pub(super) retired: usize,
+    pub(super) seg_base: usize,
+    pub(super) flags: usize,
+    pub(super) mode: usize,
+    pub(super) data: usize,
+    pub(super) exec: usize,
+    pub(super) generation: usize,
+    pub(super) attention: usize,
+    pub(super) jumps: usize,
+    pub(super) scratch: usize,
+    pub(super) branch: usize,
+    pub(super) link: usize,
+    pub(super) op: usize,
+    pub(super) block: usize,
+    pub(super) host: usize,
+    pub(super) entry_read: usize,
+    pub(super) entry_write: usize,
+    pub(super) entry_exec: usize,
+    pub(super) entry_addend: usize,
+    pub(super) entry_flags: usize,
+    pub(super) entry_version: usize,
+}
+
+const JIT: usize = offset_of!(Cpu, jit);
+pub(super) const OFFSETS: Offsets = Offsets {
+    rip: offset_of!(Cpu, rip),
+    retired: offset_of!(Cpu, retired),
+    seg_base: offset_of!(Cpu, seg_base),
+    flags: JIT + offset_of!(Context, flags),
+    mode: JIT + offset_of!(Context, mode),
+    data: JIT + offset_of!(Context, data),
+    exec: JIT + offset_of!(Context, exec),
+    generation: JIT + offset_of!(Context, generation),
+    attention: JIT + offset_of!(Context, attention),
+    jumps: JIT + offset_of!(Context, jumps),
+    scratch: JIT + offset_of!(Context, scratch),
+    branch: JIT + offset_of!(Context, branch),
+    link: JIT + offset_of!(Context, link),
+    op: JIT + offset_of!(Context, op),
+    block: JIT + offset_of!(Context, block),
+    host: JIT + offset_of!(Context, host),
+    entry_read: offset_of!(Entry, read),
+    entry_write: offset_of!(Entry, write),
+    entry_exec: offset_of!(Entry, exec),
+    entry_addend: offset_of!(Entry, addend),
+    entry_flags: offset_of!(Entry, flags),
+    entry_version: offset_of!(Entry, version),
+};
+const _: () = assert!(size_of::<Entry>() == 64);
+/// From a linear address shifted right by 6 to the offset of its entry.
+pub(super) const TLB_MASK: i32 = ((ENTRIES - 1) << 6) as i32;
+
+/// Where a guest register is in `Cpu`.
+pub(super) fn register(n: u8) -> usize {
+    offset_of!(Cpu, regs) + 8 * usize::from(n)
+}
+
+/// The host register that holds the guest's, if one does.
+pub(super) fn held(guest: u8) -> Option<u8> {
+    match guest {
+        4 => Some(GUEST_RSP),
+        12.. => None,
+        n => Some(n),
+    }
+}
+
+/// Whether AVX instructions are available now.
+pub(super) fn avx_enabled(cpu: &Cpu) -> bool {
+    let need = crate::fpu::XCR0_SSE | crate::fpu::XCR0_AVX;
+    cpu.cr4 & crate::state::cr::CR4_OSXSAVE != 0 && cpu.xcr0 & need == need
+}
+
+/// The key of another address in the same page.
+pub(super) fn key_at(from: Key, rip: u64) -> Key {
+    Key { place: Place::moved(from.place, rip), rip, mode: from.mode }
+}
+
+/// A link to be made.
+pub(super) struct LinkSite {
+    pub(super) place: usize,
+    /// Of the number that says which link it is.
+    pub(super) id_place: usize,
+    pub(super) target: u64,
+    pub(super) reg: bool,
+}
+
+/// What became of a block. Offsets from its start.
+pub(super) struct Made {
+    pub(super) code: Vec<u8>,
+    pub(super) entries: Entries,
+    pub(super) body: usize,
+    pub(super) links: Vec<LinkSite>,
+    pub(super) handlers: u64,
+}
+
+/// Where the guest's flags are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flags {
+    Reg,
+    Slot,
+    Both,
+}
+
+/// Code that is put behind the block.
+pub(super) enum Cold {
+    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS.
+    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool },
+    /// A store to a marked page. `save`: flags are in EFLAGS and live.
+    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64> },
+    /// Leaves for `target`, or is linked to it.
+    Link { place: usize, target: u64, save: bool },
+    /// Goes to another page.
+    Far { jump: usize, target: u64, save: bool },
+}
+
+/// The instruction has to be left to its handler.
+#[derive(Debug)]
+pub(super) struct Unsupported;
+pub(super) type Done = Result<(), Unsupported>;
+
+/// An address as the guest computes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ea {
+    pub(super) base: Option<u8>,
+    pub(super) index: Option<(u8, u8)>,
+    pub(super) disp: i64,
+    pub(super) seg: Option<Seg>,
+    pub(super) narrow: bool,
+}
+
+impl Ea {
+    pub(super) fn base(guest: u8, disp: i64) -> Self {
+        Self { base: Some(guest), index: None, disp, seg: None, narrow: false }
+    }
+}
+
+pub(super) struct Translator<'a> {
+    pub(super) a: Asm,
+    pub(super) block: &'a Block,
+    common: Common,
+    /// Offset of the block in the buffer.
+    start: usize,
+    pub(super) flags: Flags,
+    pub(super) uses: Vec<Use>,
+    pub(super) cold: Vec<Cold>,
+    pub(super) links: Vec<LinkSite>,
+    op_calls: Vec<usize>,
+    written_calls: Vec<usize>,
+    info: InstructionInfoFactory,
+    encoder: Encoder,
+    handlers: u64,
+}
+
+/// Translates; `None` when nothing would be gained. `start`: where in the buffer the code will be.
+pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, exact: bool) -> Option<Made> {
+    let mode = block.key.mode;
+    let options = decode::options(&cpu.model.features);
+    let decoded: Vec<Instruction> =
+        Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, options).iter().take(block.ops.len()).collect();
+    if decoded.len() != block.ops.len() {
+        return None;
+    }
+    let native: Vec<bool> =
+        decoded.iter().map(|i| is_native(i) && decode::exists(i, &cpu.model.features) && host_has(i)).collect();
+    let mut uses: Vec<Use> =
+        decoded.iter().zip(&native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
+    live::solve(&mut uses);
+    let live_in = exact || uses.first().is_some_and(|u| u.before() != 0);
+    let mut t = Translator {
+        a: Asm { buf: Vec::with_capacity(1024) },
+        block,
+        common,
+        start,
+        flags: Flags::Slot,
+        uses,
+        cold: Vec::new(),
+        links: Vec::new(),
+        op_calls: Vec::new(),
+        written_calls: Vec::new(),
+        info: InstructionInfoFactory::new(),
+        encoder: Encoder::new(64),
+        handlers: 0,
+    };
+    let (entries, body) = t.prologue(live_in);
+    let mut ended = false;
+    for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate() {
+        let done = if native[n] { t.attempt(n, i, op) } else { Err(Unsupported) };
+        if done.is_err() {
+            t.handler(n);
+        }
+        ended = op.is(Op::ENDS);
+    }
+    if !ended {
+        let last = block.ops.last()?;
+        t.go(block.key.rip.wrapping_add(u64::from(last.end)));
+    }
+    t.finish_cold();
+    Some(Made { code: t.a.buf, entries, body, links: t.links, handlers: t.handlers })
+}
+
+impl Translator<'_> {
+    fn prologue(&mut self, live_in: bool) -> (Entries, usize) {
+        let reg = self.a.at();
+        if live_in {
+            self.a.save_flags(OFFSETS.flags);
+        } else {
+            self.a.bytes(&[0x0F, 0x1F, 0x44, 0, 0]); // room for a jump
+        }
+        let slot = self.a.at();
+        self.a.load(T1, Mem::state(OFFSETS.attention));
+        self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
+        let leave = [self.a.jcc(Cc::NotEqual as u8), self.page_check()];
+        let body = self.a.at();
+        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), self.block.ops.len() as u8);
+        for jump in leave {
+            self.cold.push(Cold::Far { jump, target: self.block.key.rip, save: false });
+        }
+        self.flags = Flags::Slot;
+        (Entries { reg, slot }, body)
+    }
+
+    fn page_check(&mut self) -> usize {
+        let Some(page) = &self.block.page else { return self.a.jmp() };
+        self.a.imm(T1, page.counter() as u64);
+        self.a.load32(T1, Mem::base(T1, 0));
+        self.a.imm(T2, page.version() as u64);
+        self.a.alu32(Alu::Cmp, T1, Mem::base(T2, 0));
+        self.a.jcc(Cc::NotEqual as u8)
+    }
+
+    /// Tries to translate an instruction; leaves no trace when it cannot.
+    fn attempt(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let (at, cold, links, flags) = (self.a.at(), self.cold.len(), self.links.len(), self.flags);
+        let done = if op.is(Op::ENDS) { self.control(n, i, op) } else { self.instruction(n, i, op) };
+        if done.is_err() {
+            self.a.buf.truncate(at);
+            self.cold.truncate(cold);
+            self.links.truncate(links);
+            self.flags = flags;
+        }
+        done
+    }
+
+    /// The instruction is run by its handler.
+    fn handler(&mut self, n: usize) {
+        self.handlers += 1;
+        if self.flags == Flags::Reg {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.a.imm(T1, n as u64);
+        let call = self.a.call();
+        self.op_calls.push(call);
+        self.flags = Flags::Slot;
+    }
+
+    /// Before something that destroys EFLAGS.
+    pub(super) fn spare_flags(&mut self, live: bool) {
+        if self.flags == Flags::Reg && live {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.flags = Flags::Slot;
+    }
+
+    /// Flags into EFLAGS.
+    pub(super) fn need_flags(&mut self) {
+        if self.flags == Flags::Slot {
+            self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+            self.flags = Flags::Both;
+        }
+    }
+
+    fn before(&mut self, n: usize) {
+        if self.uses[n].needs() {
+            self.need_flags();
+        }
+    }
+
+    fn after(&mut self, n: usize) {
+        if self.uses[n].changes != 0 {
+            self.flags = Flags::Reg;
+        }
+    }
+
+    /// Whether the flags are read after instruction `n`.
+    pub(super) fn live_after(&self, n: usize) -> bool {
+        self.uses[n].after != 0
+    }
+
+    /// The address (plus `more`) into T2; flags are destroyed.
+    pub(super) fn address(&mut self, e: &Ea) -> Done {
+        let disp = i32::try_from(e.disp).map_err(|_| Unsupported);
+        let host = |g: u8| held(g);
+        let mut base;
+        let (mut index, mut add) = (None, None);
+        match (e.base, e.index) {
+            (None, None) => {
+                self.a.imm(T2, if e.narrow { e.disp as u64 & 0xFFFF_FFFF } else { e.disp as u64 });
+                self.segment(e);
+                return Ok(());
+            }
+            (b, Some((i, s))) => {
+                index = Some((host(i).unwrap_or(T2), s));
+                base = b.and_then(host);
+                match (b.filter(|b| host(*b).is_none()), host(i)) {
+                    (Some(b), Some(_)) => {
+                        self.a.load(T2, Mem::state(register(b)));
+                        base = Some(T2);
+                    }
+                    (Some(b), None) => {
+                        self.a.load(T2, Mem::state(register(i)));
+                        add = Some(b);
+                    }
+                    (None, None) => self.a.load(T2, Mem::state(register(i))),
+                    (None, Some(_)) => {}
+                }
+            }
+            (Some(b), None) => {
+                base = host(b);
+                if base.is_none() {
+                    self.a.load(T2, Mem::state(register(b)));
+                    base = Some(T2);
+                }
+            }
+        }
+        let m = Mem { base, index, disp: disp? };
+        if e.narrow {
+            self.a.lea32(T2, m);
+        } else if !(m.base == Some(T2) && index.is_none() && m.disp == 0) {
+            self.a.lea(T2, m);
+        }
+        if let Some(b) = add {
+            let m = Mem::state(register(b));
+            if e.narrow { self.a.alu32(Alu::Add, T2, m) } else { self.a.alu(Alu::Add, T2, m) }
+        }
+        self.segment(e);
+        Ok(())
+    }
+
+    fn segment(&mut self, e: &Ea) {
+        if let Some(seg) = e.seg {
+            self.a.alu(Alu::Add, T2, Mem::state(OFFSETS.seg_base + 8 * seg as usize));
+        }
+    }
+
+    /// The TLB check of an access: jumps away on a miss, else T1 is the entry. T2 is lost.
+    pub(super) fn check(&mut self, e: &Ea, size: usize, write: bool, misses: &mut Vec<usize>) -> Done {
+        let last = size as i64 - 1;
+        if let (Some(b), None, None, false) = (e.base.and_then(held), e.index, e.seg, e.narrow) {
+            let at = |d: i64| i32::try_from(d).map(|d| Mem::base(b, d)).map_err(|_| Unsupported);
+            let (first, end) = (at(e.disp)?, at(e.disp + last)?);
+            if first.disp == 0 { self.a.mov(T1, b) } else { self.a.lea(T1, first) }
+            self.a.lea(T2, end);
+        } else {
+            self.address(e)?;
+            self.a.mov(T1, T2);
+            if last != 0 {
+                self.a.lea(T2, Mem::base(T2, last as i32));
+            }
+        }
+        self.a.shift(true, 5, T1, 6);
+        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.data));
+        self.a.alu_imm(true, Alu::And, T2, -4096);
+        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+        let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, tag as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        Ok(())
+    }
+
+    /// After [`Self::check`]: the host address into T2.
+    pub(super) fn host(&mut self, e: &Ea) -> Done {
+        self.address(e)?;
+        self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
+        Ok(())
+    }
+
+    /// After a store of `len` bytes: T1 is the entry, T2 the host address.
+    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>) {
+        let live = self.flags == Flags::Reg && self.live_after(n);
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_flags as i32));
+        let jump = if live {
+            let keep = Mem::state(OFFSETS.scratch + 8);
+            self.a.store(keep, RCX);
+            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(T1, 0)); // movzx ecx, byte
+            self.a.bytes(&[0xE3, 0x05]); // jrcxz over the jump
+            let jump = self.a.jmp();
+            self.a.load(RCX, keep);
+            jump
+        } else {
+            self.a.byte_is_zero(Mem::base(T1, 0));
+            if self.flags == Flags::Both {
+                self.flags = Flags::Slot;
+            }
+            self.a.jcc(Cc::NotEqual as u8)
+        };
+        self.cold.push(Cold::Written { jump, back: self.a.at(), index: n, len, save: live, branch });
+    }
+
+    /// After an instruction with a slow path.
+    pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
+        let restore = self.flags != Flags::Slot && self.live_after(n);
+        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore });
+    }
+
+    fn encode(&mut self, i: &Instruction) -> Done {
+        self.encoder.set_buffer(std::mem::take(&mut self.a.buf));
+        let done = self.encoder.encode(i, 0);
+        self.a.buf = self.encoder.take_buffer();
+        done.map(drop).map_err(|_| Unsupported)
+    }
+
+    pub(super) fn ea_of(&self, i: &Instruction, op: &Op) -> Result<Ea, Unsupported> {
+        let base = i.memory_base();
+        let fixed = matches!(base, Register::None | Register::RIP | Register::EIP);
+        let index = i.memory_index();
+        if !index.is_gpr() && index != Register::None {
+            return Err(Unsupported);
+        }
+        let narrow = op.addr_mask == 0xFFFF_FFFF;
+        if op.addr_mask == 0xFFFF {
+            return Err(Unsupported);
+        }
+        let disp = i.memory_displacement64() as i64;
+        let disp = if narrow && !(fixed && index == Register::None) { i64::from(disp as i32) } else { disp };
+        let seg = segment(i.memory_segment());
+        Ok(Ea {
+            base: (!fixed).then(|| gpr(base)),
+            index: (index != Register::None).then(|| (gpr(index), i.memory_index_scale() as u8)),
+            disp,
+            seg: matches!(seg, Seg::Fs | Seg::Gs).then_some(seg),
+            narrow,
+        })
+    }
+
+    fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        use Mnemonic::*;
+        match i.mnemonic() {
+            Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
+            Push | Pop | Leave => self.stack(n, i),
+            Lea => self.lea(i, op),
+            Div | Idiv => self.divide(n, i, op),
+            _ if op.is(Op::MEM) => self.memory(n, i, op),
+            _ => self.registers(n, i, op),
+        }
+    }
+
+    /// The distinct registers among the operands that are not held: each with whether it is loaded, and stored.
+    fn spilled(&mut self, i: &Instruction) -> Vec<(u8, bool, bool)> {
+        let info = self.info.info(i);
+        let mut list: Vec<(u8, bool, bool)> = Vec::new();
+        for n in (0..i.op_count()).filter(|n| i.op_kind(*n) == OpKind::Register) {
+            let r = i.op_register(n);
+            if !r.is_gpr() || gpr(r) & HIGH8 != 0 || held(gpr(r)).is_some() {
+                continue;
+            }
+            let (g, access) = (gpr(r), info.op_access(n));
+            let whole = access == OpAccess::Write && r.size() >= 4;
+            let written = !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+            match list.iter_mut().find(|x| x.0 == g) {
+                Some(x) => (x.1, x.2) = (x.1 || !whole, x.2 || written),
+                None => list.push((g, !whole, written)),
+            }
+        }
+        list
+    }
+
+    /// Gives register operands their host names: what is not held is in `temporaries`, in the order of `list`.
+    fn rename(i: &mut Instruction, list: &[(u8, bool, bool)], temporaries: &[u8]) -> bool {
+        let mut changed = false;
+        for n in 0..i.op_count() {
+            let r = i.op_register(n);
+            if i.op_kind(n) != OpKind::Register || !r.is_gpr() || gpr(r) & HIGH8 != 0 {
+                continue;
+            }
+            let place = list.iter().position(|x| x.0 == gpr(r)).and_then(|at| temporaries.get(at).copied());
+            let host = place.or(held(gpr(r))).unwrap_or(0);
+            if host != gpr(r) || place.is_some() {
+                i.set_op_register(n, named(host, r.size()));
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn registers(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let list = self.spilled(i);
+        if list.len() > 2 {
+            return Err(Unsupported);
+        }
+        self.before(n);
+        let mut j = *i;
+        let temporaries = [T1, T2];
+        if !Self::rename(&mut j, &list, &temporaries) {
+            let bytes = self.block.bytes_of(op);
+            self.a.bytes(bytes);
+            self.after(n);
+            return Ok(());
+        }
+        for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.1) {
+            self.a.load(t, Mem::state(register(x.0)));
+        }
+        self.encode(&j)?;
+        for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.2) {
+            self.a.store(Mem::state(register(x.0)), t);
+        }
+        self.after(n);
+        Ok(())
+    }
+
+    fn lea(&mut self, i: &Instruction, op: &Op) -> Done {
+        let e = self.ea_of(i, op)?;
+        let size = i.op0_register().size();
+        if size < 4 || op.addr_mask == 0xFFFF {
+            return Err(Unsupported);
+        }
+        let to = gpr(i.op0_register());
+        let target = held(to).unwrap_or(T1);
+        let short = size == 4 || e.narrow;
+        if e.base.is_none() && e.index.is_none() {
+            let v = e.disp as u64;
+            self.a.imm(target, if short { v & 0xFFFF_FFFF } else { v });
+        } else {
+            let base = e.base.map(|b| self.loaded(b, T1));
+            let index = e.index.map(|(x, s)| (self.loaded(x, T2), s));
+            let m = Mem { base, index, disp: i32::try_from(e.disp).map_err(|_| Unsupported)? };
+            if short { self.a.lea32(target, m) } else { self.a.lea(target, m) }
+        }
+        if held(to).is_none() {
+            self.a.store(Mem::state(register(to)), target);
+        }
+        Ok(())
+    }
+
+    /// The host register with the guest's: its own, or `t` after loading it.
+    pub(super) fn loaded(&mut self, guest: u8, t: u8) -> u8 {
+        held(guest).unwrap_or_else(|| {
+            self.a.load(t, Mem::state(register(guest)));
+            t
+        })
+    }
+
+    fn memory(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let size = i.memory_size().size();
+        let e = self.ea_of(i, op)?;
+        let list = self.spilled(i);
+        if !matches!(size, 1 | 2 | 4 | 8) || list.len() > 1 {
+            return Err(Unsupported);
+        }
+        let write = {
+            let info = self.info.info(i);
+            let at = (0..i.op_count()).find(|n| i.op_kind(*n) == OpKind::Memory).ok_or(Unsupported)?;
+            !matches!(info.op_access(at), OpAccess::Read | OpAccess::CondRead)
+        };
+        let mut j = *i;
+        j.set_code(with_modrm(i.code()));
+        Self::rename(&mut j, &list, &[T1]);
+        j.set_segment_prefix(Register::None);
+        j.set_has_xacquire_prefix(false);
+        j.set_has_xrelease_prefix(false);
+        j.set_memory_index_scale(1);
+        let mut misses = Vec::new();
+        self.spare_flags(self.uses[n].before() != 0);
+        self.check(&e, size, write, &mut misses)?;
+        // The shortest form: the guest's base register plus the entry's addend.
+        let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
+        if let Some(b) = simple.filter(|_| !write && list.is_empty()) {
+            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+            j.set_memory_base(named(b, 8));
+            j.set_memory_index(Register::R13);
+            j.set_memory_displacement64(e.disp as u64);
+            j.set_memory_displ_size(u32::from(e.disp != 0));
+        } else {
+            self.host(&e)?;
+            j.set_memory_base(Register::R14);
+            j.set_memory_index(Register::None);
+            j.set_memory_displacement64(0);
+            j.set_memory_displ_size(0);
+        }
+        let entry = Mem::state(OFFSETS.scratch + 16);
+        if let Some(x) = list.first() {
+            if write {
+                self.a.store(entry, T1);
+            }
+            if x.1 {
+                self.a.load(T1, Mem::state(register(x.0)));
+            }
+        }
+        self.before(n);
+        self.encode(&j)?;
+        self.after(n);
+        if let Some(x) = list.first() {
+            if x.2 {
+                self.a.store(Mem::state(register(x.0)), T1);
+            }
+            if write {
+                self.a.load(T1, entry);
+            }
+        }
+        if write {
+            self.marked(n, size, None);
+        }
+        self.slow(n, misses);
+        Ok(())
+    }
+
+    /// DIV and IDIV of 32 and 64 bits, where they cannot fault; else their handler.
+    fn divide(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let size = if op.is(Op::MEM) { i.memory_size().size() } else { i.op0_register().size() };
+        let wide = size == 8;
+        if size < 4 {
+            return Err(Unsupported);
+        }
+        let mut slow = Vec::new();
+        self.spare_flags(self.uses[n].before() != 0);
+        let divisor = if op.is(Op::MEM) {
+            let e = self.ea_of(i, op)?;
+            self.check(&e, size, false, &mut slow)?;
+            self.host(&e)?;
+            self.a.rm(wide, &[0x8B], T1, Mem::base(T2, 0));
+            T1
+        } else {
+            self.loaded(gpr(i.op0_register()), T1)
+        };
+        let signed = i.mnemonic() == Mnemonic::Idiv;
+        if signed {
+            // The dividend is a sign-extended RAX, the divisor neither 0 nor -1.
+            self.a.rr(wide, &[0x89], RAX, T2);
+            self.a.shift(wide, 7, T2, if wide { 63 } else { 31 });
+            self.a.alu_rr(wide, Alu::Cmp, T2, 2);
+            slow.push(self.a.jcc(Cc::NotEqual as u8));
+            self.a.rm(wide, &[0x8D], T2, Mem::base(divisor, 1));
+            self.a.alu_imm(wide, Alu::Cmp, T2, 1);
+            slow.push(self.a.jcc(Cc::BelowEqual as u8));
+        } else {
+            self.a.alu_rr(wide, Alu::Cmp, 2, divisor);
+            slow.push(self.a.jcc(Cc::AboveEqual as u8));
+        }
+        self.a.rr(wide, &[0xF7], if signed { 7 } else { 6 }, divisor);
+        self.after(n);
+        self.slow(n, slow);
+        Ok(())
+    }
+
+    /// A jump to common code.
+    pub(super) fn to_common(&mut self, place: usize, target: usize) {
+        let d = (target as i64 - (self.start + place + 4) as i64) as i32;
+        if let Some(b) = self.a.buf.get_mut(place..place + 4) {
+            b.copy_from_slice(&d.to_le_bytes());
+        }
+    }
+
+    /// Looks up the RIP in T2: jumps to `miss`es or has the code in T1. Flags are in the slot.
+    pub(super) fn lookup(&mut self) -> usize {
+        let call = self.a.call();
+        self.to_common(call, self.common.lookup);
+        self.a.jcc(Cc::NotEqual as u8)
+    }
+
+    /// The code behind the block.
+    fn finish_cold(&mut self) {
+        let mut at = 0;
+        while at < self.cold.len() {
+            let c = std::mem::replace(&mut self.cold[at], Cold::Far { jump: 0, target: 0, save: false });
+            self.cold_code(c);
+            at += 1;
+        }
+        for (calls, common) in
+            [(std::mem::take(&mut self.op_calls), self.common.op), (std::mem::take(&mut self.written_calls), self.common.written)]
+        {
+            if calls.is_empty() {
+                continue;
+            }
+            calls.iter().for_each(|c| self.a.fill_here(*c));
+            self.a.imm(T2, std::ptr::from_ref(self.block) as u64);
+            let j = self.a.jmp();
+            self.to_common(j, common);
+        }
+    }
+
+    fn cold_code(&mut self, c: Cold) {
+        match c {
+            Cold::Op { jumps, back, index, restore } => {
+                jumps.iter().for_each(|j| self.a.fill_here(*j));
+                self.a.imm(T1, index as u64);
+                let call = self.a.call();
+                self.op_calls.push(call);
+                if let Some(back) = back {
+                    if restore {
+                        self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+                    }
+                    let j = self.a.jmp();
+                    self.a.fill(j, back);
+                }
+            }
+            Cold::Written { jump, back, index, len, save, branch } => {
+                self.a.fill_here(jump);
+                if save {
+                    self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
+                    self.a.save_flags(OFFSETS.flags);
+                }
+                self.a.store(Mem::state(OFFSETS.host), T2);
+                if let Some(b) = branch {
+                    self.a.imm(T1, b);
+                    self.a.store(Mem::state(OFFSETS.branch), T1);
+                }
+                self.a.imm(T1, (index | len << 16) as u64);
+                let call = self.a.call();
+                self.written_calls.push(call);
+                if save {
+                    self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+                }
+                let j = self.a.jmp();
+                self.a.fill(j, back);
+            }
+            Cold::Link { place, target, save } => {
+                self.a.fill_here(place);
+                if save {
+                    self.a.save_flags(OFFSETS.flags);
+                }
+                self.a.imm(T2, target);
+                self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
+                let id_place = self.a.at() - 4;
+                if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
+                    l.id_place = id_place;
+                }
+                let j = self.a.jmp();
+                self.to_common(j, self.common.exit_link);
+            }
+            Cold::Far { jump, target, save } => self.far(jump, target, save),
+        }
+    }
+
+    fn far(&mut self, jump: usize, target: u64, save: bool) {
+        self.a.fill_here(jump);
+        if save {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.a.imm(T2, target);
+        if target != self.block.key.rip {
+            let miss = self.lookup();
+            self.to_common(miss, self.common.exit);
+            self.a.jmp_reg(T1);
+        } else {
+            let j = self.a.jmp();
+            self.to_common(j, self.common.exit);
+        }
+    }
+
+    /// Goes to a constant address.
+    pub(super) fn go(&mut self, target: u64) {
+        let reg = self.flags == Flags::Reg;
+        let place = self.a.jmp();
+        self.leave_by(place, target, reg);
+    }
+
+    /// The jump at `place` goes to a constant address.
+    pub(super) fn leave_by(&mut self, place: usize, target: u64, reg: bool) {
+        if (target ^ self.block.key.rip) & !0xFFF == 0 {
+            self.links.push(LinkSite { place, id_place: 0, target, reg });
+            self.cold.push(Cold::Link { place, target, save: reg });
+        } else {
+            self.cold.push(Cold::Far { jump: place, target, save: reg });
+        }
+    }
+}
+
+/// The register's name in iced, by number and size.
+pub(super) fn named(n: u8, size: usize) -> Register {
+    let n = u32::from(n);
+    match size {
+        1 if n < 4 => Register::AL + n,
+        1 => Register::SPL + (n - 4),
+        2 => Register::AX + n,
+        4 => Register::EAX + n,
+        _ => Register::RAX + n,
+    }
+}
+
+/// Moves with an absolute address have another form with a ModRM byte.
+fn with_modrm(c: Code) -> Code {
+    match c {
+        Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
+        Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
+        Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
+        Code::Mov_RAX_moffs64 => Code::Mov_r64_rm64,
+        Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
+        Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
+        Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
+        Code::Mov_moffs64_RAX => Code::Mov_rm64_r64,
+        c => c,
+    }
+}
+
+/// Whether the host executes it. Of what the list below has, only these are not everywhere.
+fn host_has(i: &Instruction) -> bool {
+    i.cpuid_features().iter().all(|f| match f {
+        CpuidFeature::POPCNT => is_x86_feature_detected!("popcnt"),
+        CpuidFeature::LZCNT => is_x86_feature_detected!("lzcnt"),
+        CpuidFeature::BMI1 => is_x86_feature_detected!("bmi1"),
+        CpuidFeature::BMI2 => is_x86_feature_detected!("bmi2"),
+        CpuidFeature::MOVBE => is_x86_feature_detected!("movbe"),
+        CpuidFeature::ADX => is_x86_feature_detected!("adx"),
+        CpuidFeature::SSE4_2 => is_x86_feature_detected!("sse4.2"),
+        _ => true,
+    })
+}
+
+/// The instructions that may be translated (Intel SDM volume 2): everything else has to be left to its handler.
+fn is_native(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    let known = matches!(
+        i.mnemonic(),
+        Mov | Movzx | Movsx | Movsxd | Lea | Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not
+            | Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd | Imul | Mul | Div | Idiv | Bt | Bts | Btr
+            | Btc | Bsf | Bsr | Tzcnt | Lzcnt | Popcnt | Bswap | Xchg | Xadd | Cmpxchg | Cbw | Cwde | Cdqe | Cwd | Cdq
+            | Cqo | Clc | Stc | Cmc | Lahf | Sahf | Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1
+            | Prefetcht2 | Prefetchw | Andn | Bextr | Blsi | Blsmsk | Blsr | Rorx | Sarx | Shlx | Shrx | Pdep | Pext
+            | Mulx | Bzhi | Movbe | Adcx | Adox | Crc32 | Push | Pop | Leave | Call | Ret | Jmp | Lfence | Mfence | Sfence
+    ) || i.is_jcc_short_or_near()
+        || is_conditional(i);
+    let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
+        OpKind::Register => i.op_register(n).is_gpr(),
+        OpKind::FarBranch16 | OpKind::FarBranch32 | OpKind::NearBranch16 | OpKind::NearBranch32 => false,
+        _ => true,
+    });
+    // With a register as bit offset the memory operand is a string of bits.
+    let bits = matches!(i.mnemonic(), Bt | Bts | Btr | Btc)
+        && i.op_kind(0) == OpKind::Memory
+        && i.op_kind(1) == OpKind::Register;
+    known && plain && !bits
+}
+
+/// CMOVcc and SETcc.
+fn is_conditional(i: &Instruction) -> bool {
+    i.condition_code() != iced_x86::ConditionCode::None && !i.is_jcc_short_or_near() && {
+        let name = format!("{:?}", i.mnemonic());
+        name.starts_with("Cmov") || name.starts_with("Set")
+    }
+}
