@@ -74,6 +74,16 @@ impl Processor {
         }
     }
 
+    /// After how many runs by the interpreter the translator takes a block (for tests: 1).
+    pub fn set_translation_threshold(&mut self, runs: u32) {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        if let Some(e) = &mut self.engine {
+            e.hot = runs;
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        let _ = runs;
+    }
+
     /// What the translator has done.
     pub fn jit_statistics(&self) -> JitStatistics {
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]

@@ -20,7 +20,7 @@ use crate::state::{Cpu, Mode};
 const CAPACITY: usize = 64 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
-/// Times the interpreter runs a block before it is translated.
+/// `Engine::hot` unless a test says otherwise.
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
 pub(super) const JUMPS: usize = 4096;
@@ -97,6 +97,8 @@ pub(crate) struct Engine {
     jumps: Box<[Jump]>,
     /// Blocks are not linked, to be compared one by one.
     pub(crate) single: bool,
+    /// Times the interpreter runs a block before it is translated.
+    pub(crate) hot: u32,
     pub(crate) statistics: JitStatistics,
 }
 
@@ -120,6 +122,7 @@ impl Engine {
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
             single,
+            hot: if single { 1 } else { HOT },
             statistics: JitStatistics::default(),
         })
     }
@@ -148,7 +151,7 @@ impl Engine {
             Block::NO_CODE => {
                 let heat = block.heat.load(Ordering::Relaxed) + 1;
                 block.heat.store(heat, Ordering::Relaxed);
-                if heat < HOT && !self.single { None } else { self.translate(cpu, block) }
+                if heat < self.hot { None } else { self.translate(cpu, block) }
             }
             code => Some(code),
         }
