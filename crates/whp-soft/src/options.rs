@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cpu_x86::Tier;
 use cpu_x86::model::CpuModel;
 
 /// Which processor a partition's virtual processors are.
@@ -18,6 +19,8 @@ pub struct SoftOptions {
     pub apic_frequency: u64,
     /// The machine's I/O APICs have an EOI register, so EOI broadcasts may be suppressed (SVR bit 12).
     pub eoi_suppression: bool,
+    /// How processors execute.
+    pub tier: Tier,
 }
 
 impl SoftOptions {
@@ -29,6 +32,7 @@ impl SoftOptions {
             tsc_frequency: 1_000_000_000,
             apic_frequency: 1_000_000_000,
             eoi_suppression: false,
+            tier: Tier::default(),
         }
     }
 }
@@ -43,6 +47,7 @@ impl fmt::Debug for SoftOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SoftOptions")
             .field("model", &(self.model)(0).name)
+            .field("tier", &self.tier)
             .field("tsc_frequency", &self.tsc_frequency)
             .field("apic_frequency", &self.apic_frequency)
             .finish()

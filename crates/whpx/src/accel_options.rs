@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cli::{Accel, Config};
+use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::Platform;
 use whp_soft::{SoftOptions, SoftPlatform};
@@ -18,6 +19,7 @@ pub(crate) const ACCELS: &[(&str, &str)] = &[
 /// Properties of `-accel whpx`.
 pub(crate) const PROPS: &[(&str, &str)] = &[
     ("platform", "auto|soft: which implementation of the API (default auto)"),
+    ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
     ("kernel-irqchip", "on: local APICs in the platform (default on)"),
     ("hyperv", "off|auto: Hyper-V enlightenments are not there yet (default auto)"),
     ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform"),
@@ -32,11 +34,20 @@ pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     let mut errors = Vec::new();
     for accel in list {
         match check(accel) {
-            Ok(()) => return soft(config),
+            Ok(()) => return soft(config, tier(accel)),
             Err(e) => errors.push(e),
         }
     }
     Err(errors)
+}
+
+/// The accelerator's `tier`, checked before.
+fn tier(accel: &Accel) -> Tier {
+    match accel.props.iter().find(|(k, _)| k == "tier").map(|(_, v)| v.as_str()) {
+        Some("translator") => Tier::Translator,
+        Some("check") => Tier::Check,
+        _ => Tier::Interpreter,
+    }
 }
 
 fn check(accel: &Accel) -> Result<(), String> {
@@ -62,6 +73,7 @@ fn check(accel: &Accel) -> Result<(), String> {
 fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
         "platform" => &["auto", "soft"],
+        "tier" => &["interpreter", "translator", "check"],
         "kernel-irqchip" | "ignore-unknown-msr" => &["on"],
         "hyperv" => &["off", "auto"],
         "ssd" => &["on", "off", "auto"],
@@ -84,7 +96,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config) -> Result<Box<dyn Platform>, Errors> {
+fn soft(config: &Config, tier: Tier) -> Result<Box<dyn Platform>, Errors> {
     let cpu = &config.cpu;
     let mut text = cpu.model.clone().unwrap_or_else(|| "max".into());
     for (feature, value) in &cpu.features {
@@ -100,5 +112,6 @@ fn soft(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     options.model = Arc::new(move |index| Arc::new(spec.model(topology, ids(index))));
     options.apic_id = apic_id;
     options.eoi_suppression = true;
+    options.tier = tier;
     Ok(Box::new(SoftPlatform::new(options)))
 }

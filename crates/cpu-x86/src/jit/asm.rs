@@ -48,6 +48,7 @@ pub(super) enum Alu {
 #[derive(Clone, Copy)]
 pub(super) enum Cc {
     AboveEqual = 3,
+    Equal = 4,
     NotEqual = 5,
     BelowEqual = 6,
 }

@@ -4,6 +4,7 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use super::asm::*;
 use super::translate::{Cold, Done, Ea, Flags, OFFSETS, Translator, Unsupported, held, register};
+use super::vectors::Vectors;
 use crate::op::{Op, gpr};
 
 const SP: u8 = 4;
@@ -134,7 +135,7 @@ impl Translator<'_> {
         self.spare_flags(true);
         self.push_return(n, &mut misses, Some(target), back)?;
         self.go(target);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false });
+        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl Translator<'_> {
         misses.push(self.lookup());
         self.a.lea(GUEST_RSP, Mem::base(GUEST_RSP, 8 + op.imm as i32));
         self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false });
+        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
         Ok(())
     }
 
@@ -178,7 +179,7 @@ impl Translator<'_> {
         self.target(i, op, &mut misses)?;
         misses.push(self.lookup());
         self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false });
+        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
         Ok(())
     }
 
@@ -192,7 +193,7 @@ impl Translator<'_> {
         self.push_return(n, &mut misses, None, back)?;
         self.a.load(T1, Mem::state(CODE));
         self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false });
+        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
         Ok(())
     }
 }

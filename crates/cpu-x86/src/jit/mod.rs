@@ -13,7 +13,8 @@
 //!   construction.
 //! - *Control*: direct branches inside a page are linked; others look their target up in a table that is checked against
 //!   the execution TLB. Every block looks at the attention word and at its page's code version when it is entered.
-//! - *Everything else* (system, string, x87, MMX, AVX-512 instructions) is done by the interpreter's handler from inside
+//! - *Vectors*: SSE and AVX instructions run on the host's registers, which a block loads when it first uses them.
+//! - *Everything else* (system, string, x87, MMX, AVX-512 and masked instructions) is done by the interpreter's handler from inside
 //!   the block; blocks of other modes than 64-bit code are left to the interpreter.
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
@@ -31,6 +32,8 @@ mod live;
 mod runtime;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod vectors;
 
 pub(crate) use context::Context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]

@@ -13,7 +13,9 @@ use super::live::{self, Use};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
-use crate::state::{Cpu, HIGH8, Seg};
+use super::vectors::{Vectors, Width};
+use crate::simd::{self, Translatable};
+use crate::state::{Cpu, HIGH8, Mode, Seg};
 use crate::tlb::{ENTRIES, Entry};
 
 /// Where things are in `Cpu`, in a TLB entry.
@@ -21,7 +23,9 @@ pub(super) struct Offsets {
     pub(super) rip: usize,
     pub(super) retired: usize,
     pub(super) seg_base: usize,
+    pub(super) fpu: usize,
     pub(super) flags: usize,
+    pub(super) avx: usize,
     pub(super) mode: usize,
     pub(super) data: usize,
     pub(super) exec: usize,
@@ -47,7 +51,9 @@ pub(super) const OFFSETS: Offsets = Offsets {
     rip: offset_of!(Cpu, rip),
     retired: offset_of!(Cpu, retired),
     seg_base: offset_of!(Cpu, seg_base),
+    fpu: offset_of!(Cpu, fpu),
     flags: JIT + offset_of!(Context, flags),
+    avx: JIT + offset_of!(Context, avx),
     mode: JIT + offset_of!(Context, mode),
     data: JIT + offset_of!(Context, data),
     exec: JIT + offset_of!(Context, exec),
@@ -125,11 +131,13 @@ pub(super) enum Flags {
 /// Code that is put behind the block.
 pub(super) enum Cold {
     /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS.
-    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool },
+    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, vectors: Vectors },
     /// A store to a marked page. `save`: flags are in EFLAGS and live.
-    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64> },
+    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64>, vectors: Vectors },
     /// Leaves for `target`, or is linked to it.
     Link { place: usize, target: u64, save: bool },
+    /// Leaves for the interpreter to run the block.
+    Refuse { jumps: Vec<usize> },
     /// Goes to another page.
     Far { jump: usize, target: u64, save: bool },
 }
@@ -167,9 +175,12 @@ pub(super) struct Translator<'a> {
     pub(super) links: Vec<LinkSite>,
     op_calls: Vec<usize>,
     written_calls: Vec<usize>,
-    info: InstructionInfoFactory,
+    pub(super) info: InstructionInfoFactory,
     encoder: Encoder,
     handlers: u64,
+    pub(super) width: Width,
+    /// What is in vector registers of the host.
+    pub(super) vectors: Vectors,
 }
 
 /// Translates; `None` when nothing would be gained. `start`: where in the buffer the code will be.
@@ -181,8 +192,10 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
     if decoded.len() != block.ops.len() {
         return None;
     }
+    let exists = |i: &Instruction| decode::exists(i, &cpu.model.features);
+    let vector = vectors(&decoded, mode, exists);
     let native: Vec<bool> =
-        decoded.iter().map(|i| is_native(i) && decode::exists(i, &cpu.model.features) && host_has(i)).collect();
+        decoded.iter().zip(&vector).map(|(i, v)| v.is_some() || is_native(i) && exists(i) && host_has(i)).collect();
     let mut uses: Vec<Use> =
         decoded.iter().zip(&native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
     live::solve(&mut uses);
@@ -201,11 +214,19 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
         info: InstructionInfoFactory::new(),
         encoder: Encoder::new(64),
         handlers: 0,
+        width: width(&vector, cpu),
+        vectors: Vectors::default(),
     };
-    let (entries, body) = t.prologue(live_in);
+    let (entries, body) = t.prologue(live_in, &vector);
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate() {
-        let done = if native[n] { t.attempt(n, i, op) } else { Err(Unsupported) };
+        if op.is(Op::ENDS) {
+            t.flush_vectors();
+        }
+        let done = match vector[n] {
+            _ if !native[n] => Err(Unsupported),
+            v => t.attempt(n, i, op, v),
+        };
         if done.is_err() {
             t.handler(n);
         }
@@ -213,6 +234,7 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
     }
     if !ended {
         let last = block.ops.last()?;
+        t.flush_vectors();
         t.go(block.key.rip.wrapping_add(u64::from(last.end)));
     }
     t.finish_cold();
@@ -220,7 +242,7 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
 }
 
 impl Translator<'_> {
-    fn prologue(&mut self, live_in: bool) -> (Entries, usize) {
+    fn prologue(&mut self, live_in: bool, vector: &[Option<Translatable>]) -> (Entries, usize) {
         let reg = self.a.at();
         if live_in {
             self.a.save_flags(OFFSETS.flags);
@@ -232,6 +254,8 @@ impl Translator<'_> {
         self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
         let leave = [self.a.jcc(Cc::NotEqual as u8), self.page_check()];
         let body = self.a.at();
+        let any = |f: fn(&Translatable) -> bool| vector.iter().flatten().any(f);
+        self.vector_guard(any(|v| v.vex), any(|v| v.float));
         self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), self.block.ops.len() as u8);
         for jump in leave {
             self.cold.push(Cold::Far { jump, target: self.block.key.rip, save: false });
@@ -250,14 +274,19 @@ impl Translator<'_> {
     }
 
     /// Tries to translate an instruction; leaves no trace when it cannot.
-    fn attempt(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
-        let (at, cold, links, flags) = (self.a.at(), self.cold.len(), self.links.len(), self.flags);
-        let done = if op.is(Op::ENDS) { self.control(n, i, op) } else { self.instruction(n, i, op) };
+    fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
+        let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
+        let (flags, vectors) = (self.flags, self.vectors);
+        let done = match vector {
+            Some(v) => self.vector(n, i, op, v),
+            None if op.is(Op::ENDS) => self.control(n, i, op),
+            None => self.instruction(n, i, op),
+        };
         if done.is_err() {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
-            self.flags = flags;
+            (self.flags, self.vectors) = (flags, vectors);
         }
         done
     }
@@ -265,6 +294,7 @@ impl Translator<'_> {
     /// The instruction is run by its handler.
     fn handler(&mut self, n: usize) {
         self.handlers += 1;
+        self.flush_vectors();
         if self.flags == Flags::Reg {
             self.a.save_flags(OFFSETS.flags);
         }
@@ -415,13 +445,30 @@ impl Translator<'_> {
             }
             self.a.jcc(Cc::NotEqual as u8)
         };
-        self.cold.push(Cold::Written { jump, back: self.a.at(), index: n, len, save: live, branch });
+        self.cold.push(Cold::Written { jump, back: self.a.at(), index: n, len, save: live, branch, vectors: self.vectors });
     }
 
     /// After an instruction with a slow path.
     pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
+        self.slow_with(n, jumps, self.vectors);
+    }
+
+    /// The same; `vectors` is what was in host registers when it was not done.
+    fn slow_with(&mut self, n: usize, jumps: Vec<usize>, vectors: Vectors) {
         let restore = self.flags != Flags::Slot && self.live_after(n);
-        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore });
+        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, vectors });
+    }
+
+    /// SSE and AVX.
+    fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
+        let written = self.use_vectors(i, v.float);
+        if op.is(Op::MEM) {
+            self.access(n, i, op, v.align, written)
+        } else {
+            self.registers(n, i, op)?;
+            self.wrote_vectors(written);
+            Ok(())
+        }
     }
 
     fn encode(&mut self, i: &Instruction) -> Done {
@@ -562,10 +609,18 @@ impl Translator<'_> {
     }
 
     fn memory(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        if i.memory_size().size() > 8 {
+            return Err(Unsupported);
+        }
+        self.access(n, i, op, 0, 0)
+    }
+
+    /// An instruction with a memory operand, `align`ed, that writes the vector registers in `vectors`.
+    fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8, vectors: u16) -> Done {
         let size = i.memory_size().size();
         let e = self.ea_of(i, op)?;
         let list = self.spilled(i);
-        if !matches!(size, 1 | 2 | 4 | 8) || list.len() > 1 {
+        if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || list.len() > 1 {
             return Err(Unsupported);
         }
         let write = {
@@ -585,7 +640,7 @@ impl Translator<'_> {
         self.check(&e, size, write, &mut misses)?;
         // The shortest form: the guest's base register plus the entry's addend.
         let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
-        if let Some(b) = simple.filter(|_| !write && list.is_empty()) {
+        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0) {
             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
             j.set_memory_base(named(b, 8));
             j.set_memory_index(Register::R13);
@@ -593,6 +648,10 @@ impl Translator<'_> {
             j.set_memory_displ_size(u32::from(e.disp != 0));
         } else {
             self.host(&e)?;
+            if align != 0 {
+                self.a.bytes(&[0x41, 0xF6, 0xC6, align]); // test r14b, align
+                misses.push(self.a.jcc(Cc::NotEqual as u8));
+            }
             j.set_memory_base(Register::R14);
             j.set_memory_index(Register::None);
             j.set_memory_displacement64(0);
@@ -618,10 +677,12 @@ impl Translator<'_> {
                 self.a.load(T1, entry);
             }
         }
+        let before = self.vectors;
+        self.wrote_vectors(vectors);
         if write {
             self.marked(n, size, None);
         }
-        self.slow(n, misses);
+        self.slow_with(n, misses, before);
         Ok(())
     }
 
@@ -701,12 +762,20 @@ impl Translator<'_> {
 
     fn cold_code(&mut self, c: Cold) {
         match c {
-            Cold::Op { jumps, back, index, restore } => {
+            Cold::Refuse { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
+                self.a.imm(T2, self.block.key.rip);
+                let j = self.a.jmp();
+                self.to_common(j, self.common.refuse);
+            }
+            Cold::Op { jumps, back, index, restore, vectors } => {
+                jumps.iter().for_each(|j| self.a.fill_here(*j));
+                self.put_vectors(vectors);
                 self.a.imm(T1, index as u64);
                 let call = self.a.call();
                 self.op_calls.push(call);
                 if let Some(back) = back {
+                    self.get_vectors(vectors);
                     if restore {
                         self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                     }
@@ -714,13 +783,14 @@ impl Translator<'_> {
                     self.a.fill(j, back);
                 }
             }
-            Cold::Written { jump, back, index, len, save, branch } => {
+            Cold::Written { jump, back, index, len, save, branch, vectors } => {
                 self.a.fill_here(jump);
                 if save {
                     self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
                     self.a.save_flags(OFFSETS.flags);
                 }
                 self.a.store(Mem::state(OFFSETS.host), T2);
+                self.put_vectors(vectors);
                 if let Some(b) = branch {
                     self.a.imm(T1, b);
                     self.a.store(Mem::state(OFFSETS.branch), T1);
@@ -728,6 +798,7 @@ impl Translator<'_> {
                 self.a.imm(T1, (index | len << 16) as u64);
                 let call = self.a.call();
                 self.written_calls.push(call);
+                self.get_vectors(vectors);
                 if save {
                     self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                 }
@@ -810,6 +881,36 @@ fn with_modrm(c: Code) -> Code {
         Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
         Code::Mov_moffs64_RAX => Code::Mov_rm64_r64,
         c => c,
+    }
+}
+
+/// The block's instructions that run on the host's vector registers.
+fn vectors(
+    decoded: &[Instruction],
+    mode: Mode,
+    exists: impl Fn(&Instruction) -> bool,
+) -> Vec<Option<Translatable>> {
+    let mut control = true; // MXCSR is what the guard at the start found
+    decoded
+        .iter()
+        .map(|i| {
+            let name = i.mnemonic();
+            control &= !matches!(
+                name,
+                Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64 | Mnemonic::Xrstor
+                    | Mnemonic::Xrstor64 | Mnemonic::Xrstors | Mnemonic::Xrstors64
+            );
+            let off = mode.has(Mode::FPU_CHECK) || !exists(i);
+            if off { None } else { simd::translatable(i).filter(|v| control || !v.float) }
+        })
+        .collect()
+}
+
+fn width(vector: &[Option<Translatable>], cpu: &Cpu) -> Width {
+    match vector.iter().flatten().any(|v| v.vex) {
+        false => Width::Xmm,
+        true if cpu.model.features.has(CpuidFeature::AVX512F) => Width::Zmm,
+        true => Width::Ymm,
     }
 }
 
