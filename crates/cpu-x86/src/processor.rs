@@ -313,6 +313,10 @@ impl Processor {
             return not_completed(cpu, &[]);
         };
         if let Some(code) = engine.code(cpu, block) {
+            if engine.single {
+                let block = block.clone();
+                return self.execute_checked(bus, &block, code);
+            }
             match engine.run(cpu, bus, block, code) {
                 Ran::Continue => return Outcome::Continue,
                 Ran::Aborted(block, op) => return aborted(cpu, block, op),
@@ -321,7 +325,30 @@ impl Processor {
             }
         }
         engine.statistics.interpreted += 1;
-        self.interpret(bus, 0)
+        let step = if engine.single { Mode::STEP } else { 0 };
+        self.interpret(bus, step)
+    }
+
+    /// Runs the block at RIP by the interpreter and by its translation.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    fn execute_checked(&mut self, bus: &mut dyn Bus, block: &Block, code: u64) -> Outcome {
+        use crate::jit::{Ran, check};
+        let (cpu, Some(engine)) = (&mut self.cpu, &mut self.engine) else { return self.interpret(bus, 0) };
+        let count = block.heat.load(Ordering::Relaxed) as usize;
+        let Some(expected) = check::rehearse(cpu, bus, block, count) else {
+            engine.statistics.interpreted += 1;
+            return self.interpret(bus, Mode::STEP);
+        };
+        engine.statistics.compared += 1;
+        let mode = cpu.mode;
+        let ran = engine.run(cpu, bus, block, code);
+        check::compare(cpu, block, count, &expected, &ran);
+        match ran {
+            Ran::Continue => Outcome::Continue,
+            Ran::Aborted(block, op) => aborted(cpu, block, op),
+            Ran::Stopped(block, op) => stopped(cpu, block, op, mode),
+            Ran::Interpret => self.interpret(bus, Mode::STEP),
+        }
     }
 
     /// Runs the block at RIP, instruction by instruction.

@@ -302,6 +302,8 @@ pub struct Cpu {
     pub(crate) tlb: Tlb,
     /// What translated code and the run loop tell each other.
     pub(crate) jit: crate::jit::Context,
+    /// While instructions are run to be undone: what they stored.
+    pub(crate) rehearsal: Option<Box<crate::jit::Rehearsal>>,
 }
 
 /// Bytes of an instruction.
@@ -350,6 +352,7 @@ impl Cpu {
             last_instruction: LastInstruction::default(),
             tlb: Tlb::default(),
             jit: crate::jit::Context::default(),
+            rehearsal: None,
         }
     }
 

@@ -308,6 +308,7 @@ fn random_blocks_do_what_the_interpreter_does() {
     let codes = codes();
     let (seed, cases) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_CASES", 3000));
     let (mut a, mut b) = (machine(Tier::Interpreter), machine(Tier::Translator));
+    let mut checked = machine(Tier::Check);
     for case in 0..cases {
         let mut rng = Rng(seed << 32 | case);
         let (list, undefined) = block(&mut rng, &codes);
@@ -319,6 +320,9 @@ fn random_blocks_do_what_the_interpreter_does() {
         }
         code.push(0xF4);
         let (x, y) = (run(&mut a, &code, seed ^ case), run(&mut b, &code, seed ^ case));
+        if case % 4 == 0 {
+            run(&mut checked, &code, seed ^ case);
+        }
         let text: Vec<String> = list.iter().map(ToString::to_string).collect();
         let context = || format!("seed {seed} case {case}\n{}", text.join("\n"));
         assert_eq!(x.stop, y.stop, "{}", context());
@@ -333,13 +337,14 @@ fn random_blocks_do_what_the_interpreter_does() {
         }
     }
     let s = b.p.jit_statistics();
+    assert!(checked.p.jit_statistics().compared > cases / 8);
     assert!(s.blocks >= cases / 2 && s.handlers * 2 < s.instructions, "{s:?}");
 }
 
 /// Assembles, runs with both tiers, compares what is left; the machine of the translator.
 fn both(set: impl Fn(&mut Machine), program: impl Fn(&mut CodeAssembler)) -> Machine {
     let mut result = Vec::new();
-    for tier in [Tier::Interpreter, Tier::Translator] {
+    for tier in [Tier::Interpreter, Tier::Check, Tier::Translator] {
         let mut m = machine(tier);
         set(&mut m);
         m.code(CODE, &program);
@@ -351,7 +356,9 @@ fn both(set: impl Fn(&mut Machine), program: impl Fn(&mut CodeAssembler)) -> Mac
         result.push(((stop, m.p.cpu.rip, regs, m.p.cpu.rflags(), data, m.p.cpu.retired), m));
     }
     let (b, m) = result.pop().unwrap();
-    assert_eq!(result.pop().unwrap().0, b);
+    for other in result {
+        assert_eq!(other.0, b);
+    }
     assert!(m.p.jit_statistics().entries > 0);
     m
 }

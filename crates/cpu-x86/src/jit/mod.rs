@@ -20,8 +20,11 @@
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
 
 mod context;
+mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod asm;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+pub(crate) mod check;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod engine;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
@@ -36,6 +39,7 @@ mod translate;
 mod vectors;
 
 pub(crate) use context::Context;
+pub(crate) use rehearsal::Rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) use engine::{Engine, Ran};
 

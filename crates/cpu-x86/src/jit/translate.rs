@@ -118,6 +118,8 @@ pub(super) struct Made {
     pub(super) body: usize,
     pub(super) links: Vec<LinkSite>,
     pub(super) handlers: u64,
+    /// Instructions it covers, from the first.
+    pub(super) count: usize,
 }
 
 /// Where the guest's flags are.
@@ -183,7 +185,8 @@ pub(super) struct Translator<'a> {
     pub(super) vectors: Vectors,
 }
 
-/// Translates; `None` when nothing would be gained. `start`: where in the buffer the code will be.
+/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be. With `exact` the translation
+/// ends before the first instruction that is left to its handler.
 pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, exact: bool) -> Option<Made> {
     let mode = block.key.mode;
     let options = decode::options(&cpu.model.features);
@@ -194,12 +197,35 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
     }
     let exists = |i: &Instruction| decode::exists(i, &cpu.model.features);
     let vector = vectors(&decoded, mode, exists);
-    let native: Vec<bool> =
+    let mut native: Vec<bool> =
         decoded.iter().zip(&vector).map(|(i, v)| v.is_some() || is_native(i) && exists(i) && host_has(i)).collect();
+    loop {
+        match attempt_all(cpu, block, common, start, exact, &decoded, &vector, &native) {
+            Ok(made) => return made,
+            Err(n) => *native.get_mut(n)? = false,
+        }
+    }
+}
+
+/// One try; `Err`: this instruction cannot be translated after all, which changes what is live.
+fn attempt_all(
+    cpu: &Cpu,
+    block: &Block,
+    common: Common,
+    start: usize,
+    exact: bool,
+    decoded: &[Instruction],
+    vector: &[Option<Translatable>],
+    native: &[bool],
+) -> Result<Option<Made>, usize> {
+    let count = native.iter().position(|n| exact && !n).unwrap_or(native.len());
+    if count == 0 {
+        return Ok(None);
+    }
     let mut uses: Vec<Use> =
-        decoded.iter().zip(&native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
+        decoded.iter().zip(native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
     live::solve(&mut uses);
-    let live_in = exact || uses.first().is_some_and(|u| u.before() != 0);
+    let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
         a: Asm { buf: Vec::with_capacity(1024) },
         block,
@@ -214,12 +240,12 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
         info: InstructionInfoFactory::new(),
         encoder: Encoder::new(64),
         handlers: 0,
-        width: width(&vector, cpu),
+        width: width(vector, cpu),
         vectors: Vectors::default(),
     };
-    let (entries, body) = t.prologue(live_in, &vector);
+    let (entries, body) = t.prologue(live_in, vector, count);
     let mut ended = false;
-    for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate() {
+    for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
         if op.is(Op::ENDS) {
             t.flush_vectors();
         }
@@ -228,21 +254,24 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
             v => t.attempt(n, i, op, v),
         };
         if done.is_err() {
+            if exact {
+                return Err(n);
+            }
             t.handler(n);
         }
         ended = op.is(Op::ENDS);
     }
     if !ended {
-        let last = block.ops.last()?;
+        let end = block.ops.get(count - 1).map_or(0, |o| o.end);
         t.flush_vectors();
-        t.go(block.key.rip.wrapping_add(u64::from(last.end)));
+        t.go(block.key.rip.wrapping_add(u64::from(end)));
     }
     t.finish_cold();
-    Some(Made { code: t.a.buf, entries, body, links: t.links, handlers: t.handlers })
+    Ok(Some(Made { code: t.a.buf, entries, body, links: t.links, handlers: t.handlers, count }))
 }
 
 impl Translator<'_> {
-    fn prologue(&mut self, live_in: bool, vector: &[Option<Translatable>]) -> (Entries, usize) {
+    fn prologue(&mut self, live_in: bool, vector: &[Option<Translatable>], count: usize) -> (Entries, usize) {
         let reg = self.a.at();
         if live_in {
             self.a.save_flags(OFFSETS.flags);
@@ -256,7 +285,7 @@ impl Translator<'_> {
         let body = self.a.at();
         let any = |f: fn(&Translatable) -> bool| vector.iter().flatten().any(f);
         self.vector_guard(any(|v| v.vex), any(|v| v.float));
-        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), self.block.ops.len() as u8);
+        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), count as u8);
         for jump in leave {
             self.cold.push(Cold::Far { jump, target: self.block.key.rip, save: false });
         }
