@@ -57,7 +57,8 @@ fn main() {
         Some("check") => cpu_x86::Tier::Check,
         _ => cpu_x86::Tier::Interpreter,
     };
-    let programs: [(&str, fn(&mut CodeAssembler)); 2] = [("registers", registers), ("mixed", mixed)];
+    type Program = fn(&mut CodeAssembler);
+    let programs: [(&str, Program); 2] = [("registers", registers), ("mixed", mixed)];
     for (name, program) in programs {
         let mut m = Machine::long();
         m.code(CODE, program);
@@ -69,6 +70,11 @@ fn main() {
         let stop = m.run();
         let seconds = start.elapsed().as_secs_f64();
         let retired = m.p.cpu.retired;
-        println!("{name}: {stop:?} after {retired} instructions, {:.1} MIPS, rax {:#x} rdx {:#x}", retired as f64 / seconds / 1e6, m.reg(0), m.reg(2));
+        println!(
+            "{name}: {stop:?} after {retired} instructions, {:.1} MIPS, rax {:#x} rdx {:#x}",
+            retired as f64 / seconds / 1e6,
+            m.reg(0),
+            m.reg(2)
+        );
     }
 }

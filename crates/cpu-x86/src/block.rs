@@ -105,6 +105,8 @@ pub(crate) struct Block {
     pub(crate) heat: AtomicU32,
     /// Where its translation starts, [`Block::NO_CODE`] or [`Block::NEVER`]. Written by its processor only.
     pub(crate) code: AtomicU64,
+    /// Where branches from other blocks enter it.
+    pub(crate) entry: AtomicU64,
 }
 
 impl Block {
@@ -122,7 +124,16 @@ impl Block {
         second: Option<CodePage>,
     ) -> Self {
         let (ops, bytes) = (ops.into(), bytes.into());
-        Self { ops, bytes, page, second, key, heat: AtomicU32::new(0), code: AtomicU64::new(Self::NO_CODE) }
+        Self {
+            ops,
+            bytes,
+            page,
+            second,
+            key,
+            heat: AtomicU32::new(0),
+            code: AtomicU64::new(Self::NO_CODE),
+            entry: AtomicU64::new(0),
+        }
     }
 
     /// Whether the bytes of the first page are unchanged.

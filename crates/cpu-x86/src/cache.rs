@@ -127,6 +127,11 @@ impl Cache {
             return self.fetch_device(cpu, bus, mode, &page, room);
         }
         let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+        // Only the TLB had forgotten where the page is.
+        let s = &self.slots[slot];
+        if s.key == key && s.block.as_ref().is_some_and(|b| b.loops() && b.bytes.len() <= room) {
+            return Ok(Where::Slot);
+        }
         if let Some(b) = self.blocks.get(&key).cloned() {
             if b.bytes.len() <= room && self.still_valid(cpu, bus, &b, at)? {
                 self.slots[slot] = Slot { key, block: Some(b) };

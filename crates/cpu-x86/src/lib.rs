@@ -38,8 +38,8 @@ pub mod walk;
 
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
 pub use fault::Stop;
-pub use jit::{JitStatistics, Tier};
 pub use fault::{Abort, AbortKind, Exception, Exec};
+pub use jit::{JitStatistics, Tier};
 pub use processor::{Emulated, Processor};
 pub use state::{Cpu, Mode, Seg, SegReg};
 pub use sys::{InterruptKind, ResetKind};

@@ -11,8 +11,8 @@ use cpu_x86::state::cr::*;
 use cpu_x86::{Stop, Tier};
 use iced_x86::code_asm::*;
 use iced_x86::{
-    Code, CpuidFeature, Decoder, EncodingKind, Encoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess,
-    OpCodeOperandKind as K, OpKind, Register as R,
+    Code, CpuidFeature, Decoder, Encoder, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpCodeOperandKind as K, OpKind, Register as R,
 };
 use machine::{CODE, DATA, DEVICE, Machine};
 
@@ -52,10 +52,53 @@ fn codes() -> Vec<Code> {
         // What stops, waits, is not deterministic, or needs more than random operands.
         matches!(
             m,
-            Hlt | Rdtsc | Rdtscp | Rdrand | Rdseed | Rdpmc | Rdpid | Cpuid | Clui | Stui | Testui | Senduipi | Umonitor
-                | Umwait | Tpause | Pconfig | Enqcmd | Enqcmds | Movdir64b | Ptwrite | Wbinvd | Xlatb | Enter | Popf
-                | Popfq | Popfd | Incsspd | Incsspq | Rdsspd | Rdsspq | Sti | Cli | Bsf | Bsr | Push | Pop | Leave | Pause
-                | Rcpps | Rcpss | Rsqrtps | Rsqrtss | Vrcpps | Vrcpss | Vrsqrtps | Vrsqrtss | Rdfsbase | Rdgsbase
+            Hlt | Rdtsc
+                | Rdtscp
+                | Rdrand
+                | Rdseed
+                | Rdpmc
+                | Rdpid
+                | Cpuid
+                | Clui
+                | Stui
+                | Testui
+                | Senduipi
+                | Umonitor
+                | Umwait
+                | Tpause
+                | Pconfig
+                | Enqcmd
+                | Enqcmds
+                | Movdir64b
+                | Ptwrite
+                | Wbinvd
+                | Xlatb
+                | Enter
+                | Popf
+                | Popfq
+                | Popfd
+                | Incsspd
+                | Incsspq
+                | Rdsspd
+                | Rdsspq
+                | Sti
+                | Cli
+                | Bsf
+                | Bsr
+                | Push
+                | Pop
+                | Leave
+                | Pause
+                | Rcpps
+                | Rcpss
+                | Rsqrtps
+                | Rsqrtss
+                | Vrcpps
+                | Vrcpss
+                | Vrsqrtps
+                | Vrsqrtss
+                | Rdfsbase
+                | Rdgsbase
         )
     };
     let features = [
@@ -86,7 +129,8 @@ fn codes() -> Vec<Code> {
         .filter(|c| {
             let o = c.op_code();
             let host = c.cpuid_features().iter().all(|f| features.contains(f));
-            host && o.mode64() && o.is_instruction()
+            host && o.mode64()
+                && o.is_instruction()
                 && !o.is_lock_rep_only()
                 && matches!(o.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
                 && !left_out(c.mnemonic())
@@ -148,26 +192,39 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
                 i.set_op_kind(n, OpKind::Immediate8);
                 i.set_immediate8(1);
             }
-            kind @ (K::imm8 | K::imm8sex16 | K::imm8sex32 | K::imm8sex64 | K::imm16 | K::imm32 | K::imm32sex64 | K::imm64) => {
-                i.set_op_kind(n, match kind {
-                    K::imm8 => OpKind::Immediate8,
-                    K::imm8sex16 => OpKind::Immediate8to16,
-                    K::imm8sex32 => OpKind::Immediate8to32,
-                    K::imm8sex64 => OpKind::Immediate8to64,
-                    K::imm16 => OpKind::Immediate16,
-                    K::imm32 => OpKind::Immediate32,
-                    K::imm32sex64 => OpKind::Immediate32to64,
-                    _ => OpKind::Immediate64,
-                });
+            kind @ (K::imm8
+            | K::imm8sex16
+            | K::imm8sex32
+            | K::imm8sex64
+            | K::imm16
+            | K::imm32
+            | K::imm32sex64
+            | K::imm64) => {
+                i.set_op_kind(
+                    n,
+                    match kind {
+                        K::imm8 => OpKind::Immediate8,
+                        K::imm8sex16 => OpKind::Immediate8to16,
+                        K::imm8sex32 => OpKind::Immediate8to32,
+                        K::imm8sex64 => OpKind::Immediate8to64,
+                        K::imm16 => OpKind::Immediate16,
+                        K::imm32 => OpKind::Immediate32,
+                        K::imm32sex64 => OpKind::Immediate32to64,
+                        _ => OpKind::Immediate64,
+                    },
+                );
                 let v = rng.value();
-                i.set_immediate_u64(n, match kind {
-                    K::imm8 => v & 0xFF,
-                    K::imm8sex16 | K::imm8sex32 | K::imm8sex64 => v as i8 as u64,
-                    K::imm16 => v & 0xFFFF,
-                    K::imm32 => v & 0xFFFF_FFFF,
-                    K::imm32sex64 => v as i32 as u64,
-                    _ => v,
-                });
+                i.set_immediate_u64(
+                    n,
+                    match kind {
+                        K::imm8 => v & 0xFF,
+                        K::imm8sex16 | K::imm8sex32 | K::imm8sex64 => v as i8 as u64,
+                        K::imm16 => v & 0xFFFF,
+                        K::imm32 => v & 0xFFFF_FFFF,
+                        K::imm32sex64 => v as i32 as u64,
+                        _ => v,
+                    },
+                );
             }
             _ => return None,
         }
@@ -210,8 +267,13 @@ fn block(rng: &mut Rng, codes: &[Code]) -> (Vec<Instruction>, u64) {
             undefined &= !defined;
         }
         undefined |= i.rflags_undefined() & ARITH;
-        if matches!(i.mnemonic(), Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl | Mnemonic::Rcr | Mnemonic::Shl | Mnemonic::Sal)
-            || matches!(i.mnemonic(), Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Shld | Mnemonic::Shrd)
+        if matches!(i.mnemonic(), Mnemonic::Mul | Mnemonic::Imul) {
+            undefined |= rflags_bits(rflags::ARITH & !(rflags::CF | rflags::OF));
+        }
+        if matches!(
+            i.mnemonic(),
+            Mnemonic::Rol | Mnemonic::Ror | Mnemonic::Rcl | Mnemonic::Rcr | Mnemonic::Shl | Mnemonic::Sal
+        ) || matches!(i.mnemonic(), Mnemonic::Shr | Mnemonic::Sar | Mnemonic::Shld | Mnemonic::Shrd)
         {
             // Of counts past the operand's size CF and, for double shifts of words, all is undefined.
             undefined |= rflags_bits(rflags::OF | rflags::AF | rflags::CF);
@@ -422,14 +484,16 @@ fn code_that_rewrites_its_own_block_and_others() {
 #[test]
 fn code_changed_from_outside_is_seen() {
     let mut m = machine(Tier::Translator);
-    let program = |v: i32| move |a: &mut CodeAssembler| {
-        let mut top = a.create_label();
-        a.mov(ecx, 100).unwrap();
-        a.set_label(&mut top).unwrap();
-        a.add(eax, v).unwrap();
-        a.dec(ecx).unwrap();
-        a.jne(top).unwrap();
-        a.hlt().unwrap();
+    let program = |v: i32| {
+        move |a: &mut CodeAssembler| {
+            let mut top = a.create_label();
+            a.mov(ecx, 100).unwrap();
+            a.set_label(&mut top).unwrap();
+            a.add(eax, v).unwrap();
+            a.dec(ecx).unwrap();
+            a.jne(top).unwrap();
+            a.hlt().unwrap();
+        }
     };
     for v in [1, 2, 3] {
         m.p.cpu.regs[0] = 0;
@@ -476,12 +540,17 @@ fn devices_are_reached_once() {
 
 #[test]
 fn divisions_fault_as_they_should() {
-    for (low, high, divisor) in [(10, 0, 0), (10, 5, 3), (i64::MIN as u64, u64::MAX, u64::MAX), (100, 0, 7), (1, 2, 3)] {
+    for (low, high, divisor) in [(10, 0, 0), (10, 5, 3), (i64::MIN as u64, u64::MAX, u64::MAX), (100, 0, 7), (1, 2, 3)]
+    {
         for signed in [false, true] {
             both(
                 |m| (m.p.cpu.regs[0], m.p.cpu.regs[2], m.p.cpu.regs[12]) = (low, high, divisor),
                 |a| {
-                    if signed { a.idiv(r12).unwrap() } else { a.div(r12).unwrap() }
+                    if signed {
+                        a.idiv(r12).unwrap()
+                    } else {
+                        a.div(r12).unwrap()
+                    }
                     a.test(eax, eax).unwrap(); // the flags were undefined
                     a.hlt().unwrap();
                 },

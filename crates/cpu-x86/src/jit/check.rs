@@ -38,7 +38,13 @@ impl State {
 
     fn text(&self) -> String {
         let regs: Vec<String> = self.regs[..16].iter().map(|r| format!("{r:016x}")).collect();
-        format!("rip {:016x} flags {:03x} mxcsr {:04x}\n  {}", self.rip, self.lazy.get(), self.fpu.mxcsr, regs.join(" "))
+        format!(
+            "rip {:016x} flags {:03x} mxcsr {:04x}\n  {}",
+            self.rip,
+            self.lazy.get(),
+            self.fpu.mxcsr,
+            regs.join(" ")
+        )
     }
 }
 
@@ -146,6 +152,9 @@ fn defined(block: &Block, count: usize) -> u64 {
             undefined &= !places(i.rflags_written() | i.rflags_set() | i.rflags_cleared());
         }
         undefined |= places(i.rflags_undefined());
+        if matches!(i.mnemonic(), Mul | Imul) {
+            undefined |= rflags::ARITH & !(rflags::CF | rflags::OF); // all of them, whatever the decoder says
+        }
     }
     rflags::ARITH & !undefined
 }

@@ -25,7 +25,7 @@ impl Slot {
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Context {
     /// Guest flags while they are not in EFLAGS.
@@ -62,28 +62,6 @@ pub(crate) struct Context {
 
 // SAFETY: the pointers are only set and used while translated code runs, on one thread.
 unsafe impl Send for Context {}
-
-impl Default for Context {
-    fn default() -> Self {
-        Self {
-            flags: Slot::default(),
-            avx: 0,
-            mode: 0,
-            data: 0,
-            exec: 0,
-            generation: 0,
-            attention: 0,
-            jumps: 0,
-            scratch: [0; 4],
-            branch: 0,
-            link: 0,
-            op: 0,
-            block: 0,
-            host: 0,
-            bus: None,
-        }
-    }
-}
 
 impl Cpu {
     /// Copies into the context what an instruction run by its handler may have changed.

@@ -186,6 +186,7 @@ impl Engine {
         }
         let code = self.memory.start() + (base + made.body) as u64;
         block.heat.store(made.count as u32, Ordering::Relaxed); // what it counts as retired
+        block.entry.store(self.memory.start() + entries.slot as u64, Ordering::Relaxed);
         block.code.store(code, Ordering::Relaxed);
         self.blocks.push(block.clone());
         let s = &mut self.statistics;
@@ -224,10 +225,8 @@ impl Engine {
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
         let j = &mut self.jumps[at];
         // Code that is there is this block's, or jumps to it.
-        if (j.rip, j.version, j.mode) != (rip, version, mode)
-            && let Some(e) = self.known.get(&block.key)
-        {
-            *j = Jump { rip, version, mode, code: self.memory.start() + e.slot as u64 };
+        if (j.rip, j.version, j.mode) != (rip, version, mode) {
+            *j = Jump { rip, version, mode, code: block.entry.load(Ordering::Relaxed) };
         }
     }
 
@@ -282,20 +281,8 @@ impl Engine {
 }
 
 /// Host registers of the guest's, and which they are.
-const HELD: [(u8, u8); 12] = [
-    (0, 0),
-    (1, 1),
-    (2, 2),
-    (3, 3),
-    (5, 5),
-    (6, 6),
-    (7, 7),
-    (8, 8),
-    (9, 9),
-    (10, 10),
-    (11, 11),
-    (GUEST_RSP, 4),
-];
+const HELD: [(u8, u8); 12] =
+    [(0, 0), (1, 1), (2, 2), (3, 3), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11), (GUEST_RSP, 4)];
 /// Registers that the caller wants back.
 const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
 

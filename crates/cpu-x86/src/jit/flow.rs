@@ -61,13 +61,7 @@ impl Translator<'_> {
     }
 
     /// Pushes what `store` stores at T2. Flags are in the slot.
-    fn push(
-        &mut self,
-        n: usize,
-        misses: &mut Vec<usize>,
-        branch: Option<u64>,
-        store: impl FnOnce(&mut Self),
-    ) -> Done {
+    fn push(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<u64>, store: impl FnOnce(&mut Self)) -> Done {
         let e = Ea::base(SP, -8);
         self.check(&e, 8, true, misses)?;
         self.host(&e)?;

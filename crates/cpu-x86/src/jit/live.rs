@@ -2,8 +2,7 @@
 
 use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
 
-const ARITH: u32 =
-    RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
+const ARITH: u32 = RflagsBits::OF | RflagsBits::SF | RflagsBits::ZF | RflagsBits::AF | RflagsBits::CF | RflagsBits::PF;
 
 /// Arithmetic flags of one instruction.
 #[derive(Clone, Copy, Debug, Default)]

@@ -19,29 +19,35 @@
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
 
-mod context;
-mod rehearsal;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod access;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod asm;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) mod check;
+mod context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod engine;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod flow;
+#[cfg(all(test, target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
+mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod runtime;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod select;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod vectors;
 
 pub(crate) use context::Context;
-pub(crate) use rehearsal::Rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) use engine::{Engine, Ran};
+pub(crate) use rehearsal::Rehearsal;
 
 /// How a processor executes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

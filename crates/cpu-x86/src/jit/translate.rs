@@ -2,20 +2,19 @@
 
 use std::mem::offset_of;
 
-use iced_x86::{
-    Code, CpuidFeature, Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
-};
+use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
 use super::context::Context;
 use super::engine::{Common, Entries};
 use super::live::{self, Use};
+use super::select::{host_has, is_native, named, vectors, width};
+use super::vectors::{Vectors, Width};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
-use super::vectors::{Vectors, Width};
-use crate::simd::{self, Translatable};
-use crate::state::{Cpu, HIGH8, Mode, Seg};
+use crate::simd::Translatable;
+use crate::state::{Cpu, HIGH8, Seg};
 use crate::tlb::{ENTRIES, Entry};
 
 /// Where things are in `Cpu`, in a TLB entry.
@@ -349,13 +348,13 @@ impl Translator<'_> {
         }
     }
 
-    fn before(&mut self, n: usize) {
+    pub(super) fn before(&mut self, n: usize) {
         if self.uses[n].needs() {
             self.need_flags();
         }
     }
 
-    fn after(&mut self, n: usize) {
+    pub(super) fn after(&mut self, n: usize) {
         if self.uses[n].changes != 0 {
             self.flags = Flags::Reg;
         }
@@ -366,124 +365,13 @@ impl Translator<'_> {
         self.uses[n].after != 0
     }
 
-    /// The address (plus `more`) into T2; flags are destroyed.
-    pub(super) fn address(&mut self, e: &Ea) -> Done {
-        let disp = i32::try_from(e.disp).map_err(|_| Unsupported);
-        let host = |g: u8| held(g);
-        let mut base;
-        let (mut index, mut add) = (None, None);
-        match (e.base, e.index) {
-            (None, None) => {
-                self.a.imm(T2, if e.narrow { e.disp as u64 & 0xFFFF_FFFF } else { e.disp as u64 });
-                self.segment(e);
-                return Ok(());
-            }
-            (b, Some((i, s))) => {
-                index = Some((host(i).unwrap_or(T2), s));
-                base = b.and_then(host);
-                match (b.filter(|b| host(*b).is_none()), host(i)) {
-                    (Some(b), Some(_)) => {
-                        self.a.load(T2, Mem::state(register(b)));
-                        base = Some(T2);
-                    }
-                    (Some(b), None) => {
-                        self.a.load(T2, Mem::state(register(i)));
-                        add = Some(b);
-                    }
-                    (None, None) => self.a.load(T2, Mem::state(register(i))),
-                    (None, Some(_)) => {}
-                }
-            }
-            (Some(b), None) => {
-                base = host(b);
-                if base.is_none() {
-                    self.a.load(T2, Mem::state(register(b)));
-                    base = Some(T2);
-                }
-            }
-        }
-        let m = Mem { base, index, disp: disp? };
-        if e.narrow {
-            self.a.lea32(T2, m);
-        } else if !(m.base == Some(T2) && index.is_none() && m.disp == 0) {
-            self.a.lea(T2, m);
-        }
-        if let Some(b) = add {
-            let m = Mem::state(register(b));
-            if e.narrow { self.a.alu32(Alu::Add, T2, m) } else { self.a.alu(Alu::Add, T2, m) }
-        }
-        self.segment(e);
-        Ok(())
-    }
-
-    fn segment(&mut self, e: &Ea) {
-        if let Some(seg) = e.seg {
-            self.a.alu(Alu::Add, T2, Mem::state(OFFSETS.seg_base + 8 * seg as usize));
-        }
-    }
-
-    /// The TLB check of an access: jumps away on a miss, else T1 is the entry. T2 is lost.
-    pub(super) fn check(&mut self, e: &Ea, size: usize, write: bool, misses: &mut Vec<usize>) -> Done {
-        let last = size as i64 - 1;
-        if let (Some(b), None, None, false) = (e.base.and_then(held), e.index, e.seg, e.narrow) {
-            let at = |d: i64| i32::try_from(d).map(|d| Mem::base(b, d)).map_err(|_| Unsupported);
-            let (first, end) = (at(e.disp)?, at(e.disp + last)?);
-            if first.disp == 0 { self.a.mov(T1, b) } else { self.a.lea(T1, first) }
-            self.a.lea(T2, end);
-        } else {
-            self.address(e)?;
-            self.a.mov(T1, T2);
-            if last != 0 {
-                self.a.lea(T2, Mem::base(T2, last as i32));
-            }
-        }
-        self.a.shift(true, 5, T1, 6);
-        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
-        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.data));
-        self.a.alu_imm(true, Alu::And, T2, -4096);
-        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
-        let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, tag as i32));
-        misses.push(self.a.jcc(Cc::NotEqual as u8));
-        Ok(())
-    }
-
-    /// After [`Self::check`]: the host address into T2.
-    pub(super) fn host(&mut self, e: &Ea) -> Done {
-        self.address(e)?;
-        self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
-        Ok(())
-    }
-
-    /// After a store of `len` bytes: T1 is the entry, T2 the host address.
-    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>) {
-        let live = self.flags == Flags::Reg && self.live_after(n);
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_flags as i32));
-        let jump = if live {
-            let keep = Mem::state(OFFSETS.scratch + 8);
-            self.a.store(keep, RCX);
-            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(T1, 0)); // movzx ecx, byte
-            self.a.bytes(&[0xE3, 0x05]); // jrcxz over the jump
-            let jump = self.a.jmp();
-            self.a.load(RCX, keep);
-            jump
-        } else {
-            self.a.byte_is_zero(Mem::base(T1, 0));
-            if self.flags == Flags::Both {
-                self.flags = Flags::Slot;
-            }
-            self.a.jcc(Cc::NotEqual as u8)
-        };
-        self.cold.push(Cold::Written { jump, back: self.a.at(), index: n, len, save: live, branch, vectors: self.vectors });
-    }
-
     /// After an instruction with a slow path.
     pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
         self.slow_with(n, jumps, self.vectors);
     }
 
     /// The same; `vectors` is what was in host registers when it was not done.
-    fn slow_with(&mut self, n: usize, jumps: Vec<usize>, vectors: Vectors) {
+    pub(super) fn slow_with(&mut self, n: usize, jumps: Vec<usize>, vectors: Vectors) {
         let restore = self.flags != Flags::Slot && self.live_after(n);
         self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, vectors });
     }
@@ -500,7 +388,7 @@ impl Translator<'_> {
         }
     }
 
-    fn encode(&mut self, i: &Instruction) -> Done {
+    pub(super) fn encode(&mut self, i: &Instruction) -> Done {
         self.encoder.set_buffer(std::mem::take(&mut self.a.buf));
         let done = self.encoder.encode(i, 0);
         self.a.buf = self.encoder.take_buffer();
@@ -543,7 +431,7 @@ impl Translator<'_> {
     }
 
     /// The distinct registers among the operands that are not held: each with whether it is loaded, and stored.
-    fn spilled(&mut self, i: &Instruction) -> Vec<(u8, bool, bool)> {
+    pub(super) fn spilled(&mut self, i: &Instruction) -> Vec<(u8, bool, bool)> {
         let info = self.info.info(i);
         let mut list: Vec<(u8, bool, bool)> = Vec::new();
         for n in (0..i.op_count()).filter(|n| i.op_kind(*n) == OpKind::Register) {
@@ -563,7 +451,7 @@ impl Translator<'_> {
     }
 
     /// Gives register operands their host names: what is not held is in `temporaries`, in the order of `list`.
-    fn rename(i: &mut Instruction, list: &[(u8, bool, bool)], temporaries: &[u8]) -> bool {
+    pub(super) fn rename(i: &mut Instruction, list: &[(u8, bool, bool)], temporaries: &[u8]) -> bool {
         let mut changed = false;
         for n in 0..i.op_count() {
             let r = i.op_register(n);
@@ -605,156 +493,8 @@ impl Translator<'_> {
         Ok(())
     }
 
-    fn lea(&mut self, i: &Instruction, op: &Op) -> Done {
-        let e = self.ea_of(i, op)?;
-        let size = i.op0_register().size();
-        if size < 4 || op.addr_mask == 0xFFFF {
-            return Err(Unsupported);
-        }
-        let to = gpr(i.op0_register());
-        let target = held(to).unwrap_or(T1);
-        let short = size == 4 || e.narrow;
-        if e.base.is_none() && e.index.is_none() {
-            let v = e.disp as u64;
-            self.a.imm(target, if short { v & 0xFFFF_FFFF } else { v });
-        } else {
-            let base = e.base.map(|b| self.loaded(b, T1));
-            let index = e.index.map(|(x, s)| (self.loaded(x, T2), s));
-            let m = Mem { base, index, disp: i32::try_from(e.disp).map_err(|_| Unsupported)? };
-            if short { self.a.lea32(target, m) } else { self.a.lea(target, m) }
-        }
-        if held(to).is_none() {
-            self.a.store(Mem::state(register(to)), target);
-        }
-        Ok(())
-    }
-
-    /// The host register with the guest's: its own, or `t` after loading it.
-    pub(super) fn loaded(&mut self, guest: u8, t: u8) -> u8 {
-        held(guest).unwrap_or_else(|| {
-            self.a.load(t, Mem::state(register(guest)));
-            t
-        })
-    }
-
-    fn memory(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
-        if i.memory_size().size() > 8 {
-            return Err(Unsupported);
-        }
-        self.access(n, i, op, 0, 0)
-    }
-
-    /// An instruction with a memory operand, `align`ed, that writes the vector registers in `vectors`.
-    fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8, vectors: u16) -> Done {
-        let size = i.memory_size().size();
-        let e = self.ea_of(i, op)?;
-        let list = self.spilled(i);
-        if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || list.len() > 1 {
-            return Err(Unsupported);
-        }
-        let write = {
-            let info = self.info.info(i);
-            let at = (0..i.op_count()).find(|n| i.op_kind(*n) == OpKind::Memory).ok_or(Unsupported)?;
-            !matches!(info.op_access(at), OpAccess::Read | OpAccess::CondRead)
-        };
-        let mut j = *i;
-        j.set_code(with_modrm(i.code()));
-        Self::rename(&mut j, &list, &[T1]);
-        j.set_segment_prefix(Register::None);
-        j.set_has_xacquire_prefix(false);
-        j.set_has_xrelease_prefix(false);
-        j.set_memory_index_scale(1);
-        let mut misses = Vec::new();
-        self.spare_flags(self.uses[n].before() != 0);
-        self.check(&e, size, write, &mut misses)?;
-        // The shortest form: the guest's base register plus the entry's addend.
-        let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
-        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0) {
-            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-            j.set_memory_base(named(b, 8));
-            j.set_memory_index(Register::R13);
-            j.set_memory_displacement64(e.disp as u64);
-            j.set_memory_displ_size(u32::from(e.disp != 0));
-        } else {
-            self.host(&e)?;
-            if align != 0 {
-                self.a.bytes(&[0x41, 0xF6, 0xC6, align]); // test r14b, align
-                misses.push(self.a.jcc(Cc::NotEqual as u8));
-            }
-            j.set_memory_base(Register::R14);
-            j.set_memory_index(Register::None);
-            j.set_memory_displacement64(0);
-            j.set_memory_displ_size(0);
-        }
-        let entry = Mem::state(OFFSETS.scratch + 16);
-        if let Some(x) = list.first() {
-            if write {
-                self.a.store(entry, T1);
-            }
-            if x.1 {
-                self.a.load(T1, Mem::state(register(x.0)));
-            }
-        }
-        self.before(n);
-        self.encode(&j)?;
-        self.after(n);
-        if let Some(x) = list.first() {
-            if x.2 {
-                self.a.store(Mem::state(register(x.0)), T1);
-            }
-            if write {
-                self.a.load(T1, entry);
-            }
-        }
-        let before = self.vectors;
-        self.wrote_vectors(vectors);
-        if write {
-            self.marked(n, size, None);
-        }
-        self.slow_with(n, misses, before);
-        Ok(())
-    }
-
-    /// DIV and IDIV of 32 and 64 bits, where they cannot fault; else their handler.
-    fn divide(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
-        let size = if op.is(Op::MEM) { i.memory_size().size() } else { i.op0_register().size() };
-        let wide = size == 8;
-        if size < 4 {
-            return Err(Unsupported);
-        }
-        let mut slow = Vec::new();
-        self.spare_flags(self.uses[n].before() != 0);
-        let divisor = if op.is(Op::MEM) {
-            let e = self.ea_of(i, op)?;
-            self.check(&e, size, false, &mut slow)?;
-            self.host(&e)?;
-            self.a.rm(wide, &[0x8B], T1, Mem::base(T2, 0));
-            T1
-        } else {
-            self.loaded(gpr(i.op0_register()), T1)
-        };
-        let signed = i.mnemonic() == Mnemonic::Idiv;
-        if signed {
-            // The dividend is a sign-extended RAX, the divisor neither 0 nor -1.
-            self.a.rr(wide, &[0x89], RAX, T2);
-            self.a.shift(wide, 7, T2, if wide { 63 } else { 31 });
-            self.a.alu_rr(wide, Alu::Cmp, T2, 2);
-            slow.push(self.a.jcc(Cc::NotEqual as u8));
-            self.a.rm(wide, &[0x8D], T2, Mem::base(divisor, 1));
-            self.a.alu_imm(wide, Alu::Cmp, T2, 1);
-            slow.push(self.a.jcc(Cc::BelowEqual as u8));
-        } else {
-            self.a.alu_rr(wide, Alu::Cmp, 2, divisor);
-            slow.push(self.a.jcc(Cc::AboveEqual as u8));
-        }
-        self.a.rr(wide, &[0xF7], if signed { 7 } else { 6 }, divisor);
-        self.after(n);
-        self.slow(n, slow);
-        Ok(())
-    }
-
     /// A jump to common code.
-    pub(super) fn to_common(&mut self, place: usize, target: usize) {
+    pub(super) fn join_common(&mut self, place: usize, target: usize) {
         let d = (target as i64 - (self.start + place + 4) as i64) as i32;
         if let Some(b) = self.a.buf.get_mut(place..place + 4) {
             b.copy_from_slice(&d.to_le_bytes());
@@ -764,7 +504,7 @@ impl Translator<'_> {
     /// Looks up the RIP in T2: jumps to `miss`es or has the code in T1. Flags are in the slot.
     pub(super) fn lookup(&mut self) -> usize {
         let call = self.a.call();
-        self.to_common(call, self.common.lookup);
+        self.join_common(call, self.common.lookup);
         self.a.jcc(Cc::NotEqual as u8)
     }
 
@@ -776,16 +516,17 @@ impl Translator<'_> {
             self.cold_code(c);
             at += 1;
         }
-        for (calls, common) in
-            [(std::mem::take(&mut self.op_calls), self.common.op), (std::mem::take(&mut self.written_calls), self.common.written)]
-        {
+        for (calls, common) in [
+            (std::mem::take(&mut self.op_calls), self.common.op),
+            (std::mem::take(&mut self.written_calls), self.common.written),
+        ] {
             if calls.is_empty() {
                 continue;
             }
             calls.iter().for_each(|c| self.a.fill_here(*c));
             self.a.imm(T2, std::ptr::from_ref(self.block) as u64);
             let j = self.a.jmp();
-            self.to_common(j, common);
+            self.join_common(j, common);
         }
     }
 
@@ -795,7 +536,7 @@ impl Translator<'_> {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
                 self.a.imm(T2, self.block.key.rip);
                 let j = self.a.jmp();
-                self.to_common(j, self.common.refuse);
+                self.join_common(j, self.common.refuse);
             }
             Cold::Op { jumps, back, index, restore, vectors } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
@@ -846,7 +587,7 @@ impl Translator<'_> {
                     l.id_place = id_place;
                 }
                 let j = self.a.jmp();
-                self.to_common(j, self.common.exit_link);
+                self.join_common(j, self.common.exit_link);
             }
             Cold::Far { jump, target, save } => self.far(jump, target, save),
         }
@@ -860,11 +601,11 @@ impl Translator<'_> {
         self.a.imm(T2, target);
         if target != self.block.key.rip {
             let miss = self.lookup();
-            self.to_common(miss, self.common.exit);
+            self.join_common(miss, self.common.exit);
             self.a.jmp_reg(T1);
         } else {
             let j = self.a.jmp();
-            self.to_common(j, self.common.exit);
+            self.join_common(j, self.common.exit);
         }
     }
 
@@ -883,109 +624,5 @@ impl Translator<'_> {
         } else {
             self.cold.push(Cold::Far { jump: place, target, save: reg });
         }
-    }
-}
-
-/// The register's name in iced, by number and size.
-pub(super) fn named(n: u8, size: usize) -> Register {
-    let n = u32::from(n);
-    match size {
-        1 if n < 4 => Register::AL + n,
-        1 => Register::SPL + (n - 4),
-        2 => Register::AX + n,
-        4 => Register::EAX + n,
-        _ => Register::RAX + n,
-    }
-}
-
-/// Moves with an absolute address have another form with a ModRM byte.
-fn with_modrm(c: Code) -> Code {
-    match c {
-        Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
-        Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
-        Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
-        Code::Mov_RAX_moffs64 => Code::Mov_r64_rm64,
-        Code::Mov_moffs8_AL => Code::Mov_rm8_r8,
-        Code::Mov_moffs16_AX => Code::Mov_rm16_r16,
-        Code::Mov_moffs32_EAX => Code::Mov_rm32_r32,
-        Code::Mov_moffs64_RAX => Code::Mov_rm64_r64,
-        c => c,
-    }
-}
-
-/// The block's instructions that run on the host's vector registers.
-fn vectors(
-    decoded: &[Instruction],
-    mode: Mode,
-    exists: impl Fn(&Instruction) -> bool,
-) -> Vec<Option<Translatable>> {
-    let mut control = true; // MXCSR is what the guard at the start found
-    decoded
-        .iter()
-        .map(|i| {
-            let name = i.mnemonic();
-            control &= !matches!(
-                name,
-                Mnemonic::Ldmxcsr | Mnemonic::Vldmxcsr | Mnemonic::Fxrstor | Mnemonic::Fxrstor64 | Mnemonic::Xrstor
-                    | Mnemonic::Xrstor64 | Mnemonic::Xrstors | Mnemonic::Xrstors64
-            );
-            let off = mode.has(Mode::FPU_CHECK) || !exists(i);
-            if off { None } else { simd::translatable(i).filter(|v| control || !v.float) }
-        })
-        .collect()
-}
-
-fn width(vector: &[Option<Translatable>], cpu: &Cpu) -> Width {
-    match vector.iter().flatten().any(|v| v.vex) {
-        false => Width::Xmm,
-        true if cpu.model.features.has(CpuidFeature::AVX512F) => Width::Zmm,
-        true => Width::Ymm,
-    }
-}
-
-/// Whether the host executes it. Of what the list below has, only these are not everywhere.
-fn host_has(i: &Instruction) -> bool {
-    i.cpuid_features().iter().all(|f| match f {
-        CpuidFeature::POPCNT => is_x86_feature_detected!("popcnt"),
-        CpuidFeature::LZCNT => is_x86_feature_detected!("lzcnt"),
-        CpuidFeature::BMI1 => is_x86_feature_detected!("bmi1"),
-        CpuidFeature::BMI2 => is_x86_feature_detected!("bmi2"),
-        CpuidFeature::MOVBE => is_x86_feature_detected!("movbe"),
-        CpuidFeature::ADX => is_x86_feature_detected!("adx"),
-        CpuidFeature::SSE4_2 => is_x86_feature_detected!("sse4.2"),
-        _ => true,
-    })
-}
-
-/// The instructions that may be translated (Intel SDM volume 2): everything else has to be left to its handler.
-fn is_native(i: &Instruction) -> bool {
-    use Mnemonic::*;
-    let known = matches!(
-        i.mnemonic(),
-        Mov | Movzx | Movsx | Movsxd | Lea | Add | Or | Adc | Sbb | And | Sub | Xor | Cmp | Test | Inc | Dec | Neg | Not
-            | Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd | Imul | Mul | Div | Idiv | Bt | Bts | Btr
-            | Btc | Bsf | Bsr | Tzcnt | Lzcnt | Popcnt | Bswap | Xchg | Xadd | Cmpxchg | Cbw | Cwde | Cdqe | Cwd | Cdq
-            | Cqo | Clc | Stc | Cmc | Lahf | Sahf | Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1
-            | Prefetcht2 | Prefetchw | Andn | Bextr | Blsi | Blsmsk | Blsr | Rorx | Sarx | Shlx | Shrx | Pdep | Pext
-            | Mulx | Bzhi | Movbe | Adcx | Adox | Crc32 | Push | Pop | Leave | Call | Ret | Jmp | Lfence | Mfence | Sfence
-    ) || i.is_jcc_short_or_near()
-        || is_conditional(i);
-    let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
-        OpKind::Register => i.op_register(n).is_gpr(),
-        OpKind::FarBranch16 | OpKind::FarBranch32 | OpKind::NearBranch16 | OpKind::NearBranch32 => false,
-        _ => true,
-    });
-    // With a register as bit offset the memory operand is a string of bits.
-    let bits = matches!(i.mnemonic(), Bt | Bts | Btr | Btc)
-        && i.op_kind(0) == OpKind::Memory
-        && i.op_kind(1) == OpKind::Register;
-    known && plain && !bits
-}
-
-/// CMOVcc and SETcc.
-fn is_conditional(i: &Instruction) -> bool {
-    i.condition_code() != iced_x86::ConditionCode::None && !i.is_jcc_short_or_near() && {
-        let name = format!("{:?}", i.mnemonic());
-        name.starts_with("Cmov") || name.starts_with("Set")
     }
 }

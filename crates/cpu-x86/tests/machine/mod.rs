@@ -120,11 +120,12 @@ impl Bus for TestBus {
     }
 }
 
-/// The tier that the environment variable `WHPX_TEST_TIER` asks for, translating at once.
+/// The tier that the test program is for, or that the environment variable `WHPX_TEST_TIER` asks for; translating at once.
 pub fn set_tier(p: &mut Processor) {
     match std::env::var("WHPX_TEST_TIER").as_deref() {
-        Ok("translator") => _ = p.set_tier(cpu_x86::Tier::Translator),
         Ok("check") => _ = p.set_tier(cpu_x86::Tier::Check),
+        Ok("translator") => _ = p.set_tier(cpu_x86::Tier::Translator),
+        _ if env!("CARGO_CRATE_NAME") == "translated" => _ = p.set_tier(cpu_x86::Tier::Translator),
         _ => {}
     }
     p.set_translation_threshold(1);

@@ -18,11 +18,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use iced_x86::Instruction;
 
-use crate::code_memory::CodeMemory;
 use super::unit::{Buffer, Kind, Prepared};
+use crate::code_memory::CodeMemory;
 use crate::fpu::{Fpu, MXCSR_RESET};
 use crate::state::{Cpu, REG_FILE};
-
 
 pub(super) use features::{has, xcr0, xsave_component};
 
