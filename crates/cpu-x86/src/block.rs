@@ -101,7 +101,7 @@ pub(crate) struct Block {
     pub(crate) second: Option<CodePage>,
     /// What it was looked up by.
     pub(crate) key: Key,
-    /// How often the interpreter ran it, while the translator may want it.
+    /// How often the interpreter ran it, while the translator may want it; then [`Block::counted`].
     pub(crate) heat: AtomicU32,
     /// Where its translation starts, [`Block::NO_CODE`] or [`Block::NEVER`]. Written by its processor only.
     pub(crate) code: AtomicU64,
@@ -114,6 +114,24 @@ impl Block {
     pub(crate) const NO_CODE: u64 = 0;
     /// `code`: cannot be.
     pub(crate) const NEVER: u64 = 1;
+
+    const VECTORS: u32 = 1 << 31;
+
+    /// Notes how many instructions the translation covers, and whether some use vector registers.
+    pub(crate) fn set_counted(&self, count: usize, vectors: bool) {
+        let bit = if vectors { Self::VECTORS } else { 0 };
+        self.heat.store(count as u32 | bit, Ordering::Relaxed);
+    }
+
+    /// The instructions that the translation covers.
+    pub(crate) fn counted(&self) -> usize {
+        (self.heat.load(Ordering::Relaxed) & !Self::VECTORS) as usize
+    }
+
+    /// Whether some of them use vector registers.
+    pub(crate) fn vectors(&self) -> bool {
+        self.heat.load(Ordering::Relaxed) & Self::VECTORS != 0
+    }
 
     /// A block with nothing known about its use.
     pub(crate) fn new(

@@ -334,7 +334,7 @@ impl Processor {
     fn execute_checked(&mut self, bus: &mut dyn Bus, block: &Block, code: u64) -> Outcome {
         use crate::jit::{Ran, check};
         let (cpu, Some(engine)) = (&mut self.cpu, &mut self.engine) else { return self.interpret(bus, 0) };
-        let count = block.heat.load(Ordering::Relaxed) as usize;
+        let count = block.counted();
         let Some(expected) = check::rehearse(cpu, bus, block, count) else {
             engine.statistics.interpreted += 1;
             return self.interpret(bus, Mode::STEP);

@@ -23,28 +23,27 @@ struct State {
     regs: [u64; REG_FILE],
     lazy: LazyFlags,
     rip: u64,
-    fpu: Fpu,
+    /// Only where vector registers are used.
+    fpu: Option<Fpu>,
 }
 
 impl State {
-    fn of(cpu: &Cpu) -> Self {
-        Self { regs: cpu.regs, lazy: cpu.lazy, rip: cpu.rip, fpu: (*cpu.fpu).clone() }
+    fn of(cpu: &Cpu, vectors: bool) -> Self {
+        let fpu = vectors.then(|| (*cpu.fpu).clone());
+        Self { regs: cpu.regs, lazy: cpu.lazy, rip: cpu.rip, fpu }
     }
 
     fn restore(&self, cpu: &mut Cpu) {
         (cpu.regs, cpu.lazy, cpu.rip) = (self.regs, self.lazy, self.rip);
-        *cpu.fpu = self.fpu.clone();
+        if let Some(fpu) = &self.fpu {
+            *cpu.fpu = fpu.clone();
+        }
     }
 
     fn text(&self) -> String {
         let regs: Vec<String> = self.regs[..16].iter().map(|r| format!("{r:016x}")).collect();
-        format!(
-            "rip {:016x} flags {:03x} mxcsr {:04x}\n  {}",
-            self.rip,
-            self.lazy.get(),
-            self.fpu.mxcsr,
-            regs.join(" ")
-        )
+        let mxcsr = self.fpu.as_ref().map_or(0, |f| f.mxcsr);
+        format!("rip {:016x} flags {:03x} mxcsr {:04x}\n  {}", self.rip, self.lazy.get(), mxcsr, regs.join(" "))
     }
 }
 
@@ -61,7 +60,8 @@ pub(crate) fn rehearse(cpu: &mut Cpu, bus: &mut dyn Bus, block: &Block, count: u
     if cpu.dr[7] & 0xFF != 0 || cpu.tlb.base == UNCACHED {
         return None;
     }
-    let before = State::of(cpu);
+    let vectors = block.vectors();
+    let before = State::of(cpu, vectors);
     let table = cpu.tlb.base;
     cpu.rehearsal = Some(Box::new(Rehearsal::of(table)));
     cpu.tlb.base = UNCACHED;
@@ -76,7 +76,7 @@ pub(crate) fn rehearse(cpu: &mut Cpu, bus: &mut dyn Bus, block: &Block, count: u
         cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(op));
     }
     cpu.tlb.base = table;
-    let after = State::of(cpu);
+    let after = State::of(cpu, vectors);
     let mut rehearsal = cpu.rehearsal.take()?;
     rehearsal.undo();
     before.restore(cpu);
@@ -86,7 +86,7 @@ pub(crate) fn rehearse(cpu: &mut Cpu, bus: &mut dyn Bus, block: &Block, count: u
 
 /// Compares with what the translation did. Panics at a difference: that is what the tier is for.
 pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expected, ran: &Ran<'_>) {
-    let mut after = State::of(cpu);
+    let mut after = State::of(cpu, block.vectors());
     let last = |of: &Block, start: u16| of.ops.get(count.wrapping_sub(1)).is_some_and(|l| l.start == start);
     let mut mask = defined(block, count);
     let difference = match (ran, expected.abort) {

@@ -185,7 +185,7 @@ impl Engine {
             self.link(n);
         }
         let code = self.memory.start() + (base + made.body) as u64;
-        block.heat.store(made.count as u32, Ordering::Relaxed); // what it counts as retired
+        block.set_counted(made.count, made.vectors);
         block.entry.store(self.memory.start() + entries.slot as u64, Ordering::Relaxed);
         block.code.store(code, Ordering::Relaxed);
         self.blocks.push(block.clone());
@@ -272,7 +272,7 @@ impl Engine {
                 let Some(op) = of.ops.get(index) else { return Ran::Continue };
                 // What was counted when the block was entered, less what was not done.
                 let aborted = how == runtime::ABORTED;
-                let undone = (of.heat.load(Ordering::Relaxed) as usize).saturating_sub(index + usize::from(!aborted));
+                let undone = of.counted().saturating_sub(index + usize::from(!aborted));
                 cpu.retired = cpu.retired.wrapping_sub(undone as u64);
                 if aborted { Ran::Aborted(of, op) } else { Ran::Stopped(of, op) }
             }

@@ -119,6 +119,8 @@ pub(super) struct Made {
     pub(super) handlers: u64,
     /// Instructions it covers, from the first.
     pub(super) count: usize,
+    /// Some use vector registers.
+    pub(super) vectors: bool,
 }
 
 /// Where the guest's flags are.
@@ -266,7 +268,15 @@ fn attempt_all(
         t.go(block.key.rip.wrapping_add(u64::from(end)));
     }
     t.finish_cold();
-    Ok(Some(Made { code: t.a.buf, entries, body, links: t.links, handlers: t.handlers, count }))
+    Ok(Some(Made {
+        code: t.a.buf,
+        entries,
+        body,
+        links: t.links,
+        handlers: t.handlers,
+        count,
+        vectors: vector.iter().any(Option::is_some),
+    }))
 }
 
 impl Translator<'_> {
