@@ -17,6 +17,11 @@
 //! - *Everything else* (system, string, x87, MMX, AVX-512 and masked instructions) is done by the interpreter's handler from inside
 //!   the block; blocks of other modes than 64-bit code are left to the interpreter.
 //!
+//! Not there yet: flat 32-bit code (interpreted), x87 and MMX without a call of their handlers, prediction of return
+//! addresses by the host's own, direct links between pages, vector registers kept from block to block, one check of the
+//! stack's page for several pushes, a poll page instead of the load and test at each block, removal of parts of the buffer.
+//! Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
+//!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
 
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
