@@ -2,8 +2,8 @@
 //!
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
-mod tests;
-mod wrong_input;
+pub(crate) mod tests;
+pub(crate) mod wrong_input;
 
 use crate::vmm::Vmm;
 use crate::{apt, image, run};
@@ -42,7 +42,7 @@ impl std::fmt::Display for Skip {
 impl std::error::Error for Skip {}
 
 /// Ends a test that cannot run here.
-fn skip<T>(why: &str) -> Result<T> {
+pub(crate) fn skip<T>(why: &str) -> Result<T> {
     Err(Skip(why.to_owned()).into())
 }
 
@@ -60,7 +60,16 @@ pub(crate) struct Test {
 }
 
 impl Test {
-    fn new(name: &str, cpus: u32, run: impl Fn(&str, &Vmm) -> Result<String> + Send + Sync + 'static) -> Self {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn new(
+        name: &str,
+        cpus: u32,
+        run: impl Fn(&str, &Vmm) -> Result<String> + Send + Sync + 'static,
+    ) -> Self {
         Self { name: name.to_owned(), cpus, only_named: false, run: Box::new(run) }
     }
 }
@@ -104,7 +113,7 @@ fn prepare(vmm: &Vmm) -> Result<()> {
 }
 
 /// Runs the tests in order, those with few vCPUs beside each other.
-fn schedule(tests: &[Test], vmm: &Vmm) -> Tally {
+pub(crate) fn schedule(tests: &[Test], vmm: &Vmm) -> Tally {
     let cores = thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
     let free = (Mutex::new(cores), Condvar::new());
     let lines = Mutex::new(Vec::new());

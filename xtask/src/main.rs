@@ -1,13 +1,16 @@
-//! Developer commands: `cargo xtask image | demo | boot | test | bench`.
+//! Developer commands: `cargo xtask image | demo | boot | test | bench | windows | docs`.
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use xtask::{bench, boot, demo, image, suite};
+use xtask::{bench, boot, demo, docs, image, suite, windows, wine};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--check] [-- OPTIONS]            boot Debian 12 from a disk to its login; with --check log in, power off and report by itself
   boot [NAME...|list]                    boot real guests and check what they do
   test [--no-boot]                       all unit tests, then `boot`
+  test --wine [NAME...|list]             the Windows build under Wine
+  windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
+  docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N]                       times and speeds, beside QEMU's TCG
   image [demo] [kernel] [extras] [all]   make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
@@ -66,13 +69,21 @@ fn command(args: &[String]) -> Result<ExitCode> {
             Ok(status(boot::command(&args.names, args.vmm.as_deref())?.failed == 0))
         }
         "test" => {
-            let args = parse(rest, &["--no-boot", "--vmm"])?;
+            let args = parse(rest, &["--no-boot", "--wine", "--vmm"])?;
+            if args.flags.iter().any(|flag| flag == "--wine") {
+                return Ok(status(wine::command(&args.names)?.failed == 0));
+            }
             Ok(status(suite::command(args.flags.is_empty(), args.vmm.as_deref())?))
         }
         "bench" => {
             let args = parse(rest, &["--runs", "--vmm"])?;
             bench::command(args.runs.unwrap_or(3), args.vmm.as_deref()).map(|()| ExitCode::SUCCESS)
         }
+        "windows" => {
+            let args = parse(rest, &["--check"])?;
+            windows::command(!args.flags.is_empty()).map(|()| ExitCode::SUCCESS)
+        }
+        "docs" => docs::command(!parse(rest, &["--check"])?.flags.is_empty()).map(|()| ExitCode::SUCCESS),
         "image" => image::command(&parse(rest, &[])?.names).map(|()| ExitCode::SUCCESS),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");

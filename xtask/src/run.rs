@@ -59,6 +59,50 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
+/// [`output`] with a time limit in seconds; a program that takes longer is killed.
+pub fn output_within(command: &mut Command, seconds: u64) -> Result<String> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    let pipes = (child.stdout.take().context("no pipe")?, child.stderr.take().context("no pipe")?);
+    let readers = (thread::spawn(move || read_all(pipes.0)), thread::spawn(move || read_all(pipes.1)));
+    let limit = Instant::now() + Duration::from_secs(seconds);
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a child process")? {
+            break Some(status);
+        }
+        if Instant::now() >= limit {
+            child.kill().context("cannot kill a child process")?;
+            child.wait().context("cannot wait for a child process")?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    let out = readers.0.join().unwrap_or_default();
+    let errors = readers.1.join().unwrap_or_default();
+    match status {
+        Some(status) if status.success() => Ok(out),
+        Some(status) => bail!("{} failed ({status}): {} {}", show(command), last(&out, 30), last(&errors, 30)),
+        None => bail!("{} had not ended after {seconds} s: {}", show(command), last(&out, 30)),
+    }
+}
+
+fn read_all(mut pipe: impl std::io::Read) -> String {
+    let mut bytes = Vec::new();
+    // What came before an error is still worth showing.
+    let _ = pipe.read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The last `count` lines of a text.
+fn last(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
 /// A command as a line of text.
 pub fn show(command: &Command) -> String {
     let mut text = command.get_program().to_string_lossy().into_owned();
@@ -88,8 +132,7 @@ pub fn log_file(name: &str) -> Result<PathBuf> {
 /// The last `count` lines of a file.
 pub fn tail(file: &Path, count: usize) -> String {
     let text = String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    last(&text, count)
 }
 
 fn last_line(file: &Path) -> String {

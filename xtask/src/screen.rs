@@ -107,6 +107,6 @@ mod tests {
 
     #[test]
     fn waits_for_whole_lines() {
-        assert_eq!(parse("00000000000b8000: 0x0741 0x07"), []);
+        assert_eq!(parse("00000000000b8000: 0x0741 0x07"), Vec::<u16>::new());
     }
 }

@@ -16,10 +16,18 @@ pub struct Vmm {
     /// The program.
     pub program: PathBuf,
     /// The value of `-accel`.
-    pub accel: &'static str,
+    pub accel: String,
+    /// Whether it is QEMU, whose messages and monitor differ from ours.
+    pub qemu: bool,
+    /// What runs the program where the system does not do so itself: a loader and its environment.
+    pub loader: Option<(PathBuf, Vec<(String, OsString)>)>,
 }
 
 impl Vmm {
+    fn native(program: PathBuf, qemu: bool) -> Self {
+        Self { program, accel: if qemu { "tcg" } else { "whpx" }.to_owned(), qemu, loader: None }
+    }
+
     /// Our own program, built in release mode first.
     pub fn whpx() -> Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -29,12 +37,12 @@ impl Vmm {
             .current_dir(paths::root());
         run::run("build", "cargo build --release -p whpx", &mut build)?;
         let name = format!("whpx-system-x86_64{}", std::env::consts::EXE_SUFFIX);
-        Ok(Self { program: paths::target().join("release").join(name), accel: "whpx" })
+        Ok(Self::native(paths::target().join("release").join(name), false))
     }
 
     /// Debian's QEMU, if it is installed.
     pub fn qemu() -> Option<Self> {
-        run::find_program("qemu-system-x86_64").map(|program| Self { program, accel: "tcg" })
+        run::find_program("qemu-system-x86_64").map(|program| Self::native(program, true))
     }
 
     /// What `--vmm` names: `whpx`, `qemu`, or a path (a name with `qemu` in it gets `-accel tcg`). Nothing: ours.
@@ -50,20 +58,38 @@ impl Vmm {
                     bail!("--vmm {path}: there is no such program");
                 }
                 let is_qemu = program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("qemu"));
-                Ok(Self { program: program.to_owned(), accel: if is_qemu { "tcg" } else { "whpx" } })
+                Ok(Self::native(program.to_owned(), is_qemu))
             }
         }
     }
 
     /// Whether this is QEMU.
     pub fn is_qemu(&self) -> bool {
-        self.accel == "tcg"
+        self.qemu
+    }
+
+    /// The program without any option.
+    pub fn process(&self) -> Command {
+        match &self.loader {
+            None => Command::new(&self.program),
+            Some((loader, environment)) => {
+                let mut command = Command::new(loader);
+                command.arg(&self.program).envs(environment.iter().map(|(name, value)| (name, value)));
+                command
+            }
+        }
     }
 
     /// A command for a machine with so many vCPUs and MiB of memory, nothing else set.
     pub fn command(&self, cpus: u32, memory: u32) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["-accel", self.accel, "-M", "pc", "-smp", &format!("cores={cpus}"), "-m", &format!("{memory}M")]);
+        self.command_for("pc", cpus, memory)
+    }
+
+    /// The same for a machine type.
+    fn command_for(&self, machine: &str, cpus: u32, memory: u32) -> Command {
+        let mut command = self.process();
+        command.args(["-accel", &self.accel, "-M", machine, "-smp", &format!("cores={cpus}")]);
+        command.args(["-m", &format!("{memory}M")]);
         command
     }
 }
@@ -72,6 +98,7 @@ impl Vmm {
 #[derive(Debug)]
 pub struct Machine {
     name: String,
+    kind: &'static str,
     cpus: u32,
     memory: u32,
     monitor: bool,
@@ -81,7 +108,13 @@ pub struct Machine {
 impl Machine {
     /// A machine with one vCPU and 256 MiB; `name` begins log files and progress lines.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), cpus: 1, memory: 256, monitor: false, args: Vec::new() }
+        Self { name: name.to_owned(), kind: "pc", cpus: 1, memory: 256, monitor: false, args: Vec::new() }
+    }
+
+    /// The machine type; `pc` if not called.
+    pub fn kind(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// The number of vCPUs.
@@ -131,7 +164,7 @@ impl Machine {
         } else {
             None
         };
-        let mut command = vmm.command(self.cpus, self.memory);
+        let mut command = vmm.command_for(self.kind, self.cpus, self.memory);
         command.args(["-display", "none"]);
         match &listener {
             Some(listener) => {

@@ -5,6 +5,8 @@
 //! accesses are served inside the run by the thread's [`Handler`](vcpu::Handler). `resume`, `pause` and `reset`
 //! act on all processors; a pause returns when every thread stands outside `run`.
 
+mod emulate;
+mod exits;
 mod interrupt;
 mod memory;
 mod registers;
@@ -17,8 +19,8 @@ use std::thread::JoinHandle;
 use irqchip::Pic;
 use vm_core::{AddressSpace, IrqLine, MsiSink, PortSpace, RequestSink};
 use whp::{
-    CapabilityCode, ExtendedVmExits, LocalApicEmulationMode, MsrExitBitmap, Partition, Platform, Property,
-    RegisterName, RegisterValue, VirtualProcessor,
+    Capability, CapabilityCode, ExtendedVmExits, LocalApicEmulationMode, MsrExitBitmap, Partition, Platform, Property,
+    RegisterName, RegisterValue, SyntheticProcessorFeatures, VirtualProcessor,
 };
 
 pub use registers::{CpuRegisters, format_registers};
@@ -313,17 +315,50 @@ impl Drop for Accelerator {
     }
 }
 
-/// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3).
+/// Enlightenments that work with the local APICs in the platform (qemu-whpx-behaviour.md, 2.5).
+fn enlightenments() -> SyntheticProcessorFeatures {
+    use SyntheticProcessorFeatures as S;
+    S::HYPERVISOR_PRESENT
+        | S::HV1
+        | S::ACCESS_VP_RUN_TIME_REG
+        | S::ACCESS_PARTITION_REFERENCE_COUNTER
+        | S::ACCESS_PARTITION_REFERENCE_TSC
+        | S::ACCESS_HYPERCALL_REGS
+        | S::ACCESS_VP_INDEX
+        | S::FAST_HYPERCALL_OUTPUT
+        | S::ACCESS_FREQUENCY_REGS
+        | S::ACCESS_SYNIC_REGS
+        | S::ACCESS_SYNTHETIC_TIMER_REGS
+        | S::ACCESS_INTR_CTRL_REGS
+        | S::SYNTHETIC_CLUSTER_IPI
+        | S::DIRECT_SYNTHETIC_TIMERS
+        | S::ACCESS_GUEST_IDLE_REG
+        | S::TB_FLUSH_HYPERCALLS
+        | S::ENABLE_EXTENDED_GVA_RANGES_FOR_FLUSH_VIRTUAL_ADDRESS_LIST
+}
+
+/// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3). What old systems do not
+/// know is left out.
 fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static str, Property)> {
     let mut list = vec![("set processor count", Property::ProcessorCount(config.apic_ids.len() as u32))];
+    if let Ok(Capability::ProcessorPerfmonFeatures(f)) = platform.capability(CapabilityCode::PROCESSOR_PERFMON_FEATURES)
+    {
+        list.push(("set performance monitoring features", Property::ProcessorPerfmonFeatures(f)));
+    }
     list.push(("enable local APIC emulation", Property::LocalApicEmulationMode(LocalApicEmulationMode::X2Apic)));
-    if let Ok(banks) = platform.capability(CapabilityCode::PROCESSOR_FEATURES_BANKS)
-        && let whp::Capability::ProcessorFeaturesBanks(a, b) = banks
+    if let Ok(Capability::ProcessorFeaturesBanks(a, b)) = platform.capability(CapabilityCode::PROCESSOR_FEATURES_BANKS)
     {
         list.push(("set processor features", Property::ProcessorFeaturesBanks(a, b)));
     }
-    let exits = ExtendedVmExits::X64_MSR_EXIT;
+    if let Ok(Capability::SyntheticProcessorFeaturesBanks(offered)) =
+        platform.capability(CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS)
+    {
+        let wanted = offered & enlightenments();
+        if !wanted.is_empty() {
+            list.push(("set enlightenments", Property::SyntheticProcessorFeaturesBanks(wanted)));
+        }
+    }
     list.push(("set MSR exit bitmap", Property::X64MsrExitBitmap(MsrExitBitmap::UNHANDLED_MSRS)));
-    list.push(("set extended exits", Property::ExtendedVmExits(exits)));
+    list.push(("set extended exits", Property::ExtendedVmExits(ExtendedVmExits::X64_MSR_EXIT)));
     list
 }

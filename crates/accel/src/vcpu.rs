@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use vm_core::{GuestWarnings, MachineRequest};
+use vm_core::MachineRequest;
 use whp::{
     AccessHandler, DeliverabilityNotifications, Exit, ExitContext, PendingEvent, RegisterName, RegisterValue,
     VirtualProcessor,
 };
 
+use crate::emulate::{Completion, Emulator};
+use crate::exits;
 use crate::registers::{CpuRegisters, format_registers};
 use crate::{Shared, Vcpu};
 
@@ -66,8 +68,9 @@ fn unassigned(what: &str, gpa: u64, len: usize) {
 /// The thread's function.
 pub(crate) fn thread(shared: &Arc<Shared>, index: usize) {
     let Some(vcpu) = shared.vcpus.get(index) else { return };
+    let mut emulator = None;
     while wait_for_start(shared) {
-        run_until_stopped(shared, vcpu, index);
+        run_until_stopped(shared, vcpu, index, &mut emulator);
         let mut control = shared.control();
         control.active -= 1;
         shared.changed.notify_all();
@@ -96,24 +99,30 @@ fn may_run(shared: &Shared) -> bool {
     control.running && !control.quit
 }
 
-fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize) {
-    let handler = Handler { shared, vcpu };
+fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut Option<Box<Emulator>>) {
+    let handler = &Handler { shared, vcpu };
+    let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take() };
     while may_run(shared) {
         if index == 0
             && let Err(e) = deliver_extint(shared, &*vcpu.vp)
         {
-            return fail(shared, vcpu, index, &format!("cannot deliver an interrupt: {e}"));
+            thread.fail(&format!("cannot deliver an interrupt: {e}"));
+            break;
         }
-        match vcpu.vp.run(Some(&handler)) {
+        match vcpu.vp.run(Some(handler)) {
             Ok(exit) => {
                 vcpu.stats.count(exit.reason());
-                if dispatch(shared, vcpu, index, &exit) == Next::Stop {
-                    return;
+                if thread.dispatch(&exit) == Next::Stop {
+                    break;
                 }
             }
-            Err(e) => return fail(shared, vcpu, index, &e.to_string()),
+            Err(e) => {
+                thread.fail(&e.to_string());
+                break;
+            }
         }
     }
+    *emulator = thread.emulator;
 }
 
 /// Hands the 8259 pair's request to the boot processor: asks for an interrupt window first, then acknowledges.
@@ -133,48 +142,96 @@ fn deliver_extint(shared: &Shared, vp: &dyn VirtualProcessor) -> whp::Result<()>
     Ok(())
 }
 
-fn dispatch(shared: &Shared, vcpu: &Vcpu, index: usize, context: &ExitContext) -> Next {
-    match &context.exit {
-        Exit::Canceled | Exit::None => Next::Run,
-        Exit::InterruptWindow { .. } => {
-            shared.extint.window_opened();
-            Next::Run
-        }
-        Exit::ApicEoi { vector } => {
-            if let Some(eoi) = shared.eoi.get() {
-                eoi(*vector as u8);
-            }
-            Next::Run
-        }
-        Exit::MsrAccess(access) => match unknown_msr(vcpu, context, access) {
-            Ok(()) => Next::Run,
-            Err(e) => {
-                fail(shared, vcpu, index, &format!("cannot complete an MSR access: {e}"));
-                Next::Stop
-            }
-        },
-        Exit::UnrecoverableException => {
-            tracing::debug!(target: "cpu_reset", "triple fault\n{}", dump(vcpu, index));
-            shared.attachments.requests.request(MachineRequest::Reset("triple fault"));
-            Next::Stop
-        }
-        other => {
-            fail(shared, vcpu, index, &format!("exit {other:?} cannot be handled"));
-            Next::Stop
-        }
-    }
+/// What the thread knows when it deals with an exit.
+struct Thread<'a> {
+    shared: &'a Shared,
+    vcpu: &'a Vcpu,
+    index: usize,
+    handler: &'a Handler<'a>,
+    /// Completes undecoded accesses; made for the first one.
+    emulator: Option<Box<Emulator>>,
 }
 
-/// MSRs nobody knows read as zero and ignore writes, as QEMU's WHPX does by default.
-fn unknown_msr(vcpu: &Vcpu, context: &ExitContext, access: &whp::MsrAccess) -> whp::Result<()> {
-    static WARNINGS: GuestWarnings = GuestWarnings::new(10);
-    let what = if access.is_write { "write to" } else { "read of" };
-    WARNINGS.warn(|| format!("{what} unknown MSR {:#x} at {:#x}", access.msr_number, context.vp.rip));
-    let rip = context.vp.rip.wrapping_add(context.vp.instruction_length.into());
-    let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RDX];
-    let values = [RegisterValue::from(rip), RegisterValue::default(), RegisterValue::default()];
-    let count = if access.is_write { 1 } else { 3 };
-    vcpu.vp.set_registers(&names[..count], &values[..count])
+impl Thread<'_> {
+    fn dispatch(&mut self, context: &ExitContext) -> Next {
+        let shared = self.shared;
+        let vp = &*self.vcpu.vp;
+        let done = match &context.exit {
+            Exit::Canceled | Exit::None => Ok(()),
+            Exit::InterruptWindow { .. } => {
+                shared.extint.window_opened();
+                Ok(())
+            }
+            Exit::ApicEoi { vector } => {
+                if let Some(eoi) = shared.eoi.get() {
+                    eoi(*vector as u8);
+                }
+                Ok(())
+            }
+            Exit::MsrAccess(access) => exits::unknown_msr(vp, &context.vp, access),
+            Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access),
+            Exit::Exception(exception) => exits::reinject(vp, &context.vp, exception),
+            Exit::IoPortAccess(access) if exits::is_simple(&context.vp, access) => {
+                exits::port(vp, &context.vp, access, self.handler)
+            }
+            Exit::IoPortAccess(access) => return self.emulate(context, access.instruction()),
+            Exit::MemoryAccess(access) => return self.emulate(context, access.instruction()),
+            Exit::Halt => self.wait_halted(context),
+            Exit::UnrecoverableException => return self.triple_fault(),
+            other => {
+                self.fail(&exits::explain(other));
+                return Next::Stop;
+            }
+        };
+        match done {
+            Ok(()) => Next::Run,
+            Err(e) => {
+                self.fail(&format!("exit {:?} cannot be completed: {e}", context.reason()));
+                Next::Stop
+            }
+        }
+    }
+
+    /// Has an access completed that the platform did not decode.
+    fn emulate(&mut self, context: &ExitContext, bytes: &[u8]) -> Next {
+        let emulator = self.emulator.get_or_insert_with(|| Box::new(Emulator::new()));
+        let space = &self.shared.attachments.space;
+        let why = match emulator.complete(space, self.handler, &*self.vcpu.vp, context, bytes) {
+            Ok(Completion::Done) => return Next::Run,
+            Ok(Completion::Shutdown) => return self.triple_fault(),
+            Ok(Completion::Impossible(why)) => why,
+            Err(e) => e.to_string(),
+        };
+        self.fail(&format!("an access cannot be completed ({:x?}): {why}", context.exit));
+        Next::Stop
+    }
+
+    /// HLT where the local APIC is not in the platform: stands still until the 8259 pair has something.
+    fn wait_halted(&self, context: &ExitContext) -> whp::Result<()> {
+        const INTERRUPT_FLAG: u64 = 1 << 9;
+        let wakes = || {
+            context.vp.rflags & INTERRUPT_FLAG != 0
+                && self.index == 0
+                && self.shared.extint.is_pending()
+                && self.shared.pic.get().is_some_and(|pic| pic.is_pending())
+        };
+        let mut control = self.shared.control();
+        while control.running && !control.quit && !wakes() {
+            let wait = self.shared.changed.wait_timeout(control, std::time::Duration::from_millis(1));
+            control = wait.unwrap_or_else(|e| e.into_inner()).0;
+        }
+        Ok(())
+    }
+
+    fn triple_fault(&self) -> Next {
+        tracing::debug!(target: "cpu_reset", "triple fault\n{}", dump(self.vcpu, self.index));
+        self.shared.attachments.requests.request(MachineRequest::Reset("triple fault"));
+        Next::Stop
+    }
+
+    fn fail(&self, why: &str) {
+        fail(self.shared, self.vcpu, self.index, why);
+    }
 }
 
 fn dump(vcpu: &Vcpu, index: usize) -> String {

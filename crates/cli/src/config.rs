@@ -185,6 +185,8 @@ impl Builder {
             "chardev" => self.chardevs.push(CharSpec::parse_chardev(v)?),
             "debugcon" => self.debugcon = Some(SerialTarget::parse("debugcon", v)?),
             "device" => return self.device(v),
+            "usb" => self.machine_props.push(("usb".into(), "on".into())),
+            "usbdevice" => self.usbdevice(v)?,
             "global" => self.globals.push(Global::parse(v)?),
             "rtc" => self.rtc = Rtc::parse(v)?,
             "S" => self.paused = true,
@@ -259,6 +261,24 @@ impl Builder {
         } else {
             self.devices.push(d);
         }
+        Ok(())
+    }
+
+    /// QEMU's shorthand for the machine's own controller and a device on it.
+    fn usbdevice(&mut self, v: &str) -> Result<(), UsageError> {
+        let typed = format!("-usbdevice {v}");
+        let driver = match v {
+            "tablet" => "usb-tablet",
+            "mouse" => "usb-mouse",
+            "keyboard" => "usb-kbd",
+            _ => {
+                return Err(UsageError(format!(
+                    "{typed}: available: tablet, mouse, keyboard; use -device usb-... for others"
+                )));
+            }
+        };
+        self.machine_props.push(("usb".into(), "on".into()));
+        self.devices.push(DeviceSpec { typed, driver: driver.into(), ..DeviceSpec::default() });
         Ok(())
     }
 

@@ -50,6 +50,9 @@ fn mixed(a: &mut CodeAssembler) {
     a.ret().unwrap();
 }
 
+/// Assembles a program.
+type Program = fn(&mut CodeAssembler);
+
 fn main() {
     let count = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(20_000_000u64);
     let tier = match std::env::args().nth(2).as_deref() {
@@ -57,7 +60,6 @@ fn main() {
         Some("check") => cpu_x86::Tier::Check,
         _ => cpu_x86::Tier::Interpreter,
     };
-    type Program = fn(&mut CodeAssembler);
     let programs: [(&str, Program); 2] = [("registers", registers), ("mixed", mixed)];
     for (name, program) in programs {
         let mut m = Machine::long();

@@ -1,7 +1,8 @@
 //! A decoded block: straight-line instructions of one page, or one instruction that crosses into the next page.
 //!
 //! A block is valid while the code version of its page (and of the second page) is what it was when the bytes were
-//! read (the store protocol of guest-memory). It is the thing a translator would hang compiled code on.
+//! read (the store protocol of guest-memory). In memory of others, who write without the protocol (a client of the C
+//! API that plays DMA), the bytes are compared too, at every entry. It is the thing a translator would hang compiled code on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -51,9 +52,56 @@ pub(crate) struct CodePage {
     pub(crate) offset: u64,
     counter: *const AtomicU32,
     version: AtomicU32,
+    /// In foreign memory: what must still be there.
+    watch: Option<Watch>,
 }
 
-// SAFETY: `counter` points to an atomic of `ram`, which is Send and Sync and lives as long as `self`.
+/// Bytes in memory that others write, as the aligned words around them.
+#[derive(Debug)]
+struct Watch {
+    start: *const u64,
+    words: Box<[u64]>,
+    /// Which bits of the first and the last word count.
+    first: u64,
+    last: u64,
+}
+
+impl Watch {
+    fn new(host: *const u8, bytes: &[u8]) -> Self {
+        let lead = host as usize & 7;
+        let total = (lead + bytes.len()).next_multiple_of(8);
+        let mut padded = vec![0; total];
+        padded[lead..lead + bytes.len()].copy_from_slice(bytes);
+        let words = padded.chunks_exact(8).map(|c| c.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b)));
+        let words: Box<[u64]> = words.collect();
+        let (mut first, mut last) = (u64::MAX << (8 * lead), u64::MAX >> (8 * (total - lead - bytes.len()) as u32));
+        if words.len() == 1 {
+            (first, last) = (first & last, first & last);
+        }
+        Self { start: host.wrapping_sub(lead).cast(), words, first, last }
+    }
+
+    /// Whether the bytes are still there.
+    fn same(&self) -> bool {
+        let end = self.words.len().wrapping_sub(1);
+        self.words.iter().enumerate().all(|(i, want)| {
+            // SAFETY: aligned words around bytes of a mapped page lie in that page; the block is entered only while
+            // the page is mapped (see `Cache::find`). Volatile: others write at the same time.
+            let got = u64::from_le(unsafe { self.start.add(i).read_volatile() });
+            let mask = if i == 0 {
+                self.first
+            } else if i == end {
+                self.last
+            } else {
+                u64::MAX
+            };
+            got & mask == *want
+        })
+    }
+}
+
+// SAFETY: `counter` points to an atomic of `ram`, which is Send and Sync and lives as long as `self`; the pointer in
+// `watch` is read only while its page is mapped, by any thread.
 unsafe impl Send for CodePage {}
 // SAFETY: as above.
 unsafe impl Sync for CodePage {}
@@ -63,7 +111,20 @@ impl CodePage {
     pub(crate) fn mark(ram: Arc<RamBlock>, offset: u64, len: u64) -> Self {
         let version = ram.mark_code(offset, len);
         let counter = std::ptr::from_ref(ram.code_version(offset));
-        Self { ram, offset, counter, version: AtomicU32::new(version) }
+        Self { ram, offset, counter, version: AtomicU32::new(version), watch: None }
+    }
+
+    /// The bytes that were read at the start of it.
+    pub(crate) fn watch(&mut self, bytes: &[u8]) {
+        if self.ram.is_foreign() && !bytes.is_empty() {
+            self.watch = Some(Watch::new(self.ram.host_ptr(self.offset), bytes));
+        }
+    }
+
+    /// Whether the version alone does not tell if the bytes are still there.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) fn watched(&self) -> bool {
+        self.watch.is_some()
     }
 
     /// The bytes are what they were: valid for `version` too (as `mark_code` gave it before they were compared).
@@ -75,7 +136,8 @@ impl CodePage {
     #[inline(always)]
     pub(crate) fn fresh(&self) -> bool {
         // SAFETY: an atomic of `ram`, alive with it.
-        unsafe { (*self.counter).load(Ordering::Relaxed) == self.version.load(Ordering::Relaxed) }
+        let known = unsafe { (*self.counter).load(Ordering::Relaxed) == self.version.load(Ordering::Relaxed) };
+        known && self.watch.as_ref().is_none_or(Watch::same)
     }
 
     /// Address of the version for which the bytes are known to be right.
@@ -194,4 +256,29 @@ pub(crate) fn decode_ops(bytes: &[u8], mut cx: DecodeCx) -> (Vec<Op>, usize) {
         }
     }
     (ops, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watched_bytes_are_compared_exactly() {
+        let mut page = vec![0u64; 8];
+        let base = page.as_mut_ptr().cast::<u8>();
+        for at in 0..17 {
+            for len in 1..30 {
+                // SAFETY: inside `page`.
+                let set = |i: usize, v: u8| unsafe { base.add(i).write(v) };
+                (0..64).for_each(|i| set(i, i as u8));
+                let bytes: Vec<u8> = (at..at + len).map(|i| i as u8).collect();
+                let w = Watch::new(base.wrapping_add(at), &bytes);
+                for i in 0..64 {
+                    set(i, 0xEE);
+                    assert_eq!(w.same(), !(at..at + len).contains(&i), "{at} {len} {i}");
+                    set(i, i as u8);
+                }
+            }
+        }
+    }
 }

@@ -116,6 +116,26 @@ impl Cache {
         Ok(self.slots[slot].block.as_ref().unwrap_or(&self.empty))
     }
 
+    /// The block at RIP, decoded from the bytes as they are now: nothing cached is trusted.
+    ///
+    /// # Errors
+    /// As [`Cache::find`].
+    pub(crate) fn afresh(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode) -> Result<&Block, Abort> {
+        let at = linear(cpu, cpu.rip);
+        let room = room(cpu, cpu.rip);
+        if room == 0 {
+            return Err(cpu.gp(0));
+        }
+        let page = code_page(cpu, bus, at)?;
+        if page.phys.host.is_null() {
+            self.fetch_device(cpu, bus, mode, &page, room)?;
+        } else {
+            let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+            self.uncached = Some(Arc::new(build(cpu, bus, key, &page, room)?));
+        }
+        Ok(self.uncached.as_deref().unwrap_or(&self.empty))
+    }
+
     #[inline(never)]
     fn miss(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode, at: u64, slot: usize) -> Result<Where, Abort> {
         let room = room(cpu, cpu.rip);
@@ -277,9 +297,10 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
         if ops.is_empty() {
             break;
         }
-        let first = CodePage::mark(ram.clone(), offset, len as u64);
+        let mut first = CodePage::mark(ram.clone(), offset, len as u64);
         let marked = read_code(&first, len);
         if marked == bytes[..len] {
+            first.watch(&marked);
             return Ok(Block::new(key, ops, marked, Some(first), None));
         }
         // Another processor changed the bytes in between.
@@ -290,10 +311,10 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
     }
     let at = next_page(cpu, page.at);
     let next = code_page(cpu, bus, at)?;
-    let first = CodePage::mark(ram, offset, in_page as u64);
+    let mut first = CodePage::mark(ram, offset, in_page as u64);
     let mut bytes = read_code(&first, in_page);
     let want = MAX_INSTRUCTION.saturating_sub(in_page).min(room - in_page);
-    let second = if next.phys.host.is_null() {
+    let mut second = if next.phys.host.is_null() {
         let mut rest = vec![0; want];
         for (i, b) in rest.iter_mut().enumerate() {
             let gpa = next.phys.gpa + i as u64;
@@ -312,6 +333,11 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
     ops.truncate(1);
     let Some(op) = ops.first() else { return Err(cpu.gp(0)) };
     bytes.truncate(usize::from(op.end));
+    let (in_first, in_second) = bytes.split_at(in_page.min(bytes.len()));
+    first.watch(in_first);
+    if let Some(second) = &mut second {
+        second.watch(in_second);
+    }
     // Without a second page (the rest is in a device) the block is not fresh, so it is never used again.
     let page = second.is_some().then_some(first);
     Ok(Block::new(key, ops, bytes, page, second))

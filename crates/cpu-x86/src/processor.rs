@@ -113,18 +113,37 @@ impl Processor {
     }
 
     /// Executes exactly one instruction, takes no interrupts and delivers no exceptions: completes an access for
-    /// another platform.
+    /// another platform. Translations and decoded code of before are not trusted, because that platform's
+    /// processors change memory without telling. A REP instruction stops after some hundred elements when a bit of
+    /// the attention word is set.
     pub fn emulate_one(&mut self, bus: &mut dyn Bus) -> Emulated {
         self.cpu.update_mode();
         if self.cpu.attention.load(Ordering::Relaxed) & Attention::FLUSH_TLB != 0 {
             self.flush_memory();
+        } else {
+            self.cpu.flush_tlb(true);
         }
         self.cpu.shadow.interrupt = false;
-        match self.execute(bus, Mode::STEP) {
+        match self.execute_afresh(bus) {
             Outcome::Continue => Emulated::Done,
             Outcome::Exception(e) => Emulated::Stop(Stop::Exception(e)),
             Outcome::Stop(stop) => Emulated::Stop(stop),
         }
+    }
+
+    fn execute_afresh(&mut self, bus: &mut dyn Bus) -> Outcome {
+        let cpu = &mut self.cpu;
+        let mode = Mode(cpu.mode.0 | Mode::STEP);
+        let Ok(block) = self.cache.afresh(cpu, bus, mode) else {
+            return not_completed(cpu, &[]);
+        };
+        let Some(op) = block.ops.first() else { return Outcome::Continue };
+        cpu.stop_block = false;
+        if (op.handler)(cpu, bus, op).is_err() {
+            return aborted(cpu, block, op);
+        }
+        cpu.retired += 1;
+        stopped(cpu, block, op, mode)
     }
 
     /// Events, then a block (of one instruction with `step` being [`Mode::STEP`]).

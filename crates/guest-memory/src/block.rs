@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use vm_memory::VolatileSlice;
 use vm_memory::bitmap::BitmapSlice;
@@ -61,8 +61,14 @@ pub struct RamBlock {
     code_version: Box<[AtomicU32]>,
     code_lines: Box<[AtomicU64]>,
     dirty: Box<[AtomicU64]>,
+    tracked: AtomicBool,
+    source: Mutex<Option<DirtySource>>,
     _backing: Backing,
 }
+
+/// Called before the dirty log of a block is read, with the range: notes (with [`RamBlock::after_write`]) the writes
+/// that a hypervisor has seen and nobody else has.
+pub type DirtySource = Arc<dyn Fn(&RamBlock, u64, u64) + Send + Sync>;
 
 // SAFETY: the memory behind `base` is only touched through volatile or atomic accesses, and all else is atomic.
 unsafe impl Send for RamBlock {}
@@ -114,8 +120,16 @@ impl RamBlock {
             code_version: zeroed(pages),
             code_lines: zeroed(pages),
             dirty: zeroed(pages.div_ceil(64)),
+            tracked: AtomicBool::new(false),
+            source: Mutex::new(None),
             _backing: backing,
         }
+    }
+
+    /// Whether others write to the memory without telling ([`RamBlock::foreign`]): the has-code and dirty marks do not
+    /// know of their writes.
+    pub fn is_foreign(&self) -> bool {
+        matches!(self._backing, Backing::Foreign)
     }
 
     /// Name, as monitor commands show it ("pc.ram", "vga.vram").
@@ -209,10 +223,22 @@ impl RamBlock {
 
     /// Starts dirty tracking on `len` bytes at `offset`: all their pages are clean from now on.
     pub fn track_dirty(&self, offset: u64, len: u64) {
+        self.tracked.store(true, Ordering::SeqCst);
         for page in offset >> PAGE_SHIFT..(offset + len).div_ceil(PAGE_SIZE).min(self.flags.len() as u64) {
             self.dirty[page as usize / 64].fetch_and(!(1 << (page % 64)), Ordering::SeqCst);
             self.flags[page as usize].fetch_or(PageFlags::CLEAN, Ordering::SeqCst);
         }
+    }
+
+    /// Whether dirty tracking was ever started: whoever lets a hypervisor write the block must then provide a
+    /// [`DirtySource`].
+    pub fn is_tracked(&self) -> bool {
+        self.tracked.load(Ordering::SeqCst)
+    }
+
+    /// Sets who knows of more writes.
+    pub fn set_dirty_source(&self, source: DirtySource) {
+        *self.source.lock().unwrap_or_else(|e| e.into_inner()) = Some(source);
     }
 
     /// Ends dirty tracking on the range; later writes are not noted.
@@ -225,6 +251,10 @@ impl RamBlock {
     /// Calls `each` with the page number of every page of the range written since the last call, and makes them
     /// clean again. `keep_tracking` re-arms them. A page's bytes are to be read after this, not before.
     pub fn take_dirty(&self, offset: u64, len: u64, keep_tracking: bool, mut each: impl FnMut(u64)) {
+        let source = self.source.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        if let Some(source) = source {
+            source(self, offset, len);
+        }
         let mut any = false;
         let pages = offset >> PAGE_SHIFT..(offset + len).div_ceil(PAGE_SIZE).min(self.flags.len() as u64);
         for page in pages {
@@ -318,6 +348,21 @@ mod tests {
         b.write(62, &[1, 2, 3]);
         assert_ne!(b.code_version(64).load(Ordering::SeqCst), v);
         assert_eq!(b.flags(64).load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_dirty_source_is_asked_first() {
+        let b = RamBlock::new("b", 4 * 4096).unwrap();
+        assert!(!b.is_tracked());
+        b.track_dirty(0, b.len());
+        assert!(b.is_tracked());
+        b.set_dirty_source(Arc::new(|b, offset, len| {
+            assert_eq!((offset, len), (4096, 8192));
+            b.after_write(2 * 4096, 1);
+        }));
+        let mut seen = vec![];
+        b.take_dirty(4096, 8192, true, |p| seen.push(p));
+        assert_eq!(seen, [2]);
     }
 
     #[test]

@@ -15,5 +15,5 @@ mod block;
 mod map;
 
 pub use barrier::write_barrier;
-pub use block::{PAGE_SHIFT, PAGE_SIZE, PageFlags, RamBlock, RamError};
+pub use block::{DirtySource, PAGE_SHIFT, PAGE_SIZE, PageFlags, RamBlock, RamError};
 pub use map::{GuestMemory, MapRange, MemoryAccessError};

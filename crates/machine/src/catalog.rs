@@ -37,12 +37,105 @@ const MACHINES: &[MachineInfo] = &[MachineInfo {
         ("pic", "on|auto: legacy interrupt controllers (default on)"),
         ("smm", "off|auto: system management mode is not available"),
         ("vmport", "off|auto: the VMware port is not available"),
-        ("usb", "off: USB is not available yet"),
+        ("usb", "on|off: USB controller of the south bridge (default off)"),
         ("graphics", "on|off: video card (default on)"),
     ],
 }];
 
+const USB_DEVICE_BUS: (&str, &str) =
+    ("bus", "USB bus: usb-bus.0, or ID.0 of a controller with id=ID (default: the first with a free port)");
+const USB_DEVICE_PORT: (&str, &str) = ("port", "port, or path through hubs: 1, 2.3 (default: the first free one)");
+const USB_VERSION: (&str, &str) =
+    ("usb_version", "1: full speed only; 2: high speed on ports that have it (default 2)");
+const USB_HID: &[(&str, &str)] = &[USB_DEVICE_BUS, USB_DEVICE_PORT, USB_VERSION, ("serial", "serial number")];
+const PCI_ADDR: (&str, &str) = ("addr", "PCI slot, with .function: 1d.7 (default: the first free slot)");
+const PCI_MULTIFUNCTION: (&str, &str) = ("multifunction", "on|off: other functions are in the same slot (default off)");
+
+const UHCI: &[(&str, &str)] = &[
+    PCI_ADDR,
+    PCI_MULTIFUNCTION,
+    ("masterbus", "USB bus of the EHCI controller that this one is a companion of"),
+    ("firstport", "with masterbus: its first port there, 0, 2 or 4 (default 0)"),
+];
+
 const DEVICES: &[DeviceInfo] = &[
+    DeviceInfo {
+        name: "ich9-usb-ehci1",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "EHCI (USB 2.0) controller of the ICH9, six ports",
+        props: &[PCI_ADDR, PCI_MULTIFUNCTION],
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci1",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "UHCI (USB 1.1) controller of the ICH9, two ports, alone or as a companion of the EHCI one",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci2",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "the second of them",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "ich9-usb-uhci3",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "the third of them",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "piix3-usb-uhci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "UHCI (USB 1.1) controller of the PIIX3, two ports",
+        props: UHCI,
+    },
+    DeviceInfo {
+        name: "usb-hub",
+        category: "Controller/Bridge/Hub devices",
+        bus: "usb-bus",
+        description: "USB hub, eight ports",
+        props: USB_HID,
+    },
+    DeviceInfo {
+        name: "usb-storage",
+        category: "Storage devices",
+        bus: "usb-bus",
+        description: "USB disk",
+        props: &[
+            ("drive", "id of a -drive with if=none"),
+            ("removable", "on|off: the medium says it can be taken out (default off)"),
+            USB_DEVICE_BUS,
+            USB_DEVICE_PORT,
+            USB_VERSION,
+            ("serial", "serial number"),
+        ],
+    },
+    DeviceInfo {
+        name: "usb-tablet",
+        category: "Input devices",
+        bus: "usb-bus",
+        description: "USB tablet: absolute pointer",
+        props: USB_HID,
+    },
+    DeviceInfo {
+        name: "usb-mouse",
+        category: "Input devices",
+        bus: "usb-bus",
+        description: "USB mouse",
+        props: USB_HID,
+    },
+    DeviceInfo {
+        name: "usb-kbd",
+        category: "Input devices",
+        bus: "usb-bus",
+        description: "USB keyboard",
+        props: USB_HID,
+    },
     DeviceInfo {
         name: "VGA",
         category: "Display devices",

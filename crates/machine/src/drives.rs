@@ -15,10 +15,8 @@ use crate::plan::{DrivePlan, Plan};
 pub struct DriveInfo {
     /// Name ("ide0-hd0").
     pub id: String,
-    /// IDE channel.
-    pub channel: u8,
-    /// Master 0, slave 1.
-    pub unit: u8,
+    /// IDE channel and unit (master 0, slave 1); `None` for a drive that is not on IDE.
+    pub ide: Option<(u8, u8)>,
     /// The medium can be changed (CD-ROM drives).
     pub removable: bool,
     /// Cache mode.
@@ -64,6 +62,50 @@ pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveIn
 
 fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, DriveInfo), MachineError> {
     let drive = &d.drive;
+    let (cache, queue) = open_queue(plan, drive)?;
+    let info = info(drive, Some((d.channel, d.unit)), cache, queue.as_ref());
+    let config = match (drive.media, queue) {
+        (Media::Disk, Some(queue)) => {
+            let mut disk = DiskConfig::new(queue, index);
+            disk.write_cache = cache.write_cache();
+            disk.trim = drive.discard;
+            if let Some(serial) = &drive.serial {
+                disk.serial.clone_from(serial);
+            }
+            DriveConfig::Disk(disk)
+        }
+        (_, queue) => {
+            let mut cd = CdromConfig::new(queue, index);
+            if let Some(serial) = &drive.serial {
+                cd.serial.clone_from(serial);
+            }
+            DriveConfig::Cdrom(cd)
+        }
+    };
+    Ok((config, info))
+}
+
+/// What the monitor shows of a drive.
+pub(crate) fn info(
+    drive: &cli::Drive,
+    ide: Option<(u8, u8)>,
+    cache: CacheMode,
+    queue: Option<&Arc<BlockQueue>>,
+) -> DriveInfo {
+    DriveInfo {
+        id: drive.id.clone(),
+        ide,
+        removable: ide.is_some() && drive.media == Media::Cdrom,
+        cache,
+        medium: Mutex::new(Medium { file: drive.file.clone(), queue: queue.cloned() }),
+    }
+}
+
+/// Opens a drive's image; no queue for an empty CD drive.
+pub(crate) fn open_queue(
+    plan: &Plan,
+    drive: &cli::Drive,
+) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
     let error = |source| MachineError::Drive { option: drive.typed.clone(), source };
     let cache: CacheMode = match drive.cache {
         Some(text) => text.parse().map_err(|e: String| MachineError::Config(format!("{}: {e}", drive.typed)))?,
@@ -88,31 +130,5 @@ fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, Dr
             Some(BlockQueue::new(&drive.id, backend).map_err(MachineError::Thread)?)
         }
     };
-    let info = DriveInfo {
-        id: drive.id.clone(),
-        channel: d.channel,
-        unit: d.unit,
-        removable: drive.media == Media::Cdrom,
-        cache,
-        medium: Mutex::new(Medium { file: drive.file.clone(), queue: queue.clone() }),
-    };
-    let config = match (drive.media, queue) {
-        (Media::Disk, Some(queue)) => {
-            let mut disk = DiskConfig::new(queue, index);
-            disk.write_cache = cache.write_cache();
-            disk.trim = drive.discard;
-            if let Some(serial) = &drive.serial {
-                disk.serial.clone_from(serial);
-            }
-            DriveConfig::Disk(disk)
-        }
-        (_, queue) => {
-            let mut cd = CdromConfig::new(queue, index);
-            if let Some(serial) = &drive.serial {
-                cd.serial.clone_from(serial);
-            }
-            DriveConfig::Cdrom(cd)
-        }
-    };
-    Ok((config, info))
+    Ok((cache, queue))
 }

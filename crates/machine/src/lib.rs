@@ -10,6 +10,8 @@ mod machine;
 mod media;
 mod pc;
 mod plan;
+mod usb_plan;
+mod usb_wiring;
 mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
@@ -18,6 +20,7 @@ pub use layout::{MemoryLayout, apic_id, apic_ids};
 pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
 pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
+pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan};
 
 /// A machine could not be planned or built: one line that names the option.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +44,8 @@ pub enum MachineError {
     Space(#[from] vm_core::SpaceError),
     #[error("machine wiring: {0}")]
     Pci(#[from] pci::PciError),
+    #[error("{option}: {source}")]
+    Usb { option: String, source: usb::UsbError },
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
 }

@@ -188,10 +188,7 @@ impl Inner {
 
     /// Devices, then processors, to their power-on state. Processors must be paused.
     fn reset(&self) -> Result<(), MachineError> {
-        for channel in &self.pc.channels {
-            let queues = lock(channel).queues();
-            queues.iter().for_each(|q| q.drain());
-        }
+        self.pc.drives.iter().filter_map(|d| d.medium().queue).for_each(|q| q.drain());
         for device in &self.pc.devices {
             lock(device).reset();
         }
@@ -382,9 +379,10 @@ impl MachineHandle {
         &self.0.pc.drives
     }
 
-    /// The IDE channel that a drive is on.
-    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<&Shared<IdeChannel>> {
-        self.0.pc.channels.get(usize::from(drive.channel))
+    /// The IDE channel that a drive is on, and its unit there.
+    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<(&Shared<IdeChannel>, usize)> {
+        let (channel, unit) = drive.ide?;
+        Some((self.0.pc.channels.get(usize::from(channel))?, unit.into()))
     }
 
     /// How often each ISA interrupt line was raised.

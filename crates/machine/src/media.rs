@@ -40,8 +40,8 @@ impl MachineHandle {
 
     /// Whether the guest has locked the tray of a CD-ROM drive, and whether the tray is open; `None` for disks.
     pub fn tray(&self, drive: &DriveInfo) -> Option<(bool, bool)> {
-        let channel = self.ide_channel(drive)?;
-        drive.removable.then(|| lock(channel).tray(drive.unit.into())).flatten()
+        let (channel, unit) = self.ide_channel(drive)?;
+        drive.removable.then(|| lock(channel).tray(unit)).flatten()
     }
 
     /// Takes the medium out of a drive; of one that the guest has locked only with `force`.
@@ -72,8 +72,7 @@ impl MachineHandle {
     fn set_medium(&self, id: &str, force: bool, new: Option<(PathBuf, Arc<BlockQueue>)>) -> Result<(), MediaError> {
         let drive = self.drive(id)?;
         let channel = self.ide_channel(drive).filter(|_| drive.removable);
-        let channel = channel.ok_or_else(|| MediaError::NotRemovable(id.into()))?;
-        let unit = usize::from(drive.unit);
+        let (channel, unit) = channel.ok_or_else(|| MediaError::NotRemovable(id.into()))?;
         let (file, queue) = new.unzip();
         let mut guard = lock(channel);
         let (locked, open) = guard.tray(unit).unwrap_or_default();

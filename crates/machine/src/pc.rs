@@ -228,7 +228,7 @@ pub(crate) fn build(
     bus.add(ISA_BRIDGE, &bridge, vec![])?;
     devices.extend([device(&host), device(&bridge)]);
 
-    let (drives, infos) = drives::open(plan)?;
+    let (drives, mut infos) = drives::open(plan)?;
     let irqs = [isa.line(14, "ide0"), isa.line(15, "ide1")];
     let ide = Ide::new(IdeWiring { drives, irqs, memory: space.memory() });
     ide.install(ports, &bus, IDE).map_err(|e| MachineError::Config(format!("machine wiring: {e}")))?;
@@ -237,6 +237,7 @@ pub(crate) fn build(
 
     let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
+    infos.extend(crate::usb_wiring::build(plan, board, &bus, &input, &mut devices)?);
     for (n, target) in plan.monitors.iter().enumerate() {
         monitors.extend(chars.target(&format!("compat_monitor{n}"), target)?.map(|o| o.chardev));
     }

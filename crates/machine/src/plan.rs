@@ -8,6 +8,7 @@ use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, RtcBase, SerialTa
 use crate::MachineError;
 use crate::catalog::{device_list, machine_list};
 use crate::layout::{MemoryLayout, apic_ids};
+use crate::usb_plan::{UsbPlan, UsbPlanner};
 
 /// A serial port.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +81,8 @@ pub struct Plan {
     pub chardevs: Vec<CharSpec>,
     /// Drives.
     pub drives: Vec<DrivePlan>,
+    /// USB controllers and devices.
+    pub usb: UsbPlan,
     /// `-snapshot`.
     pub snapshot: bool,
     /// isa-debugcon devices.
@@ -117,7 +120,7 @@ impl Plan {
     /// # Errors
     /// Every error found, one line each.
     pub fn new(config: &Config) -> Result<Self, Vec<MachineError>> {
-        let mut p = Planner { config, errors: Vec::new(), hpet: true, acpi: true, graphics: true };
+        let mut p = Planner { config, errors: Vec::new(), hpet: true, acpi: true, graphics: true, usb: false };
         let plan = p.plan();
         if p.errors.is_empty() { Ok(plan) } else { Err(p.errors) }
     }
@@ -136,6 +139,7 @@ struct Planner<'a> {
     hpet: bool,
     acpi: bool,
     graphics: bool,
+    usb: bool,
 }
 
 impl Planner<'_> {
@@ -161,6 +165,7 @@ impl Planner<'_> {
             monitors: c.monitors.clone(),
             chardevs: c.chardevs.clone(),
             drives: Vec::new(),
+            usb: UsbPlan::default(),
             snapshot: c.snapshot,
             debugcons: Vec::new(),
             debug_exits: Vec::new(),
@@ -179,11 +184,13 @@ impl Planner<'_> {
         if let Some(target) = &c.debugcon {
             plan.debugcons.push(DebugConPlan { base: 0xE9, readback: 0xE9, target: target.clone() });
         }
+        let mut usb = UsbPlanner::new(self.usb, &c.drives);
         for device in &c.devices {
-            if let Err(e) = self.device(device, &mut plan) {
+            if let Err(e) = self.device(device, &mut plan, &mut usb) {
                 self.errors.push(e);
             }
         }
+        plan.usb = usb.finish(&mut self.errors);
         if c.smp.cpus != c.smp.maxcpus {
             self.error("-smp: maxcpus above cpus (CPU hot plug) is not supported yet".into());
         }
@@ -218,12 +225,13 @@ impl Planner<'_> {
             ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",
             ("graphics", "on" | "off") => self.graphics = value == "on",
             ("kernel-irqchip" | "kernel_irqchip", "on") | ("pic", "on" | "auto") => {}
-            ("smm" | "vmport", "off" | "auto") | ("usb", "off") => {}
+            ("smm" | "vmport", "off" | "auto") => {}
+            ("usb", "on" | "off") => self.usb = value == "on",
             ("kernel-irqchip" | "kernel_irqchip", "split") => {
                 self.error(format!("{typed}: not supported; use kernel-irqchip=on"));
             }
             ("smm", "on") => self.error(format!("{typed}: system management mode is not supported")),
-            ("kernel-irqchip" | "kernel_irqchip" | "pic" | "vmport" | "usb", "on" | "off") => {
+            ("kernel-irqchip" | "kernel_irqchip" | "pic" | "vmport", "on" | "off") => {
                 self.error(format!("{typed}: not supported yet"));
             }
             (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),
@@ -268,7 +276,7 @@ impl Planner<'_> {
         }
     }
 
-    fn device(&mut self, spec: &DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+    fn device(&mut self, spec: &DeviceSpec, plan: &mut Plan, usb: &mut UsbPlanner<'_>) -> Result<(), MachineError> {
         let names = || device_list().iter().map(|d| d.name);
         let Some(info) = device_list().iter().find(|d| d.name == spec.driver) else {
             let near = cli::nearest(&spec.driver, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
@@ -287,6 +295,7 @@ impl Planner<'_> {
             return Err(MachineError::Config(text));
         }
         match spec.driver.as_str() {
+            driver if UsbPlanner::takes(driver) => usb.add(info.name, spec),
             "VGA" => self.vga(spec, plan),
             "ide-hd" | "ide-cd" => self.ide(spec, plan),
             "isa-debugcon" => self.debugcon(spec, plan),
@@ -427,6 +436,7 @@ impl fmt::Display for Plan {
             let file = d.drive.file.as_ref().map_or("(empty)".into(), |p| p.display().to_string());
             writeln!(f, "ide {}.{} {:?} {} {file}", d.channel, d.unit, d.drive.media, d.drive.id)?;
         }
+        write!(f, "{}", self.usb)?;
         for d in &self.debug_exits {
             writeln!(f, "debug-exit {:#x} length {}", d.base, d.len)?;
         }

@@ -175,6 +175,7 @@ impl Config {
             PropertyCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS => {
                 Property::SyntheticProcessorFeaturesBanks(SyntheticProcessorFeatures::empty())
             }
+            PropertyCode::PROCESSOR_PERFMON_FEATURES => Property::ProcessorPerfmonFeatures(0),
             PropertyCode::MSR_ACTION_LIST => Property::MsrActionList(self.msr_actions.clone()),
             PropertyCode::UNIMPLEMENTED_MSR_ACTION => Property::UnimplementedMsrAction(self.unimplemented_msr),
             PropertyCode::PHYSICAL_ADDRESS_WIDTH => Property::PhysicalAddressWidth(self.physical_bits),
@@ -188,7 +189,7 @@ impl Config {
 
     pub(crate) fn set(&mut self, property: Property, is_setup: bool) -> Result<()> {
         let code = property.code();
-        if is_setup && !late(code) {
+        if is_setup && !late(code) && !matches!(property, Property::Other(..)) {
             let what = format!("code {:#x}: the partition is set up", code.0);
             return Err(Error::new(HResult::WHV_E_INVALID_VP_STATE, "SetPartitionProperty", what));
         }
@@ -203,6 +204,7 @@ impl Config {
             }
             Property::ProcessorXsaveFeatures(v) if self.xsave.contains(*v) => self.xsave = *v,
             Property::SyntheticProcessorFeaturesBanks(v) if v.is_empty() => {}
+            Property::ProcessorPerfmonFeatures(0) => {}
             Property::NestedVirtualization(false) => {}
             Property::SeparateSecurityDomain(v) => self.separate_security_domain = *v,
             Property::ProcessorClFlushSize(8) => {}
@@ -216,7 +218,7 @@ impl Config {
             Property::UnimplementedMsrAction(v) => self.unimplemented_msr = *v,
             Property::PhysicalAddressWidth(v) if *v == self.physical_bits => {}
             Property::ProcessorCount(v) if (1..=MAX_PROCESSORS).contains(v) => self.processor_count = *v,
-            Property::Other(..) | Property::ReferenceTime(_) | Property::ProcessorPerfmonFeatures(_) => {
+            Property::Other(..) | Property::ReferenceTime(_) => {
                 let what = format!("code {:#x}", code.0);
                 return Err(Error::new(HResult::WHV_E_UNKNOWN_PROPERTY, "SetPartitionProperty", what));
             }

@@ -8,6 +8,7 @@
 //! dropped), RDTSC exits, APIC write traps. What is left out is not in the capabilities.
 
 mod apic;
+mod client;
 mod config;
 mod map;
 mod options;
@@ -18,5 +19,7 @@ mod time;
 mod timers;
 mod vp;
 
+pub use client::{DoorbellAction, DoorbellMatch};
 pub use options::SoftOptions;
+pub use partition::SoftPartition;
 pub use platform::SoftPlatform;

@@ -116,6 +116,15 @@ impl GpaMap {
         Ok(())
     }
 
+    /// Unmaps what of the range is mapped.
+    pub(crate) fn unmap_any(&self, gpa: u64, size: u64) -> Result<()> {
+        let end = check("UnmapGpaRange", gpa, size)?;
+        let _update = self.update.lock().unwrap_or_else(|e| e.into_inner());
+        let (kept, _) = self.carve(gpa, end);
+        self.publish(kept);
+        Ok(())
+    }
+
     pub(crate) fn query_dirty(&self, gpa: u64, size: u64) -> Result<Vec<u64>> {
         const NAME: &str = "QueryGpaRangeDirtyBitmap";
         let end = check(NAME, gpa, size)?;

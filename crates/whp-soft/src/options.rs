@@ -21,6 +21,9 @@ pub struct SoftOptions {
     pub eoi_suppression: bool,
     /// How processors execute.
     pub tier: Tier,
+    /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
+    /// (to test what completes such exits).
+    pub decoded: bool,
 }
 
 impl SoftOptions {
@@ -33,6 +36,7 @@ impl SoftOptions {
             apic_frequency: 1_000_000_000,
             eoi_suppression: false,
             tier: Tier::default(),
+            decoded: true,
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::timers;
 use crate::vp::{Vp, VpHandle};
 
 /// See the module's documentation. Dropping it ends its timer thread; processors that still run are cancelled.
-pub(crate) struct SoftPartition {
-    shared: Arc<Shared>,
+pub struct SoftPartition {
+    pub(crate) shared: Arc<Shared>,
     timer_thread: Mutex<Option<JoinHandle<()>>>,
 }
 

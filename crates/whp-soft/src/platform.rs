@@ -23,6 +23,11 @@ impl SoftPlatform {
     pub fn new(options: SoftOptions) -> Self {
         Self { options }
     }
+
+    /// `WHvCreatePartition`, of the type that has more than the trait.
+    pub fn partition(&self) -> Arc<SoftPartition> {
+        Arc::new(SoftPartition::new(self.options.clone()))
+    }
 }
 
 impl Platform for SoftPlatform {
@@ -68,6 +73,8 @@ impl Platform for SoftPlatform {
             CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS => {
                 Capability::SyntheticProcessorFeaturesBanks(SyntheticProcessorFeatures::empty())
             }
+            // There are no performance counters; clients take the answer as the sign of a Windows newer than 10.
+            CapabilityCode::PROCESSOR_PERFMON_FEATURES => Capability::ProcessorPerfmonFeatures(0),
             CapabilityCode::PHYSICAL_ADDRESS_WIDTH => {
                 Capability::PhysicalAddressWidth(model.leaf(0x8000_0008, 0).map_or(36, |r| r[0] & 0xFF))
             }
@@ -78,6 +85,6 @@ impl Platform for SoftPlatform {
     }
 
     fn create_partition(&self) -> Result<Arc<dyn Partition>> {
-        Ok(Arc::new(SoftPartition::new(self.options.clone())))
+        Ok(self.partition())
     }
 }

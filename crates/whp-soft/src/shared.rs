@@ -5,6 +5,7 @@ use std::sync::{Arc, RwLock};
 
 use whp::{CapabilityCode, LocalApicEmulationMode};
 
+use crate::client::Doorbells;
 use crate::config::Config;
 use crate::map::GpaMap;
 use crate::options::SoftOptions;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     config: RwLock<Arc<Config>>,
     pub(crate) is_setup: AtomicBool,
     pub(crate) map: GpaMap,
+    pub(crate) doorbells: Doorbells,
     vps: RwLock<Arc<[Option<Arc<Vp>>]>>,
     pub(crate) time: PartitionTime,
     pub(crate) timers: Timers,
@@ -33,6 +35,7 @@ impl Shared {
             config: RwLock::new(Arc::new(config)),
             is_setup: AtomicBool::new(false),
             map: GpaMap::default(),
+            doorbells: Doorbells::default(),
             vps: RwLock::default(),
             time: PartitionTime::new(),
             timers: Timers::default(),

@@ -6,6 +6,7 @@ use crate::{
 
 /// `WHV_CAPABILITY_CODE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CapabilityCode(pub u32);
 
 #[allow(missing_docs)]
@@ -35,6 +36,7 @@ impl CapabilityCode {
 bitflags::bitflags! {
     /// `WHV_CAPABILITY_FEATURES`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct CapabilityFeatures: u64 {
         /// A part of a mapped range can be unmapped.
         const PARTIAL_UNMAP = 1 << 0;
@@ -66,6 +68,7 @@ bitflags::bitflags! {
 
 /// `WHV_PROCESSOR_VENDOR`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct ProcessorVendor(pub u32);
 
@@ -79,6 +82,7 @@ impl ProcessorVendor {
 
 /// `WHV_CAPABILITY`, typed by its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum Capability {
     HypervisorPresent(bool),

@@ -2,6 +2,7 @@
 
 /// All counter sets of a virtual processor. What a platform does not count stays zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct ProcessorCounters {
     pub runtime: RuntimeCounters,
@@ -12,6 +13,7 @@ pub struct ProcessorCounters {
 
 /// `WHV_PROCESSOR_RUNTIME_COUNTERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct RuntimeCounters {
     pub total_runtime_100ns: u64,
@@ -20,6 +22,7 @@ pub struct RuntimeCounters {
 
 /// `WHV_PROCESSOR_INTERCEPT_COUNTERS`, the counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct InterceptCounters {
     pub io_instructions: u64,
@@ -33,6 +36,7 @@ pub struct InterceptCounters {
 
 /// `WHV_PROCESSOR_EVENT_COUNTERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct EventCounters {
     pub page_fault_count: u64,
@@ -42,6 +46,7 @@ pub struct EventCounters {
 
 /// `WHV_PROCESSOR_APIC_COUNTERS`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct ApicCounters {
     pub mmio_access_count: u64,

@@ -6,6 +6,7 @@ use crate::{AccessType, SegmentRegister};
 
 /// `WHV_RUN_VP_EXIT_REASON`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ExitReason(pub u32);
 
 macro_rules! reasons {
@@ -54,6 +55,7 @@ impl fmt::Debug for ExitReason {
 
 /// `WHV_X64_VP_EXIT_CONTEXT`, the execution state unpacked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct VpContext {
     pub cpl: u8,
@@ -74,10 +76,12 @@ pub struct VpContext {
 
 /// `WHV_MEMORY_ACCESS_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct MemoryAccess {
     /// Valid bytes of `instruction_bytes`; can be 0.
     pub instruction_byte_count: u8,
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::bytes16"))]
     pub instruction_bytes: [u8; 16],
     pub access_type: AccessType,
     /// Nothing is mapped there (else: mapped, but not with this permission).
@@ -96,9 +100,11 @@ impl MemoryAccess {
 
 /// `WHV_X64_IO_PORT_ACCESS_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct IoPortAccess {
     pub instruction_byte_count: u8,
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::bytes16"))]
     pub instruction_bytes: [u8; 16],
     pub is_write: bool,
     /// 1, 2 or 4.
@@ -114,8 +120,16 @@ pub struct IoPortAccess {
     pub es: SegmentRegister,
 }
 
+impl IoPortAccess {
+    /// The instruction as far as it is known.
+    pub fn instruction(&self) -> &[u8] {
+        &self.instruction_bytes[..usize::from(self.instruction_byte_count.min(16))]
+    }
+}
+
 /// `WHV_X64_MSR_ACCESS_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct MsrAccess {
     pub is_write: bool,
@@ -126,6 +140,7 @@ pub struct MsrAccess {
 
 /// `WHV_X64_CPUID_ACCESS_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct CpuidAccess {
     pub rax: u64,
@@ -140,9 +155,11 @@ pub struct CpuidAccess {
 
 /// `WHV_VP_EXCEPTION_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct VpException {
     pub instruction_byte_count: u8,
+    #[cfg_attr(feature = "serde", serde(with = "crate::text::bytes16"))]
     pub instruction_bytes: [u8; 16],
     pub error_code_valid: bool,
     /// Raised by INT3, INTO or INT1.
@@ -155,6 +172,7 @@ pub struct VpException {
 
 /// What the exit is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum Exit {
     None,
@@ -217,6 +235,7 @@ pub enum Exit {
 
 /// `WHV_RUN_VP_EXIT_CONTEXT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ExitContext {
     /// The processor at the exit.
     pub vp: VpContext,

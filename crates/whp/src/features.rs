@@ -3,6 +3,7 @@
 bitflags::bitflags! {
     /// `WHV_X64_PROCESSOR_FEATURES`, bank 0.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct ProcessorFeatures: u64 {
         /// `Sse3`
         const SSE3 = 1 << 0;
@@ -125,6 +126,7 @@ bitflags::bitflags! {
 
     /// `WHV_X64_PROCESSOR_FEATURES1`, bank 1.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct ProcessorFeatures1: u64 {
         /// `ACountMCount`
         const ACOUNT_MCOUNT = 1 << 0;
@@ -217,6 +219,7 @@ bitflags::bitflags! {
 
     /// `WHV_SYNTHETIC_PROCESSOR_FEATURES`: what the guest sees of Hyper-V.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct SyntheticProcessorFeatures: u64 {
         /// `HypervisorPresent`
         const HYPERVISOR_PRESENT = 1 << 0;
@@ -281,6 +284,7 @@ bitflags::bitflags! {
 
     /// `WHV_PROCESSOR_XSAVE_FEATURES`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct XsaveFeatures: u64 {
         /// `Xsave`
         const XSAVE = 1 << 0;

@@ -2,6 +2,7 @@
 
 /// `WHV_INTERRUPT_TYPE`; the codes are the local APIC's delivery modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct InterruptType(pub u8);
 
 #[allow(missing_docs)]
@@ -16,6 +17,7 @@ impl InterruptType {
 
 /// `WHV_INTERRUPT_DESTINATION_MODE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum DestinationMode {
     #[default]
@@ -25,6 +27,7 @@ pub enum DestinationMode {
 
 /// `WHV_INTERRUPT_TRIGGER_MODE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum TriggerMode {
     #[default]
@@ -34,6 +37,7 @@ pub enum TriggerMode {
 
 /// `WHV_INTERRUPT_CONTROL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct InterruptControl {
     /// Delivery mode.
     pub kind: InterruptType,

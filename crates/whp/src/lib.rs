@@ -8,6 +8,8 @@
 //! Beyond Microsoft's shape there is one thing: a processor may serve *decoded* accesses through an
 //! [`AccessHandler`] inside [`VirtualProcessor::run`]; platforms that cannot decode ignore the handler and exit.
 //!
+//! With the feature `serde` everything that goes in and out of calls can be written and read as text (for traces).
+//!
 //! Left out on purpose: the C ABI (`repr(C)`) layout, virtual PCI, SynIC messages, nested virtualisation state.
 
 mod capability;
@@ -20,6 +22,8 @@ mod memory;
 mod platform;
 mod property;
 mod register;
+#[cfg(feature = "serde")]
+mod text;
 mod value;
 
 pub use capability::{Capability, CapabilityCode, CapabilityFeatures, ProcessorVendor};

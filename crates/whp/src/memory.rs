@@ -3,6 +3,7 @@
 bitflags::bitflags! {
     /// `WHV_MAP_GPA_RANGE_FLAGS`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct MapGpaRangeFlags: u32 {
         /// Loads.
         const READ = 1;
@@ -17,6 +18,7 @@ bitflags::bitflags! {
 
     /// `WHV_TRANSLATE_GVA_FLAGS`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct TranslateGvaFlags: u32 {
         /// Check that a load is allowed.
         const VALIDATE_READ = 1;
@@ -38,6 +40,7 @@ bitflags::bitflags! {
 
 /// `WHV_TRANSLATE_GVA_RESULT_CODE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TranslateGvaResultCode(pub u32);
 
 #[allow(missing_docs)]
@@ -55,6 +58,7 @@ impl TranslateGvaResultCode {
 
 /// What `WHvTranslateGva` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TranslateGvaResult {
     /// Whether it worked.
     pub code: TranslateGvaResultCode,
@@ -64,6 +68,7 @@ pub struct TranslateGvaResult {
 
 /// `WHV_MEMORY_ACCESS_TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum AccessType {
     Read,

@@ -11,6 +11,7 @@ use crate::{
 
 /// The guest's architecture, which a platform has one of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum Arch {
     X64,
@@ -40,6 +41,26 @@ pub trait Platform: Send + Sync {
     /// When the host refuses.
     fn create_partition(&self) -> Result<Arc<dyn Partition>>;
 }
+
+macro_rules! forward_platform {
+    ($($pointer:ident),*) => {$(
+        impl<P: Platform + ?Sized> Platform for $pointer<P> {
+            fn name(&self) -> &str {
+                (**self).name()
+            }
+            fn arch(&self) -> Arch {
+                (**self).arch()
+            }
+            fn capability(&self, code: CapabilityCode) -> Result<Capability> {
+                (**self).capability(code)
+            }
+            fn create_partition(&self) -> Result<Arc<dyn Partition>> {
+                (**self).create_partition()
+            }
+        }
+    )*};
+}
+forward_platform!(Box, Arc);
 
 /// A virtual machine: properties, memory, processors.
 pub trait Partition: Send + Sync {

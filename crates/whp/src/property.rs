@@ -4,6 +4,7 @@ use crate::{ProcessorFeatures, ProcessorFeatures1, SyntheticProcessorFeatures, X
 
 /// `WHV_PARTITION_PROPERTY_CODE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PropertyCode(pub u32);
 
 #[allow(missing_docs)]
@@ -45,6 +46,7 @@ impl PropertyCode {
 bitflags::bitflags! {
     /// `WHV_EXTENDED_VM_EXITS`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct ExtendedVmExits: u64 {
         /// CPUID of listed leaves.
         const X64_CPUID_EXIT = 1 << 0;
@@ -81,6 +83,7 @@ bitflags::bitflags! {
 
     /// `WHV_X64_MSR_EXIT_BITMAP`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
     pub struct MsrExitBitmap: u64 {
         /// MSRs the platform does not know (else #GP).
         const UNHANDLED_MSRS = 1 << 0;
@@ -100,6 +103,7 @@ bitflags::bitflags! {
 
 /// `WHV_X64_LOCAL_APIC_EMULATION_MODE`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum LocalApicEmulationMode {
     /// The caller has the local APICs; HLT exits.
     #[default]
@@ -112,6 +116,7 @@ pub enum LocalApicEmulationMode {
 
 /// `WHV_X64_CPUID_RESULT`: a leaf's result for every subleaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct CpuidResult {
     pub function: u32,
@@ -123,6 +128,7 @@ pub struct CpuidResult {
 
 /// `WHV_X64_CPUID_RESULT2`: bits of a leaf's result, perhaps of one subleaf or one processor only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct CpuidResult2 {
     /// EAX on entry.
     pub function: u32,
@@ -138,6 +144,7 @@ pub struct CpuidResult2 {
 
 /// `WHV_MSR_ACTION`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum MsrAction {
     #[default]
@@ -148,6 +155,7 @@ pub enum MsrAction {
 
 /// `WHV_MSR_ACTION_ENTRY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct MsrActionEntry {
     pub index: u32,
@@ -157,6 +165,7 @@ pub struct MsrActionEntry {
 
 /// `WHV_PARTITION_PROPERTY`, typed by its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub enum Property {
     ExtendedVmExits(ExtendedVmExits),

@@ -17,6 +17,11 @@ macro_rules! registers {
             pub fn symbol(self) -> Option<&'static str> {
                 match self.0 { $($code => Some($symbol),)* _ => None }
             }
+
+            /// The register with Microsoft's name `symbol`.
+            pub fn from_symbol(symbol: &str) -> Option<Self> {
+                match symbol { $($symbol => Some(Self::$name),)* _ => None }
+            }
         }
     };
 }
@@ -375,6 +380,7 @@ mod tests {
         assert_eq!(RegisterName::SFMASK.0, 0x200B);
         assert_eq!(RegisterName::PENDING_INTERRUPTION.0, 0x8000_0000);
         assert_eq!(RegisterName::RAX.offset(8), RegisterName::R8);
+        assert_eq!(RegisterName::from_symbol("WHvX64RegisterR8"), Some(RegisterName::R8));
         assert_eq!(format!("{:?}", RegisterName(0x7777)), "register 0x00007777");
     }
 }

@@ -124,6 +124,7 @@ from_int!(u8, u16, u32, u64, u128);
 /// `WHV_X64_SEGMENT_REGISTER`. `attributes`: type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15. `limit` is in
 /// bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)]
 pub struct SegmentRegister {
     pub base: u64,

@@ -7,52 +7,59 @@ use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::Platform;
 use whp_soft::{SoftOptions, SoftPlatform};
+use whp_windows::{Unusable, WindowsOptions, WindowsPlatform, windows_build};
 
-use crate::{Errors, PerProcessor};
+use crate::{Errors, PerProcessor, windows_cpu};
 
 /// Accelerators and what they are, for `-accel help`.
 pub(crate) const ACCELS: &[(&str, &str)] = &[
-    ("whpx", "Windows Hypervisor Platform API: the built-in platform here"),
+    ("whpx", "Windows Hypervisor Platform API: Microsoft's where there is one, else the built-in platform"),
     ("tcg", "the built-in platform, under the name scripts know"),
 ];
 
 /// Properties of `-accel whpx`.
 pub(crate) const PROPS: &[(&str, &str)] = &[
-    ("platform", "auto|soft: which implementation of the API (default auto)"),
+    ("platform", "auto|windows|soft: which implementation of the API (default auto)"),
     ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
     ("kernel-irqchip", "on: local APICs in the platform (default on)"),
-    ("hyperv", "off|auto: Hyper-V enlightenments are not there yet (default auto)"),
-    ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform"),
+    ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
+    ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform (default on)"),
     ("ignore-unknown-msr", "on: unknown MSRs read 0 and ignore writes (default on)"),
     ("intercept-msr-gp", "off: not there yet (default off)"),
+    ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
 ];
 
-/// The first accelerator of the command line that can be used.
+/// A library to use in place of Microsoft's, for tests.
+pub(crate) const LIBRARY_VARIABLE: &str = "WHPX_WINHVPLATFORM";
+
+/// The first accelerator of the command line that can be used; why those before it cannot is a warning each.
 pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     let default = [Accel { name: "whpx".into(), props: vec![] }];
     let list = if config.accels.is_empty() { &default[..] } else { &config.accels };
     let mut errors = Vec::new();
     for accel in list {
-        match check(accel) {
-            Ok(()) => return soft(config, tier(accel)),
+        let platform = check(accel).and_then(|()| {
+            let spec = spec(config)?;
+            if accel.name == "tcg" { Ok(soft(config, spec, true, Tier::default())) } else { whpx(config, accel, spec) }
+        });
+        match platform {
+            Ok(platform) => {
+                errors.iter().for_each(|e| tracing::warn!("{e}"));
+                return Ok(platform);
+            }
             Err(e) => errors.push(e),
         }
     }
     Err(errors)
 }
 
-/// The accelerator's `tier`, checked before.
-fn tier(accel: &Accel) -> Tier {
-    match accel.props.iter().find(|(k, _)| k == "tier").map(|(_, v)| v.as_str()) {
-        Some("translator") => Tier::Translator,
-        Some("check") => Tier::Check,
-        _ => Tier::Interpreter,
-    }
+fn typed(accel: &Accel) -> String {
+    let props: Vec<_> = accel.props.iter().map(|(k, v)| format!(",{k}={v}")).collect();
+    format!("-accel {}{}", accel.name, props.concat())
 }
 
 fn check(accel: &Accel) -> Result<(), String> {
-    let props: Vec<_> = accel.props.iter().map(|(k, v)| format!(",{k}={v}")).collect();
-    let typed = format!("-accel {}{}", accel.name, props.concat());
+    let typed = typed(accel);
     match accel.name.as_str() {
         "whpx" => accel.props.iter().try_for_each(|(k, v)| property(&typed, k, v)),
         "tcg" => accel.props.iter().try_for_each(|(k, _)| match k.as_str() {
@@ -72,11 +79,11 @@ fn check(accel: &Accel) -> Result<(), String> {
 
 fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
-        "platform" => &["auto", "soft"],
+        "platform" => &["auto", "windows", "soft"],
         "tier" => &["interpreter", "translator", "check"],
         "kernel-irqchip" | "ignore-unknown-msr" => &["on"],
-        "hyperv" => &["off", "auto"],
-        "ssd" => &["on", "off", "auto"],
+        "hyperv" | "ssd" => &["on", "off", "auto"],
+        "x-decoded" => &["on", "off"],
         "intercept-msr-gp" => &["off", "auto"],
         _ => {
             let near = cli::nearest(key, PROPS.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
@@ -87,7 +94,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(match (key, value) {
-        ("platform", "windows" | "kvm" | "mshv") => {
+        ("platform", "kvm" | "mshv") => {
             format!("{typed}: platform={value} is not there yet; use platform=soft")
         }
         ("kernel-irqchip", "split") => format!("{typed}: kernel-irqchip=split is not supported; use kernel-irqchip=on"),
@@ -95,23 +102,105 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     })
 }
 
-/// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config, tier: Tier) -> Result<Box<dyn Platform>, Errors> {
+/// The meaning of `-cpu`.
+fn spec(config: &Config) -> Result<CpuSpec, String> {
     let cpu = &config.cpu;
     let mut text = cpu.model.clone().unwrap_or_else(|| "max".into());
     for (feature, value) in &cpu.features {
         text += &format!(",{feature}={value}");
     }
-    let spec = CpuSpec::parse(&text).map_err(|e| vec![format!("-cpu {text}: {e}")])?;
+    CpuSpec::parse(&text).map_err(|e| e.to_string())
+}
+
+fn topology(config: &Config) -> Topology {
+    Topology { sockets: config.smp.sockets, cores: config.smp.cores, threads: config.smp.threads }
+}
+
+/// `-accel whpx`: Microsoft's platform or the built-in one.
+fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platform>, String> {
+    let get = |key: &str| accel.props.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    let decoded = get("x-decoded") != Some("off");
+    let which = get("platform").unwrap_or("auto");
+    let why = match which {
+        "soft" => None,
+        "auto" if !decoded => None,
+        _ => match windows(config, accel, &spec) {
+            Ok(platform) => return Ok(platform),
+            Err(e) if which == "windows" => return Err(e),
+            Err(e) => Some(e),
+        },
+    };
+    if get("hyperv") == Some("on") {
+        let why = why.map(|e| format!("; {e}")).unwrap_or_default();
+        return Err(format!(
+            "{}: the built-in platform has no Hyper-V enlightenments; leave hyperv=on away{why}",
+            typed(accel)
+        ));
+    }
+    // On other systems nobody expects Microsoft's platform.
+    if let Some(why) = why.filter(|_| cfg!(windows)) {
+        tracing::warn!("the built-in platform is used, which is slower: {why}");
+    }
+    let tier = match get("tier") {
+        Some("translator") => Tier::Translator,
+        Some("check") => Tier::Check,
+        _ => Tier::Interpreter,
+    };
+    Ok(soft(config, spec, decoded, tier))
+}
+
+/// Microsoft's platform. The error says why not and what to do.
+fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Platform>, String> {
+    let error = |e: Unusable| format!("{}: {e}{}", typed(accel), version());
+    let opened = match std::env::var_os(LIBRARY_VARIABLE) {
+        Some(path) => WindowsPlatform::open_library(path.as_ref()),
+        None => WindowsPlatform::open(),
+    };
+    let platform = opened.map_err(|e| error(e.into()))?;
+    platform.check().map_err(error)?;
+    let get = |key: &str| accel.props.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    if platform.is_legacy() {
+        if get("hyperv") == Some("on") {
+            return Err(format!(
+                "{}: hyperv=on needs Windows 11 or Windows Server 2022 (build 20348){}; leave it away",
+                typed(accel),
+                version()
+            ));
+        }
+        tracing::warn!(
+            "Windows older than build 20348{}: an interrupt of the 8259 pair may not end a HLT, and guests that use it \
+             can hang; if so, use -accel whpx,platform=soft",
+            version()
+        );
+    }
+    let mut warnings = Vec::new();
+    let offers = windows_cpu::Platform::new(|leaves| platform.cpuid(leaves));
+    let cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
+    warnings.iter().for_each(|w| tracing::warn!("{w}"));
+    let options = WindowsOptions {
+        hyperv: get("hyperv") != Some("off"),
+        separate_security_domain: get("ssd") != Some("off"),
+        cpuid,
+    };
+    Ok(Box::new(platform.with_options(options)))
+}
+
+/// The running Windows, for messages.
+fn version() -> String {
+    windows_build().map(|b| format!(" (this is build {b})")).unwrap_or_default()
+}
+
+/// The built-in platform with the processors of `-cpu` and `-smp`.
+fn soft(config: &Config, spec: CpuSpec, decoded: bool, tier: Tier) -> Box<dyn Platform> {
     spec.warnings.iter().for_each(|w| tracing::warn!("{w}"));
-    let topology = Topology { sockets: config.smp.sockets, cores: config.smp.cores, threads: config.smp.threads };
-    let smp = config.smp;
+    let (smp, topology) = (config.smp, topology(config));
     let apic_id: PerProcessor<u32> = Arc::new(move |index| machine::apic_id(&smp, index));
     let ids = apic_id.clone();
     let mut options = SoftOptions::new(Arc::new(spec.model(topology, 0)));
     options.model = Arc::new(move |index| Arc::new(spec.model(topology, ids(index))));
     options.apic_id = apic_id;
     options.eoi_suppression = true;
+    options.decoded = decoded;
     options.tier = tier;
-    Ok(Box::new(SoftPlatform::new(options)))
+    Box::new(SoftPlatform::new(options))
 }

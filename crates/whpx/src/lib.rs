@@ -3,6 +3,11 @@
 mod accel_options;
 mod help;
 mod log;
+pub mod probe;
+mod tool;
+mod windows_cpu;
+
+pub use tool::tool_main;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,6 +72,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
             return Err(errors);
         }
     };
+    let platform = whp_trace::from_env(platform).map_err(|e| vec![e.to_string()])?;
     let machine = Machine::new(plan, &*platform).map_err(|e| vec![e.to_string()])?;
     if let Some(path) = &config.pidfile {
         let text = format!("{}\n", std::process::id());
@@ -86,6 +92,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     if let Some(path) = &config.pidfile {
         let _ = std::fs::remove_file(path); // gone already is as good
     }
+    whp_trace::flush_all();
     // Threads of back ends and processors may stand in system calls; everything that matters is written.
     std::process::exit(match reason {
         ExitReason::Done => 0,

@@ -14,7 +14,10 @@ static CHANGE: OnceLock<Box<dyn Fn(Targets) -> bool + Send + Sync>> = OnceLock::
 
 fn targets(items: &[&'static str]) -> Targets {
     items.iter().fold(Targets::new(), |t, item| match *item {
-        "guest_errors" | "unimp" => t.with_target("guest", LevelFilter::DEBUG),
+        "guest_errors" => t.with_target("guest", LevelFilter::DEBUG),
+        "unimp" => {
+            t.with_target("guest", LevelFilter::DEBUG).with_target("whpx_unsupported_msr_access", LevelFilter::DEBUG)
+        }
         other => t.with_target(other, LevelFilter::TRACE),
     })
 }

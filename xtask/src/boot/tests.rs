@@ -30,7 +30,7 @@ pub(super) fn all() -> Vec<Test> {
     all
 }
 
-fn shell_ready(guest: &mut Guest, cpus: u32) -> Result<()> {
+pub(crate) fn shell_ready(guest: &mut Guest, cpus: u32) -> Result<()> {
     guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
     let count = guest.expect("\n", 30)?;
     ensure!(count.trim() == cpus.to_string(), "the guest sees {} processors instead of {cpus}", count.trim());
@@ -38,12 +38,12 @@ fn shell_ready(guest: &mut Guest, cpus: u32) -> Result<()> {
     Ok(())
 }
 
-fn power_off(guest: &mut Guest) -> Result<()> {
+pub(crate) fn power_off(guest: &mut Guest) -> Result<()> {
     guest.line("poweroff -f")?;
     guest.wait_success(60)
 }
 
-fn direct(name: &str, vmm: &Vmm, kernel: &str, cpus: u32) -> Result<String> {
+pub(crate) fn direct(name: &str, vmm: &Vmm, kernel: &str, cpus: u32) -> Result<String> {
     let mut guest = Machine::new(name).cpus(cpus).memory(512).linux(kernel)?.start(vmm)?;
     shell_ready(&mut guest, cpus)?;
     let ready = guest.elapsed();
@@ -130,7 +130,7 @@ fn reboot_20(name: &str, vmm: &Vmm) -> Result<String> {
 }
 
 /// A fresh disk in `images/work` under this name.
-fn fresh(name: &str) -> Result<PathBuf> {
+pub(crate) fn fresh(name: &str) -> Result<PathBuf> {
     let path = paths::work()?.join(name);
     if path.exists() {
         std::fs::remove_file(&path)?;
@@ -138,7 +138,7 @@ fn fresh(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn ext4_as_qcow2(name: &str) -> Result<PathBuf> {
+pub(crate) fn ext4_as_qcow2(name: &str) -> Result<PathBuf> {
     let (raw, disk) = (fresh(&format!("{name}.raw"))?, fresh(&format!("{name}.qcow2"))?);
     let mke2fs = run::find_program("mke2fs").unwrap_or_else(|| "mke2fs".into());
     run::output(Command::new(mke2fs).args(["-q", "-F", "-t", "ext4"]).arg(&raw).arg("512M"))?;
@@ -148,7 +148,7 @@ fn ext4_as_qcow2(name: &str) -> Result<PathBuf> {
 }
 
 /// `qemu-img check`: status 0 is clean, 3 means leaked clusters only (allowed after a kill), anything else is damage.
-fn check(disk: &Path) -> Result<&'static str> {
+pub(crate) fn check(disk: &Path) -> Result<&'static str> {
     let out = Command::new("qemu-img").args(["check", "-f", "qcow2"]).arg(disk).output()?;
     match out.status.code() {
         Some(0) => Ok("no errors"),

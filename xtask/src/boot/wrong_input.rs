@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// What is given, and what the message must name.
 type Case = (Vec<String>, &'static str);
 
-pub(super) fn run_all(name: &str, vmm: &Vmm) -> Result<String> {
+pub(crate) fn run_all(name: &str, vmm: &Vmm) -> Result<String> {
     if vmm.is_qemu() {
         return skip("our own messages; QEMU's differ");
     }
@@ -105,9 +105,9 @@ fn contents(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
 }
 
 fn one(vmm: &Vmm, folder: &Path, args: &[String], needle: &str) -> Result<()> {
-    let mut command = Command::new(&vmm.program);
+    let mut command = vmm.process();
     if !args.iter().any(|arg| arg == "-accel") {
-        command.args(["-accel", vmm.accel]);
+        command.args(["-accel", &vmm.accel]);
     }
     command.args(["-display", "none", "-serial", "none"]).args(args).current_dir(folder);
     let mut child = command

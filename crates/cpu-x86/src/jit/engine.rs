@@ -159,7 +159,8 @@ impl Engine {
 
     #[cold]
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
-        let can = block.page.is_some() && block.second.is_none() && block.key.mode.has(Mode::CODE64);
+        let ours = block.page.as_ref().is_some_and(|p| !p.watched());
+        let can = ours && block.second.is_none() && block.key.mode.has(Mode::CODE64);
         let made = can.then(|| translate::translate(cpu, block, self.common, self.used, self.single)).flatten();
         let made = made.filter(|m| self.used + m.code.len() <= CAPACITY);
         let Some(made) = made else {

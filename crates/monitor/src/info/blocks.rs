@@ -39,7 +39,8 @@ fn drive_text(d: &DriveInfo, medium: &Medium, tray: Option<(bool, bool)>) -> Str
         }
         None => format!("{}: [not inserted]\n", d.id),
     };
-    s += &format!("    Attached to:      ide.{}/{}\n", d.channel, d.unit);
+    let place = d.ide.map_or("usb".into(), |(channel, unit)| format!("ide.{channel}/{unit}"));
+    s += &format!("    Attached to:      {place}\n");
     if let Some((locked, open)) = tray {
         let (locked, open) = (if locked { "locked" } else { "not locked" }, if open { "open" } else { "closed" });
         s += &format!("    Removable device: {locked}, tray {open}\n");

@@ -83,10 +83,9 @@ pub(super) fn qtree(context: &mut Context, rest: &str) -> Outcome {
             let _ = writeln!(s, "    {line}");
         }
         s += "  bus: ide\n    type IDE\n";
-        for d in m.drives() {
+        for (d, (channel, unit)) in m.drives().iter().filter_map(|d| Some((d, d.ide?))) {
             let kind = if d.removable { "ide-cd" } else { "ide-hd" };
-            let _ =
-                writeln!(s, "    dev: {kind}, id \"{}\"\n      channel = {}\n      unit = {}", d.id, d.channel, d.unit);
+            let _ = writeln!(s, "    dev: {kind}, id \"{}\"\n      channel = {channel}\n      unit = {unit}", d.id);
         }
         s + &isa(m.ports().ranges().as_ref())
     })

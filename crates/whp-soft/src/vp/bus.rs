@@ -225,6 +225,9 @@ impl Bus for VpBus<'_> {
             self.apic_write(offset, data);
             return Ok(());
         }
+        if self.shared.doorbells.ring(gpa, data) {
+            return Ok(());
+        }
         count(&self.vp.counters.memory);
         let handler = self.handler.ok_or(cpu_x86::bus::Leave)?;
         self.vp.outside(|| handler.memory_write(gpa, data));

@@ -58,7 +58,7 @@ impl VirtualProcessor for VpHandle {
 
     fn run(&self, handler: Option<&dyn AccessHandler>) -> Result<ExitContext> {
         let mut core = self.core("RunVirtualProcessor")?;
-        Ok(self.vp.run(&self.shared, &mut core, handler))
+        Ok(self.vp.run(&self.shared, &mut core, handler.filter(|_| self.shared.options.decoded)))
     }
 
     fn cancel(&self) {

@@ -15,6 +15,9 @@ use std::sync::Arc;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp_soft::{SoftOptions, SoftPlatform};
 
+/// Whether it hands decoded accesses to a handler.
+pub const DECODED: bool = true;
+
 /// The platform under test.
 pub fn platform() -> SoftPlatform {
     let spec = CpuSpec::parse("max").unwrap();

