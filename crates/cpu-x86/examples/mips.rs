@@ -1,4 +1,5 @@
-//! How fast the interpreter is: an integer loop in 64-bit mode with paging on. Run it with `--release`.
+//! How fast a tier is: an integer loop in 64-bit mode with paging on. `cargo run --release -p cpu-x86 --example mips
+//! [COUNT] [interpreter|translator]`
 #![allow(missing_docs)]
 
 #[path = "../tests/machine/mod.rs"]
@@ -54,10 +55,16 @@ type Program = fn(&mut CodeAssembler);
 
 fn main() {
     let count = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(20_000_000u64);
+    let tier = match std::env::args().nth(2).as_deref() {
+        Some("translator") => cpu_x86::Tier::Translator,
+        Some("check") => cpu_x86::Tier::Check,
+        _ => cpu_x86::Tier::Interpreter,
+    };
     let programs: [(&str, Program); 2] = [("registers", registers), ("mixed", mixed)];
     for (name, program) in programs {
         let mut m = Machine::long();
         m.code(CODE, program);
+        m.p.set_tier(tier);
         m.p.cpu.regs[1] = count;
         m.p.cpu.regs[6] = DATA;
         m.p.cpu.regs[7] = DATA + 0x2000;
@@ -65,6 +72,11 @@ fn main() {
         let stop = m.run();
         let seconds = start.elapsed().as_secs_f64();
         let retired = m.p.cpu.retired;
-        println!("{name}: {stop:?} after {retired} instructions, {:.1} MIPS", retired as f64 / seconds / 1e6);
+        println!(
+            "{name}: {stop:?} after {retired} instructions, {:.1} MIPS, rax {:#x} rdx {:#x}",
+            retired as f64 / seconds / 1e6,
+            m.reg(0),
+            m.reg(2)
+        );
     }
 }

@@ -5,7 +5,7 @@
 //! API that plays DMA), the bytes are compared too, at every entry. It is the thing a translator would hang compiled code on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use guest_memory::RamBlock;
 
@@ -28,6 +28,11 @@ impl Place {
     #[inline(always)]
     pub(crate) fn new(version: *const AtomicU32, at: u64) -> Self {
         Self((version as u64) << 10 | at & 0xFFF)
+    }
+
+    /// Another address of the page.
+    pub(crate) fn moved(self, at: u64) -> Self {
+        Self(self.0 & !0xFFF | at & 0xFFF)
     }
 }
 
@@ -116,6 +121,12 @@ impl CodePage {
         }
     }
 
+    /// Whether the version alone does not tell if the bytes are still there.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) fn watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
     /// The bytes are what they were: valid for `version` too (as `mark_code` gave it before they were compared).
     pub(crate) fn renew(&self, version: u32) {
         self.version.store(version, Ordering::Relaxed);
@@ -127,6 +138,11 @@ impl CodePage {
         // SAFETY: an atomic of `ram`, alive with it.
         let known = unsafe { (*self.counter).load(Ordering::Relaxed) == self.version.load(Ordering::Relaxed) };
         known && self.watch.as_ref().is_none_or(Watch::same)
+    }
+
+    /// Address of the version for which the bytes are known to be right.
+    pub(crate) fn version(&self) -> *const AtomicU32 {
+        &raw const self.version
     }
 
     /// Address of the code version counter.
@@ -145,9 +161,61 @@ pub(crate) struct Block {
     pub(crate) page: Option<CodePage>,
     /// The page of the rest of an instruction that crosses.
     pub(crate) second: Option<CodePage>,
+    /// What it was looked up by.
+    pub(crate) key: Key,
+    /// How often the interpreter ran it, while the translator may want it; then [`Block::counted`].
+    pub(crate) heat: AtomicU32,
+    /// Where its translation starts, [`Block::NO_CODE`] or [`Block::NEVER`]. Written by its processor only.
+    pub(crate) code: AtomicU64,
+    /// Where branches from other blocks enter it.
+    pub(crate) entry: AtomicU64,
 }
 
 impl Block {
+    /// `code`: not translated (yet).
+    pub(crate) const NO_CODE: u64 = 0;
+    /// `code`: cannot be.
+    pub(crate) const NEVER: u64 = 1;
+
+    const VECTORS: u32 = 1 << 31;
+
+    /// Notes how many instructions the translation covers, and whether some use vector registers.
+    pub(crate) fn set_counted(&self, count: usize, vectors: bool) {
+        let bit = if vectors { Self::VECTORS } else { 0 };
+        self.heat.store(count as u32 | bit, Ordering::Relaxed);
+    }
+
+    /// The instructions that the translation covers.
+    pub(crate) fn counted(&self) -> usize {
+        (self.heat.load(Ordering::Relaxed) & !Self::VECTORS) as usize
+    }
+
+    /// Whether some of them use vector registers.
+    pub(crate) fn vectors(&self) -> bool {
+        self.heat.load(Ordering::Relaxed) & Self::VECTORS != 0
+    }
+
+    /// A block with nothing known about its use.
+    pub(crate) fn new(
+        key: Key,
+        ops: impl Into<Box<[Op]>>,
+        bytes: impl Into<Box<[u8]>>,
+        page: Option<CodePage>,
+        second: Option<CodePage>,
+    ) -> Self {
+        let (ops, bytes) = (ops.into(), bytes.into());
+        Self {
+            ops,
+            bytes,
+            page,
+            second,
+            key,
+            heat: AtomicU32::new(0),
+            code: AtomicU64::new(Self::NO_CODE),
+            entry: AtomicU64::new(0),
+        }
+    }
+
     /// Whether the bytes of the first page are unchanged.
     #[inline(always)]
     pub(crate) fn fresh(&self) -> bool {

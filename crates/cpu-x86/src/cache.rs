@@ -54,7 +54,7 @@ pub(crate) struct Cache {
     blocks: HashMap<Key, Arc<Block>, BuildHasherDefault<KeyHasher>>,
     /// The block of the last instruction fetched from a device, or cut by the segment limit.
     uncached: Option<Arc<Block>>,
-    empty: Block,
+    empty: Arc<Block>,
 }
 
 enum Where {
@@ -64,14 +64,14 @@ enum Where {
 
 impl Default for Cache {
     fn default() -> Self {
-        let empty = Block { ops: [].into(), bytes: [].into(), page: None, second: None };
+        let empty = Arc::new(Block::new(Key::default(), [], [], None, None));
         Self { slots: vec![Slot::default(); SLOTS].into(), blocks: HashMap::default(), uncached: None, empty }
     }
 }
 
 /// The table that fetches go through.
 #[inline(always)]
-fn table(cpu: &Cpu) -> usize {
+pub(crate) fn table(cpu: &Cpu) -> usize {
     if cpu.mode.has(Mode::USER) { USER } else { SUPERVISOR }
 }
 
@@ -96,7 +96,7 @@ impl Cache {
     /// # Errors
     /// #PF, #GP, or an exit of the fetch.
     #[inline(always)]
-    pub(crate) fn find(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode) -> Result<&Block, Abort> {
+    pub(crate) fn find(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, mode: Mode) -> Result<&Arc<Block>, Abort> {
         let at = linear(cpu, cpu.rip);
         let slot = (cpu.rip ^ cpu.rip >> 13 ^ u64::from(mode.0 >> 7) << 3) as usize & (SLOTS - 1);
         let e = cpu.tlb.slot(table(cpu), at);
@@ -111,9 +111,9 @@ impl Cache {
                 })
         };
         if !there && let Where::Uncached = self.miss(cpu, bus, mode, at, slot)? {
-            return Ok(self.uncached.as_deref().unwrap_or(&self.empty));
+            return Ok(self.uncached.as_ref().unwrap_or(&self.empty));
         }
-        Ok(self.slots[slot].block.as_deref().unwrap_or(&self.empty))
+        Ok(self.slots[slot].block.as_ref().unwrap_or(&self.empty))
     }
 
     /// The block at RIP, decoded from the bytes as they are now: nothing cached is trusted.
@@ -147,6 +147,11 @@ impl Cache {
             return self.fetch_device(cpu, bus, mode, &page, room);
         }
         let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+        // Only the TLB had forgotten where the page is.
+        let s = &self.slots[slot];
+        if s.key == key && s.block.as_ref().is_some_and(|b| b.loops() && b.bytes.len() <= room) {
+            return Ok(Where::Slot);
+        }
         if let Some(b) = self.blocks.get(&key).cloned() {
             if b.bytes.len() <= room && self.still_valid(cpu, bus, &b, at)? {
                 self.slots[slot] = Slot { key, block: Some(b) };
@@ -209,7 +214,7 @@ impl Cache {
             bytes.push(b[0]);
             let (ops, _) = decode_ops(&bytes, cx);
             if !ops.is_empty() {
-                let block = Block { ops: ops.into(), bytes: bytes.into(), page: None, second: None };
+                let block = Block::new(Key::default(), ops, bytes, None, None);
                 self.uncached = Some(Arc::new(block));
                 return Ok(Where::Uncached);
             }
@@ -296,7 +301,7 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
         let marked = read_code(&first, len);
         if marked == bytes[..len] {
             first.watch(&marked);
-            return Ok(Block { ops: ops.into(), bytes: marked.into(), page: Some(first), second: None });
+            return Ok(Block::new(key, ops, marked, Some(first), None));
         }
         // Another processor changed the bytes in between.
     }
@@ -335,5 +340,5 @@ fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -
     }
     // Without a second page (the rest is in a device) the block is not fresh, so it is never used again.
     let page = second.is_some().then_some(first);
-    Ok(Block { ops: ops.into(), bytes: bytes.into(), page, second })
+    Ok(Block::new(key, ops, bytes, page, second))
 }

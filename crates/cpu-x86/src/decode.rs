@@ -53,7 +53,7 @@ fn is_cut(bytes: &[u8], cx: &DecodeCx) -> bool {
 }
 
 /// TZCNT and LZCNT are BSF and BSR, WBNOINVD is WBINVD, on processors that do not have them.
-fn options(features: &Features) -> u32 {
+pub(crate) fn options(features: &Features) -> u32 {
     let mut o = DecoderOptions::NONE;
     if !features.has(CpuidFeature::BMI1) {
         o |= DecoderOptions::NO_MPFX_0FBC;
@@ -68,7 +68,7 @@ fn options(features: &Features) -> u32 {
 }
 
 /// Whether the processor has the instruction.
-fn exists(i: &Instruction, features: &Features) -> bool {
+pub(crate) fn exists(i: &Instruction, features: &Features) -> bool {
     i.cpuid_features().iter().all(|f| {
         features.has(*f)
             || match f {

@@ -9,6 +9,7 @@ use crate::bus::{Attention, Bus};
 use crate::cache::Cache;
 use crate::fault::{AbortKind, Exception, Stop, vector};
 use crate::flags::rflags;
+use crate::jit::{JitStatistics, Tier};
 use crate::model::CpuModel;
 use crate::op::Op;
 use crate::state::{Cpu, LastInstruction, Mode, Seg};
@@ -22,6 +23,8 @@ pub struct Processor {
     /// Registers and everything instructions work on. After changes from outside call `Cpu::update_mode`.
     pub cpu: Cpu,
     cache: Cache,
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    engine: Option<Box<crate::jit::Engine>>,
 }
 
 /// How [`Processor::emulate_one`] ended.
@@ -46,7 +49,51 @@ enum Outcome {
 impl Processor {
     /// A processor of the given model; call `cpu.reset` to make it start.
     pub fn new(model: Arc<CpuModel>) -> Self {
-        Self { cpu: Cpu::new(model), cache: Cache::default() }
+        Self {
+            cpu: Cpu::new(model),
+            cache: Cache::default(),
+            #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+            engine: None,
+        }
+    }
+
+    /// Chooses how to execute. `false`: this host has no translator (or no memory for its code), so it interprets.
+    pub fn set_tier(&mut self, tier: Tier) -> bool {
+        self.cache.clear();
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        {
+            self.engine = match tier {
+                Tier::Interpreter => None,
+                other => crate::jit::Engine::new(other == Tier::Check).map(Box::new),
+            };
+            tier == Tier::Interpreter || self.engine.is_some()
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        {
+            tier == Tier::Interpreter
+        }
+    }
+
+    /// After how many runs by the interpreter the translator takes a block (for tests: 1).
+    pub fn set_translation_threshold(&mut self, runs: u32) {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        if let Some(e) = &mut self.engine {
+            e.hot = runs;
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        let _ = runs;
+    }
+
+    /// What the translator has done.
+    pub fn jit_statistics(&self) -> JitStatistics {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        {
+            self.engine.as_ref().map(|e| e.statistics).unwrap_or_default()
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        {
+            JitStatistics::default()
+        }
     }
 
     /// Runs until there is a reason to return.
@@ -264,11 +311,78 @@ impl Processor {
     /// Runs the block at RIP.
     #[inline(always)]
     fn execute(&mut self, bus: &mut dyn Bus, step: u32) -> Outcome {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        if step == 0 && self.engine.is_some() {
+            return self.execute_translated(bus);
+        }
+        self.interpret(bus, step)
+    }
+
+    /// Runs the block at RIP, by its translation if it has one.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    fn execute_translated(&mut self, bus: &mut dyn Bus) -> Outcome {
+        use crate::jit::Ran;
+        let (cpu, Some(engine)) = (&mut self.cpu, &mut self.engine) else { return self.interpret(bus, 0) };
+        if engine.full() {
+            engine.reset();
+            self.cache.clear();
+        }
+        let mode = cpu.mode;
+        let Ok(block) = self.cache.find(cpu, bus, mode) else {
+            return not_completed(cpu, &[]);
+        };
+        if let Some(code) = engine.code(cpu, block) {
+            if engine.single {
+                let block = block.clone();
+                return self.execute_checked(bus, &block, code);
+            }
+            match engine.run(cpu, bus, block, code) {
+                Ran::Continue => return Outcome::Continue,
+                Ran::Aborted(block, op) => return aborted(cpu, block, op),
+                Ran::Stopped(block, op) => return stopped(cpu, block, op, mode),
+                Ran::Interpret => {}
+            }
+        }
+        engine.statistics.interpreted += 1;
+        let step = if engine.single { Mode::STEP } else { 0 };
+        self.interpret(bus, step)
+    }
+
+    /// Runs the block at RIP by the interpreter and by its translation.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    fn execute_checked(&mut self, bus: &mut dyn Bus, block: &Block, code: u64) -> Outcome {
+        use crate::jit::{Ran, check};
+        let (cpu, Some(engine)) = (&mut self.cpu, &mut self.engine) else { return self.interpret(bus, 0) };
+        let count = block.counted();
+        let Some(expected) = check::rehearse(cpu, bus, block, count) else {
+            engine.statistics.interpreted += 1;
+            return self.interpret(bus, Mode::STEP);
+        };
+        engine.statistics.compared += 1;
+        let mode = cpu.mode;
+        let ran = engine.run(cpu, bus, block, code);
+        check::compare(cpu, block, count, &expected, &ran);
+        match ran {
+            Ran::Continue => Outcome::Continue,
+            Ran::Aborted(block, op) => aborted(cpu, block, op),
+            Ran::Stopped(block, op) => stopped(cpu, block, op, mode),
+            Ran::Interpret => self.interpret(bus, Mode::STEP),
+        }
+    }
+
+    /// Runs the block at RIP, instruction by instruction.
+    #[inline(always)]
+    fn interpret(&mut self, bus: &mut dyn Bus, step: u32) -> Outcome {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        let translator = self.engine.is_some();
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        let translator = false;
         let cpu = &mut self.cpu;
         let mode = Mode(cpu.mode.0 | step);
         let Ok(block) = self.cache.find(cpu, bus, mode) else {
             return not_completed(cpu, &[]);
         };
+        let block: &Block = block;
         cpu.stop_block = false;
         loop {
             let mut done = 0;
@@ -291,7 +405,9 @@ impl Processor {
             let start = cpu.rip;
             cpu.rip = cpu.next.take().unwrap_or_else(|| cpu.next_rip(last));
             // A block that loops to itself needs no look-up; nothing that could change its place let it come here.
-            if cpu.rip != start || !block.loops() || cpu.attention.load(Ordering::Relaxed) != 0 {
+            // (The translator wants to see it come back.)
+            let wanted = translator && block.code.load(Ordering::Relaxed) != Block::NEVER;
+            if cpu.rip != start || wanted || !block.loops() || cpu.attention.load(Ordering::Relaxed) != 0 {
                 return Outcome::Continue;
             }
         }

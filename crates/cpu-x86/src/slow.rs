@@ -128,6 +128,7 @@ impl Cpu {
             unsafe { std::ptr::copy_nonoverlapping(from, out.as_mut_ptr(), out.len()) };
             return Ok(());
         }
+        self.no_device_in_rehearsal()?;
         let mut gpa = page.gpa();
         for part in out.chunks_mut(DEVICE_ACCESS) {
             if bus.mem_read(gpa, part).is_err() {
@@ -143,11 +144,16 @@ impl Cpu {
     fn write_page(&mut self, bus: &mut dyn Bus, page: &Page, data: &[u8]) -> Result<(), Abort> {
         if page.phys.writable {
             let to = page.phys.host.wrapping_add(page.at as usize & 0xFFF);
+            if let Some(r) = &mut self.rehearsal {
+                r.store(to, data);
+                return Ok(());
+            }
             // SAFETY: as in `read_page`.
             unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), to, data.len()) };
             self.tell(page.phys.block, page.phys.offset + (page.at & 0xFFF), data.len());
             return Ok(());
         }
+        self.no_device_in_rehearsal()?;
         let mut gpa = page.gpa();
         for part in data.chunks(DEVICE_ACCESS) {
             if bus.mem_write(gpa, part).is_err() {
@@ -158,6 +164,22 @@ impl Cpu {
         }
         self.device_answered();
         Ok(())
+    }
+
+    /// The TLB table that the instruction's data accesses belong to.
+    fn data_table(&self) -> usize {
+        self.rehearsal.as_ref().map_or(self.tlb.base, |r| r.table)
+    }
+
+    /// A rehearsed instruction must not reach devices: it is to be run for good.
+    fn no_device_in_rehearsal(&mut self) -> Result<(), Abort> {
+        match &mut self.rehearsal {
+            None => Ok(()),
+            Some(r) => {
+                r.device = true;
+                Err(self.leave(AbortKind::Retry))
+            }
+        }
     }
 
     /// A device access may have raised an interrupt or changed the physical map: nothing but this instruction may
@@ -196,7 +218,7 @@ impl Cpu {
             return Ok(());
         }
         self.check_address(seg, at, out.len())?;
-        self.load_pages(bus, at, out, self.tlb.base)?;
+        self.load_pages(bus, at, out, self.data_table())?;
         self.watch(at, out.len(), Access::Read);
         Ok(())
     }
@@ -209,7 +231,7 @@ impl Cpu {
             return Ok(());
         }
         self.check_address(seg, at, data.len())?;
-        self.store_pages(bus, at, data, self.tlb.base)?;
+        self.store_pages(bus, at, data, self.data_table())?;
         self.watch(at, data.len(), Access::Write);
         Ok(())
     }
@@ -249,10 +271,11 @@ impl Cpu {
         f: &mut dyn FnMut(&mut Cpu, T) -> T,
     ) -> Result<(), Abort> {
         self.check_address(seg, at, T::BYTES)?;
-        let base = self.tlb.base;
+        let base = self.data_table();
         let pages = self.resolve_all(bus, at, T::BYTES, Access::Write, base)?;
         if let [Some((page, _)), None] = pages
             && page.phys.writable
+            && self.rehearsal.is_none()
         {
             let p = page.phys.host.wrapping_add(page.at as usize & 0xFFF).cast::<T>();
             loop {
@@ -328,7 +351,7 @@ impl Cpu {
             return Ok(());
         }
         self.check_address(seg, at, len)?;
-        self.resolve_all(bus, at, len, Access::Write, self.tlb.base).map(drop)
+        self.resolve_all(bus, at, len, Access::Write, self.data_table()).map(drop)
     }
 
     #[cold]

@@ -300,6 +300,10 @@ pub struct Cpu {
     pub last_instruction: LastInstruction,
     /// Cached translations.
     pub(crate) tlb: Tlb,
+    /// What translated code and the run loop tell each other.
+    pub(crate) jit: crate::jit::Context,
+    /// While instructions are run to be undone: what they stored.
+    pub(crate) rehearsal: Option<Box<crate::jit::Rehearsal>>,
 }
 
 /// Bytes of an instruction.
@@ -347,6 +351,8 @@ impl Cpu {
             model,
             last_instruction: LastInstruction::default(),
             tlb: Tlb::default(),
+            jit: crate::jit::Context::default(),
+            rehearsal: None,
         }
     }
 

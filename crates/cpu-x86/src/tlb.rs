@@ -174,6 +174,21 @@ impl Tlb {
         at & PAGE_MASK | self.generation
     }
 
+    /// What translated code looks things up in: the tables for data and for fetches at `exec`, and the generation.
+    #[inline(always)]
+    pub(crate) fn raw(&self, exec: usize) -> (*const Entry, *const Entry, u64) {
+        let at = |base: usize| std::ptr::from_ref(&self.entries[base & (TABLES * ENTRIES - 1)]);
+        (at(self.base), at(exec), self.generation)
+    }
+
+    /// The block that a host address is in, and where.
+    pub(crate) fn locate(&self, host: u64) -> Option<(u32, u64)> {
+        self.blocks.iter().enumerate().find_map(|(i, b)| {
+            let offset = host.wrapping_sub(b.host_ptr(0) as u64);
+            (offset < b.len()).then_some((i as u32, offset))
+        })
+    }
+
     /// The block with this index.
     pub(crate) fn block(&self, index: u32) -> &Arc<RamBlock> {
         &self.blocks[index as usize]

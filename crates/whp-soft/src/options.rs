@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cpu_x86::Tier;
 use cpu_x86::model::CpuModel;
 
 /// Which processor a partition's virtual processors are.
@@ -18,6 +19,8 @@ pub struct SoftOptions {
     pub apic_frequency: u64,
     /// The machine's I/O APICs have an EOI register, so EOI broadcasts may be suppressed (SVR bit 12).
     pub eoi_suppression: bool,
+    /// How processors execute.
+    pub tier: Tier,
     /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
     /// (to test what completes such exits).
     pub decoded: bool,
@@ -32,6 +35,7 @@ impl SoftOptions {
             tsc_frequency: 1_000_000_000,
             apic_frequency: 1_000_000_000,
             eoi_suppression: false,
+            tier: Tier::default(),
             decoded: true,
         }
     }
@@ -47,6 +51,7 @@ impl fmt::Debug for SoftOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SoftOptions")
             .field("model", &(self.model)(0).name)
+            .field("tier", &self.tier)
             .field("tsc_frequency", &self.tsc_frequency)
             .field("apic_frequency", &self.apic_frequency)
             .finish()

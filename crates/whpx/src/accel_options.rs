@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cli::{Accel, Config};
+use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::Platform;
 use whp_soft::{SoftOptions, SoftPlatform};
@@ -19,6 +20,7 @@ pub(crate) const ACCELS: &[(&str, &str)] = &[
 /// Properties of `-accel whpx`.
 pub(crate) const PROPS: &[(&str, &str)] = &[
     ("platform", "auto|windows|soft: which implementation of the API (default auto)"),
+    ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
     ("kernel-irqchip", "on: local APICs in the platform (default on)"),
     ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
     ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform (default on)"),
@@ -38,7 +40,7 @@ pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     for accel in list {
         let platform = check(accel).and_then(|()| {
             let spec = spec(config)?;
-            if accel.name == "tcg" { Ok(soft(config, spec, true)) } else { whpx(config, accel, spec) }
+            if accel.name == "tcg" { Ok(soft(config, spec, true, Tier::default())) } else { whpx(config, accel, spec) }
         });
         match platform {
             Ok(platform) => {
@@ -78,6 +80,7 @@ fn check(accel: &Accel) -> Result<(), String> {
 fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
         "platform" => &["auto", "windows", "soft"],
+        "tier" => &["interpreter", "translator", "check"],
         "kernel-irqchip" | "ignore-unknown-msr" => &["on"],
         "hyperv" | "ssd" => &["on", "off", "auto"],
         "x-decoded" => &["on", "off"],
@@ -138,7 +141,12 @@ fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platfor
     if let Some(why) = why.filter(|_| cfg!(windows)) {
         tracing::warn!("the built-in platform is used, which is slower: {why}");
     }
-    Ok(soft(config, spec, decoded))
+    let tier = match get("tier") {
+        Some("translator") => Tier::Translator,
+        Some("check") => Tier::Check,
+        _ => Tier::Interpreter,
+    };
+    Ok(soft(config, spec, decoded, tier))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -183,7 +191,7 @@ fn version() -> String {
 }
 
 /// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config, spec: CpuSpec, decoded: bool) -> Box<dyn Platform> {
+fn soft(config: &Config, spec: CpuSpec, decoded: bool, tier: Tier) -> Box<dyn Platform> {
     spec.warnings.iter().for_each(|w| tracing::warn!("{w}"));
     let (smp, topology) = (config.smp, topology(config));
     let apic_id: PerProcessor<u32> = Arc::new(move |index| machine::apic_id(&smp, index));
@@ -193,5 +201,6 @@ fn soft(config: &Config, spec: CpuSpec, decoded: bool) -> Box<dyn Platform> {
     options.apic_id = apic_id;
     options.eoi_suppression = true;
     options.decoded = decoded;
+    options.tier = tier;
     Box::new(SoftPlatform::new(options))
 }

@@ -15,6 +15,8 @@ mod x87;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod native;
 
+pub(crate) use vector::{Translatable, translatable};
+
 use iced_x86::{CpuidFeature, Instruction};
 
 use crate::fault::{Exec, vector as exception};

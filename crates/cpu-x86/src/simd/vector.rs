@@ -34,6 +34,36 @@ const UE: u32 = 1 << 4;
 /// IE, DE, ZE: found before the result is computed.
 const BEFORE: u32 = 7;
 
+/// An instruction that translated code may contain as it is, with vector registers in their places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Translatable {
+    /// MXCSR matters.
+    pub(crate) float: bool,
+    /// VEX-encoded.
+    pub(crate) vex: bool,
+    /// Mask of the address bits that have to be zero.
+    pub(crate) align: u8,
+}
+
+/// Whether `i` is one: SSE and AVX with whole operands.
+pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
+    let class = class_of(i)?;
+    let vex = i.encoding() == EncodingKind::VEX;
+    let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
+        OpKind::Register => {
+            let r = i.op_register(n);
+            r.is_gpr() || (r.is_xmm() || r.is_ymm()) && r.number() < 16
+        }
+        k => !is_rdi(k),
+    });
+    let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
+    let size = if memory { i.memory_size().size() } else { 1 };
+    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
+    let known = matches!(class, class::SSE | class::VEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
+    let align = if memory { alignment(i, size as u8) } else { 0 };
+    (known && plain && whole).then(|| Translatable { float: is_float(i), vex, align })
+}
+
 /// Makes `op` execute `i`.
 pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
     let Some(class) = class_of(i) else {

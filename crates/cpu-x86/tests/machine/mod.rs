@@ -120,6 +120,17 @@ impl Bus for TestBus {
     }
 }
 
+/// The tier that the test program is for, or that the environment variable `WHPX_TEST_TIER` asks for; translating at once.
+pub fn set_tier(p: &mut Processor) {
+    match std::env::var("WHPX_TEST_TIER").as_deref() {
+        Ok("check") => _ = p.set_tier(cpu_x86::Tier::Check),
+        Ok("translator") => _ = p.set_tier(cpu_x86::Tier::Translator),
+        _ if env!("CARGO_CRATE_NAME") == "translated" => _ = p.set_tier(cpu_x86::Tier::Translator),
+        _ => {}
+    }
+    p.set_translation_threshold(1);
+}
+
 pub struct Machine {
     pub p: Processor,
     pub bus: TestBus,
@@ -154,6 +165,7 @@ impl Machine {
 
     pub fn on(ram: Arc<RamBlock>, bits: u32) -> Self {
         let mut p = Processor::new(Arc::new(CpuModel::default()));
+        set_tier(&mut p);
         p.cpu.reset(ResetKind::PowerOn);
         p.cpu.segs = [data_segment(0); 6];
         p.cpu.segs[Seg::Cs as usize] = code_segment(bits, 0);

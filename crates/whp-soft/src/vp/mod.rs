@@ -129,6 +129,10 @@ impl Vp {
             })
         });
         let mut processor = Processor::new(model);
+        let tier = shared.options.tier;
+        if !processor.set_tier(tier) {
+            tracing::warn!("{tier:?} is not there on this host: the processor interprets");
+        }
         let attention = Arc::new(AtomicU32::new(Attention::FLUSH_TLB));
         processor.cpu.attention = attention.clone();
         let irq = Irq {

@@ -12,7 +12,6 @@
 
 mod assemble;
 mod features;
-mod memory;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -20,13 +19,16 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use iced_x86::Instruction;
 
 use super::unit::{Buffer, Kind, Prepared};
+use crate::code_memory::CodeMemory;
 use crate::fpu::{Fpu, MXCSR_RESET};
 use crate::state::{Cpu, REG_FILE};
-use memory::{CAPACITY, CodeMemory};
 
 pub(super) use features::{has, xcr0, xsave_component};
 
 type Stub = unsafe extern "sysv64" fn(*mut Fpu, *mut Buffer, *mut [u64; REG_FILE]) -> u32;
+
+/// Bytes of code the process keeps.
+const CAPACITY: usize = 32 << 20;
 
 /// Room at the end of the code memory for the one stub that is not kept.
 const SLOT: usize = 4096;
@@ -44,7 +46,7 @@ fn stubs() -> Option<&'static Mutex<Stubs>> {
     static STUBS: OnceLock<Option<Mutex<Stubs>>> = OnceLock::new();
     STUBS
         .get_or_init(|| {
-            let memory = CodeMemory::new()?;
+            let memory = CodeMemory::new(CAPACITY)?;
             Some(Mutex::new(Stubs { memory, used: 0, known: HashMap::new() }))
         })
         .as_ref()

@@ -1,0 +1,110 @@
+//! Memory for generated code: one anonymous object mapped twice, writable in one place and executable in the other, so
+//! that no page is ever both.
+
+use std::ptr;
+
+/// The two views. Pages cost nothing until they are written. Unmapped when dropped: what runs code in it keeps it.
+#[derive(Debug)]
+pub(crate) struct CodeMemory {
+    writable: *mut u8,
+    executable: *const u8,
+    capacity: usize,
+}
+
+// SAFETY: the views are plain memory that lives as long as `self`; writes go through `&mut self`.
+unsafe impl Send for CodeMemory {}
+
+impl CodeMemory {
+    /// Maps both views; `None` when the system refuses.
+    pub(crate) fn new(capacity: usize) -> Option<Self> {
+        let (writable, executable) = map(capacity)?;
+        Some(Self { writable, executable, capacity })
+    }
+
+    /// Where offset 0 can be executed.
+    pub(crate) fn start(&self) -> u64 {
+        self.executable as u64
+    }
+
+    /// Copies `code` to `offset`, and returns where it can be executed.
+    pub(crate) fn write(&mut self, offset: usize, code: &[u8]) -> Option<u64> {
+        if offset.checked_add(code.len())? > self.capacity {
+            return None;
+        }
+        // SAFETY: both views are `capacity` bytes long, and the range was just checked. `code` is not inside the
+        // writable view, which nobody else has a pointer to.
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
+        Some(self.executable as u64 + offset as u64)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn map(capacity: usize) -> Option<(*mut u8, *const u8)> {
+    // SAFETY: plain system calls on a descriptor made here; the mappings are new, so nothing else is affected. The
+    // descriptor is closed once; the mappings keep the object.
+    unsafe {
+        let fd = libc::memfd_create(c"whpx-code".as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 {
+            return None;
+        }
+        let view = |prot| libc::mmap(ptr::null_mut(), capacity, prot, libc::MAP_SHARED, fd, 0);
+        let mut views = None;
+        if libc::ftruncate(fd, capacity as libc::off_t) == 0 {
+            let w = view(libc::PROT_READ | libc::PROT_WRITE);
+            let x = view(libc::PROT_READ | libc::PROT_EXEC);
+            if w != libc::MAP_FAILED && x != libc::MAP_FAILED {
+                views = Some((w.cast::<u8>(), x.cast::<u8>().cast_const()));
+            }
+        }
+        libc::close(fd);
+        views
+    }
+}
+
+#[cfg(windows)]
+fn map(capacity: usize) -> Option<(*mut u8, *const u8)> {
+    use windows_sys::Win32::Foundation::{CloseHandle, INVALID_HANDLE_VALUE};
+    use windows_sys::Win32::System::Memory::{
+        CreateFileMappingW, FILE_MAP_EXECUTE, FILE_MAP_READ, FILE_MAP_WRITE, MapViewOfFile, PAGE_EXECUTE_READWRITE,
+    };
+    // SAFETY: plain system calls on a section object made here; the views are new, so nothing else is affected, and
+    // they keep the section after its handle is closed.
+    unsafe {
+        let section = CreateFileMappingW(
+            INVALID_HANDLE_VALUE,
+            ptr::null(),
+            PAGE_EXECUTE_READWRITE,
+            0,
+            capacity as u32,
+            ptr::null(),
+        );
+        if section.is_null() {
+            return None;
+        }
+        let w = MapViewOfFile(section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, capacity).Value;
+        let x = MapViewOfFile(section, FILE_MAP_READ | FILE_MAP_EXECUTE, 0, 0, capacity).Value;
+        CloseHandle(section);
+        (!w.is_null() && !x.is_null()).then_some((w.cast::<u8>(), x.cast::<u8>().cast_const()))
+    }
+}
+
+impl Drop for CodeMemory {
+    #[cfg(target_os = "linux")]
+    fn drop(&mut self) {
+        // SAFETY: both views were made by `map` with this length and nothing uses them any more.
+        unsafe {
+            libc::munmap(self.writable.cast(), self.capacity);
+            libc::munmap(self.executable.cast_mut().cast(), self.capacity);
+        }
+    }
+
+    #[cfg(windows)]
+    fn drop(&mut self) {
+        use windows_sys::Win32::System::Memory::{MEMORY_MAPPED_VIEW_ADDRESS, UnmapViewOfFile};
+        // SAFETY: both views were made by `map` and nothing uses them any more.
+        unsafe {
+            UnmapViewOfFile(MEMORY_MAPPED_VIEW_ADDRESS { Value: self.writable.cast() });
+            UnmapViewOfFile(MEMORY_MAPPED_VIEW_ADDRESS { Value: self.executable.cast_mut().cast() });
+        }
+    }
+}

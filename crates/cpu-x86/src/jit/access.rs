@@ -1,0 +1,282 @@
+//! Memory operands: the address, the check against the software TLB, the access, the store protocol; and the two
+//! instructions next to it, LEA and the divisions.
+
+use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
+
+use super::asm::*;
+use super::select::{named, with_modrm};
+use super::translate::{Cold, Done, Ea, Flags, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
+use crate::op::{Op, gpr};
+
+impl Translator<'_> {
+    /// The address (plus `more`) into T2; flags are destroyed.
+    pub(super) fn address(&mut self, e: &Ea) -> Done {
+        let disp = i32::try_from(e.disp).map_err(|_| Unsupported);
+        let host = |g: u8| held(g);
+        let mut base;
+        let (mut index, mut add) = (None, None);
+        match (e.base, e.index) {
+            (None, None) => {
+                self.a.imm(T2, if e.narrow { e.disp as u64 & 0xFFFF_FFFF } else { e.disp as u64 });
+                self.segment(e);
+                return Ok(());
+            }
+            (b, Some((i, s))) => {
+                index = Some((host(i).unwrap_or(T2), s));
+                base = b.and_then(host);
+                match (b.filter(|b| host(*b).is_none()), host(i)) {
+                    (Some(b), Some(_)) => {
+                        self.a.load(T2, Mem::state(register(b)));
+                        base = Some(T2);
+                    }
+                    (Some(b), None) => {
+                        self.a.load(T2, Mem::state(register(i)));
+                        add = Some(b);
+                    }
+                    (None, None) => self.a.load(T2, Mem::state(register(i))),
+                    (None, Some(_)) => {}
+                }
+            }
+            (Some(b), None) => {
+                base = host(b);
+                if base.is_none() {
+                    self.a.load(T2, Mem::state(register(b)));
+                    base = Some(T2);
+                }
+            }
+        }
+        let m = Mem { base, index, disp: disp? };
+        if e.narrow {
+            self.a.lea32(T2, m);
+        } else if !(m.base == Some(T2) && index.is_none() && m.disp == 0) {
+            self.a.lea(T2, m);
+        }
+        if let Some(b) = add {
+            let m = Mem::state(register(b));
+            if e.narrow { self.a.alu32(Alu::Add, T2, m) } else { self.a.alu(Alu::Add, T2, m) }
+        }
+        self.segment(e);
+        Ok(())
+    }
+
+    pub(super) fn segment(&mut self, e: &Ea) {
+        if let Some(seg) = e.seg {
+            self.a.alu(Alu::Add, T2, Mem::state(OFFSETS.seg_base + 8 * seg as usize));
+        }
+    }
+
+    /// The TLB check of an access: jumps away on a miss, else T1 is the entry. T2 is lost.
+    pub(super) fn check(&mut self, e: &Ea, size: usize, write: bool, misses: &mut Vec<usize>) -> Done {
+        let last = size as i64 - 1;
+        if let (Some(b), None, None, false) = (e.base.and_then(held), e.index, e.seg, e.narrow) {
+            let at = |d: i64| i32::try_from(d).map(|d| Mem::base(b, d)).map_err(|_| Unsupported);
+            let (first, end) = (at(e.disp)?, at(e.disp + last)?);
+            if first.disp == 0 {
+                self.a.mov(T1, b)
+            } else {
+                self.a.lea(T1, first)
+            }
+            self.a.lea(T2, end);
+        } else {
+            self.address(e)?;
+            self.a.mov(T1, T2);
+            if last != 0 {
+                self.a.lea(T2, Mem::base(T2, last as i32));
+            }
+        }
+        self.a.shift(true, 5, T1, 6);
+        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.data));
+        self.a.alu_imm(true, Alu::And, T2, -4096);
+        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+        let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, tag as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        Ok(())
+    }
+
+    /// After [`Self::check`]: the host address into T2.
+    pub(super) fn host(&mut self, e: &Ea) -> Done {
+        self.address(e)?;
+        self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
+        Ok(())
+    }
+
+    /// After a store of `len` bytes: T1 is the entry, T2 the host address.
+    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>) {
+        let live = self.flags == Flags::Reg && self.live_after(n);
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_flags as i32));
+        let jump = if live {
+            let keep = Mem::state(OFFSETS.scratch + 8);
+            self.a.store(keep, RCX);
+            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(T1, 0)); // movzx ecx, byte
+            self.a.bytes(&[0xE3, 0x05]); // jrcxz over the jump
+            let jump = self.a.jmp();
+            self.a.load(RCX, keep);
+            jump
+        } else {
+            self.a.byte_is_zero(Mem::base(T1, 0));
+            if self.flags == Flags::Both {
+                self.flags = Flags::Slot;
+            }
+            self.a.jcc(Cc::NotEqual as u8)
+        };
+        self.cold.push(Cold::Written {
+            jump,
+            back: self.a.at(),
+            index: n,
+            len,
+            save: live,
+            branch,
+            vectors: self.vectors,
+        });
+    }
+
+    pub(super) fn lea(&mut self, i: &Instruction, op: &Op) -> Done {
+        let e = self.ea_of(i, op)?;
+        let size = i.op0_register().size();
+        if size < 4 || op.addr_mask == 0xFFFF {
+            return Err(Unsupported);
+        }
+        let to = gpr(i.op0_register());
+        let target = held(to).unwrap_or(T1);
+        let short = size == 4 || e.narrow;
+        if e.base.is_none() && e.index.is_none() {
+            let v = e.disp as u64;
+            self.a.imm(target, if short { v & 0xFFFF_FFFF } else { v });
+        } else {
+            let base = e.base.map(|b| self.loaded(b, T1));
+            let index = e.index.map(|(x, s)| (self.loaded(x, T2), s));
+            let m = Mem { base, index, disp: i32::try_from(e.disp).map_err(|_| Unsupported)? };
+            if short { self.a.lea32(target, m) } else { self.a.lea(target, m) }
+        }
+        if held(to).is_none() {
+            self.a.store(Mem::state(register(to)), target);
+        }
+        Ok(())
+    }
+
+    /// The host register with the guest's: its own, or `t` after loading it.
+    pub(super) fn loaded(&mut self, guest: u8, t: u8) -> u8 {
+        held(guest).unwrap_or_else(|| {
+            self.a.load(t, Mem::state(register(guest)));
+            t
+        })
+    }
+
+    pub(super) fn memory(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        if i.memory_size().size() > 8 {
+            return Err(Unsupported);
+        }
+        self.access(n, i, op, 0, 0)
+    }
+
+    /// An instruction with a memory operand, `align`ed, that writes the vector registers in `vectors`.
+    pub(super) fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8, vectors: u16) -> Done {
+        let size = i.memory_size().size();
+        let e = self.ea_of(i, op)?;
+        let list = self.spilled(i);
+        if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || list.len() > 1 {
+            return Err(Unsupported);
+        }
+        let write = {
+            let info = self.info.info(i);
+            let at = (0..i.op_count()).find(|n| i.op_kind(*n) == OpKind::Memory).ok_or(Unsupported)?;
+            !matches!(info.op_access(at), OpAccess::Read | OpAccess::CondRead)
+        };
+        let mut j = *i;
+        j.set_code(with_modrm(i.code()));
+        Self::rename(&mut j, &list, &[T1]);
+        j.set_segment_prefix(Register::None);
+        j.set_has_xacquire_prefix(false);
+        j.set_has_xrelease_prefix(false);
+        j.set_memory_index_scale(1);
+        let mut misses = Vec::new();
+        self.spare_flags(self.uses[n].before() != 0);
+        self.check(&e, size, write, &mut misses)?;
+        // The shortest form: the guest's base register plus the entry's addend.
+        let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
+        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0) {
+            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+            j.set_memory_base(named(b, 8));
+            j.set_memory_index(Register::R13);
+            j.set_memory_displacement64(e.disp as u64);
+            j.set_memory_displ_size(u32::from(e.disp != 0));
+        } else {
+            self.host(&e)?;
+            if align != 0 {
+                self.a.bytes(&[0x41, 0xF6, 0xC6, align]); // test r14b, align
+                misses.push(self.a.jcc(Cc::NotEqual as u8));
+            }
+            j.set_memory_base(Register::R14);
+            j.set_memory_index(Register::None);
+            j.set_memory_displacement64(0);
+            j.set_memory_displ_size(0);
+        }
+        let entry = Mem::state(OFFSETS.scratch + 16);
+        if let Some(x) = list.first() {
+            if write {
+                self.a.store(entry, T1);
+            }
+            if x.1 {
+                self.a.load(T1, Mem::state(register(x.0)));
+            }
+        }
+        self.before(n);
+        self.encode(&j)?;
+        self.after(n);
+        if let Some(x) = list.first() {
+            if x.2 {
+                self.a.store(Mem::state(register(x.0)), T1);
+            }
+            if write {
+                self.a.load(T1, entry);
+            }
+        }
+        let before = self.vectors;
+        self.wrote_vectors(vectors);
+        if write {
+            self.marked(n, size, None);
+        }
+        self.slow_with(n, misses, before);
+        Ok(())
+    }
+
+    /// DIV and IDIV of 32 and 64 bits, where they cannot fault; else their handler.
+    pub(super) fn divide(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let size = if op.is(Op::MEM) { i.memory_size().size() } else { i.op0_register().size() };
+        let wide = size == 8;
+        if size < 4 {
+            return Err(Unsupported);
+        }
+        let mut slow = Vec::new();
+        self.spare_flags(self.uses[n].before() != 0);
+        let divisor = if op.is(Op::MEM) {
+            let e = self.ea_of(i, op)?;
+            self.check(&e, size, false, &mut slow)?;
+            self.host(&e)?;
+            self.a.rm(wide, &[0x8B], T1, Mem::base(T2, 0));
+            T1
+        } else {
+            self.loaded(gpr(i.op0_register()), T1)
+        };
+        let signed = i.mnemonic() == Mnemonic::Idiv;
+        if signed {
+            // The dividend is a sign-extended RAX, the divisor neither 0 nor -1.
+            self.a.rr(wide, &[0x89], RAX, T2);
+            self.a.shift(wide, 7, T2, if wide { 63 } else { 31 });
+            self.a.alu_rr(wide, Alu::Cmp, T2, 2);
+            slow.push(self.a.jcc(Cc::NotEqual as u8));
+            self.a.rm(wide, &[0x8D], T2, Mem::base(divisor, 1));
+            self.a.alu_imm(wide, Alu::Cmp, T2, 1);
+            slow.push(self.a.jcc(Cc::BelowEqual as u8));
+        } else {
+            self.a.alu_rr(wide, Alu::Cmp, 2, divisor);
+            slow.push(self.a.jcc(Cc::AboveEqual as u8));
+        }
+        self.a.rr(wide, &[0xF7], if signed { 7 } else { 6 }, divisor);
+        self.after(n);
+        self.slow(n, slow);
+        Ok(())
+    }
+}

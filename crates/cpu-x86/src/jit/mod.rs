@@ -1,0 +1,93 @@
+//! The second tier (T1): blocks that run often are translated to host code (same-ISA: x86-64 guests on x86-64 hosts).
+//!
+//! *Rewrite, do not lower*: an instruction is copied when it only has registers, and re-encoded with its operands
+//! replaced when it has a memory operand or uses a register that is not in its place. Guest RAX to RDI and R8 to R11 are
+//! in the same host registers, RSP is in R12, guest R12 to R15 stay in `Cpu::regs`; R13 and R14 are temporaries, R15 is
+//! `&mut Cpu`, the host's RSP is the host's stack.
+//!
+//! - *Flags* are the host's between instructions that set and use them. TLB checks destroy them, so they are saved
+//!   (LAHF, SETO) to a slot when they are live across one; where nothing can read them any more they are lost. An
+//!   exception or interrupt at such a place reports arithmetic flags in RFLAGS that were overwritten before being read.
+//! - *Memory*: the software TLB is checked inline, the store protocol of guest-memory followed. Whatever is not a hit in
+//!   one page is done by the interpreter's handler for the whole instruction, called from the block: precise by
+//!   construction.
+//! - *Control*: direct branches inside a page are linked; others look their target up in a table that is checked against
+//!   the execution TLB. Every block looks at the attention word and at its page's code version when it is entered.
+//! - *Vectors*: SSE and AVX instructions run on the host's registers, which a block loads when it first uses them.
+//! - *Everything else* (system, string, x87, MMX, AVX-512 and masked instructions) is done by the interpreter's handler from inside
+//!   the block; blocks of other modes than 64-bit code are left to the interpreter.
+//!
+//! Not there yet: flat 32-bit code (interpreted), x87 and MMX without a call of their handlers, prediction of return
+//! addresses by the host's own, direct links between pages, vector registers kept from block to block, one check of the
+//! stack's page for several pushes, a poll page instead of the load and test at each block, removal of parts of the buffer.
+//! Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
+//!
+//! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
+
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod access;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod asm;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+pub(crate) mod check;
+mod context;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod engine;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod flow;
+#[cfg(all(test, target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod golden;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod live;
+mod rehearsal;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod runtime;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod select;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod translate;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod vectors;
+
+pub(crate) use context::Context;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+pub(crate) use engine::{Engine, Ran};
+pub(crate) use rehearsal::Rehearsal;
+
+/// How a processor executes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// Decoded blocks, handler after handler.
+    #[default]
+    Interpreter,
+    /// Translates what runs often.
+    Translator,
+    /// Runs every translated block by the interpreter too and panics with both results at the first difference. Slow, and
+    /// only for one processor without devices that write memory in the background.
+    Check,
+}
+
+/// What the translator has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JitStatistics {
+    /// Blocks translated.
+    pub blocks: u64,
+    /// Blocks that cannot be.
+    pub refused: u64,
+    /// Bytes of code made.
+    pub bytes: u64,
+    /// Guest instructions in them.
+    pub instructions: u64,
+    /// Of these, left to handlers.
+    pub handlers: u64,
+    /// Times translated code was entered from the run loop.
+    pub entries: u64,
+    /// Blocks run by the interpreter.
+    pub interpreted: u64,
+    /// Branches linked.
+    pub links: u64,
+    /// Times the buffer was dropped.
+    pub flushes: u64,
+    /// Blocks compared (tier "check").
+    pub compared: u64,
+}

@@ -1,0 +1,60 @@
+//! What translated code calls: handlers of single instructions, and the rest of the store protocol.
+//!
+//! Called through the thunks of `engine` with the guest's registers in `Cpu`. They return 0 to go on, or how to leave.
+
+use crate::block::Block;
+use crate::op::Op;
+use crate::state::Cpu;
+
+/// Leave: RIP is where to go on.
+pub(super) const GO_ON: u32 = 0;
+/// Leave: the instruction did not complete.
+pub(super) const ABORTED: u32 = 1;
+/// Leave: the block ends after the instruction.
+pub(super) const STOPPED: u32 = 2;
+/// Leave: the block cannot be run translated now.
+pub(super) const REFUSED: u32 = 3;
+
+/// Runs instruction `index` of `block` by its handler.
+///
+/// # Safety
+/// To be called by translated code only: `cpu` is the processor running it (with the bus in its context), `block` the
+/// block.
+pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, index: u32) -> u32 {
+    // SAFETY: the caller's; the run loop has lent both to the translated code and does not touch them meanwhile.
+    let (cpu, block) = unsafe { (&mut *cpu, &*block) };
+    cpu.rip = block.key.rip;
+    cpu.lazy.set(cpu.jit.flags.flags());
+    cpu.stop_block = false;
+    let (Some(op), Some(mut bus)) = (block.ops.get(index as usize), cpu.jit.bus) else { return REFUSED };
+    // SAFETY: the bus that `Engine::run` was called with, used by nobody else while translated code runs.
+    let bus = unsafe { bus.as_mut() };
+    let done = (op.handler)(cpu, bus, op);
+    cpu.refresh_context();
+    match done {
+        Err(_) => ABORTED,
+        Ok(()) if cpu.stop_block || op.is(Op::ENDS) => STOPPED,
+        Ok(()) => GO_ON,
+    }
+}
+
+/// After a store to a marked page. `what`: the instruction's index, and the number of bytes from bit 16 on.
+///
+/// # Safety
+/// As for [`run_op`].
+pub(super) unsafe extern "sysv64" fn written(cpu: *mut Cpu, block: *const Block, what: u32) -> u32 {
+    // SAFETY: as above.
+    let (cpu, block) = unsafe { (&mut *cpu, &*block) };
+    cpu.stop_block = false;
+    if let Some((index, offset)) = cpu.tlb.locate(cpu.jit.host) {
+        cpu.tell(index, offset, (what >> 16) as usize);
+    }
+    if !cpu.stop_block {
+        return GO_ON;
+    }
+    cpu.rip = block.key.rip;
+    if block.ops.get(what as usize & 0xFFFF).is_some_and(|op| op.is(Op::ENDS)) {
+        cpu.next = Some(cpu.jit.branch);
+    }
+    STOPPED
+}

@@ -1,0 +1,638 @@
+//! From a block to host code: the frame of a block, and instructions without control transfer.
+
+use std::mem::offset_of;
+
+use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+
+use super::asm::*;
+use super::context::Context;
+use super::engine::{Common, Entries};
+use super::live::{self, Use};
+use super::select::{host_has, is_native, named, vectors, width};
+use super::vectors::{Vectors, Width};
+use crate::block::{Block, Key, Place};
+use crate::decode;
+use crate::op::{Op, gpr, segment};
+use crate::simd::Translatable;
+use crate::state::{Cpu, HIGH8, Seg};
+use crate::tlb::{ENTRIES, Entry};
+
+/// Where things are in `Cpu`, in a TLB entry.
+pub(super) struct Offsets {
+    pub(super) rip: usize,
+    pub(super) retired: usize,
+    pub(super) seg_base: usize,
+    pub(super) fpu: usize,
+    pub(super) flags: usize,
+    pub(super) avx: usize,
+    pub(super) mode: usize,
+    pub(super) data: usize,
+    pub(super) exec: usize,
+    pub(super) generation: usize,
+    pub(super) attention: usize,
+    pub(super) jumps: usize,
+    pub(super) scratch: usize,
+    pub(super) branch: usize,
+    pub(super) link: usize,
+    pub(super) op: usize,
+    pub(super) block: usize,
+    pub(super) host: usize,
+    pub(super) entry_read: usize,
+    pub(super) entry_write: usize,
+    pub(super) entry_exec: usize,
+    pub(super) entry_addend: usize,
+    pub(super) entry_flags: usize,
+    pub(super) entry_version: usize,
+}
+
+const JIT: usize = offset_of!(Cpu, jit);
+pub(super) const OFFSETS: Offsets = Offsets {
+    rip: offset_of!(Cpu, rip),
+    retired: offset_of!(Cpu, retired),
+    seg_base: offset_of!(Cpu, seg_base),
+    fpu: offset_of!(Cpu, fpu),
+    flags: JIT + offset_of!(Context, flags),
+    avx: JIT + offset_of!(Context, avx),
+    mode: JIT + offset_of!(Context, mode),
+    data: JIT + offset_of!(Context, data),
+    exec: JIT + offset_of!(Context, exec),
+    generation: JIT + offset_of!(Context, generation),
+    attention: JIT + offset_of!(Context, attention),
+    jumps: JIT + offset_of!(Context, jumps),
+    scratch: JIT + offset_of!(Context, scratch),
+    branch: JIT + offset_of!(Context, branch),
+    link: JIT + offset_of!(Context, link),
+    op: JIT + offset_of!(Context, op),
+    block: JIT + offset_of!(Context, block),
+    host: JIT + offset_of!(Context, host),
+    entry_read: offset_of!(Entry, read),
+    entry_write: offset_of!(Entry, write),
+    entry_exec: offset_of!(Entry, exec),
+    entry_addend: offset_of!(Entry, addend),
+    entry_flags: offset_of!(Entry, flags),
+    entry_version: offset_of!(Entry, version),
+};
+const _: () = assert!(size_of::<Entry>() == 64);
+/// From a linear address shifted right by 6 to the offset of its entry.
+pub(super) const TLB_MASK: i32 = ((ENTRIES - 1) << 6) as i32;
+
+/// Where a guest register is in `Cpu`.
+pub(super) fn register(n: u8) -> usize {
+    offset_of!(Cpu, regs) + 8 * usize::from(n)
+}
+
+/// The host register that holds the guest's, if one does.
+pub(super) fn held(guest: u8) -> Option<u8> {
+    match guest {
+        4 => Some(GUEST_RSP),
+        12.. => None,
+        n => Some(n),
+    }
+}
+
+/// Whether AVX instructions are available now.
+pub(super) fn avx_enabled(cpu: &Cpu) -> bool {
+    let need = crate::fpu::XCR0_SSE | crate::fpu::XCR0_AVX;
+    cpu.cr4 & crate::state::cr::CR4_OSXSAVE != 0 && cpu.xcr0 & need == need
+}
+
+/// The key of another address in the same page.
+pub(super) fn key_at(from: Key, rip: u64) -> Key {
+    Key { place: Place::moved(from.place, rip), rip, mode: from.mode }
+}
+
+/// A link to be made.
+pub(super) struct LinkSite {
+    pub(super) place: usize,
+    /// Of the number that says which link it is.
+    pub(super) id_place: usize,
+    pub(super) target: u64,
+    pub(super) reg: bool,
+}
+
+/// What became of a block. Offsets from its start.
+pub(super) struct Made {
+    pub(super) code: Vec<u8>,
+    pub(super) entries: Entries,
+    pub(super) body: usize,
+    pub(super) links: Vec<LinkSite>,
+    pub(super) handlers: u64,
+    /// Instructions it covers, from the first.
+    pub(super) count: usize,
+    /// Some use vector registers.
+    pub(super) vectors: bool,
+}
+
+/// Where the guest's flags are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flags {
+    Reg,
+    Slot,
+    Both,
+}
+
+/// Code that is put behind the block.
+pub(super) enum Cold {
+    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS.
+    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, vectors: Vectors },
+    /// A store to a marked page. `save`: flags are in EFLAGS and live.
+    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64>, vectors: Vectors },
+    /// Leaves for `target`, or is linked to it.
+    Link { place: usize, target: u64, save: bool },
+    /// Leaves for the interpreter to run the block.
+    Refuse { jumps: Vec<usize> },
+    /// Goes to another page.
+    Far { jump: usize, target: u64, save: bool },
+}
+
+/// The instruction has to be left to its handler.
+#[derive(Debug)]
+pub(super) struct Unsupported;
+pub(super) type Done = Result<(), Unsupported>;
+
+/// An address as the guest computes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ea {
+    pub(super) base: Option<u8>,
+    pub(super) index: Option<(u8, u8)>,
+    pub(super) disp: i64,
+    pub(super) seg: Option<Seg>,
+    pub(super) narrow: bool,
+}
+
+impl Ea {
+    pub(super) fn base(guest: u8, disp: i64) -> Self {
+        Self { base: Some(guest), index: None, disp, seg: None, narrow: false }
+    }
+}
+
+pub(super) struct Translator<'a> {
+    pub(super) a: Asm,
+    pub(super) block: &'a Block,
+    common: Common,
+    /// Offset of the block in the buffer.
+    start: usize,
+    pub(super) flags: Flags,
+    pub(super) uses: Vec<Use>,
+    pub(super) cold: Vec<Cold>,
+    pub(super) links: Vec<LinkSite>,
+    op_calls: Vec<usize>,
+    written_calls: Vec<usize>,
+    pub(super) info: InstructionInfoFactory,
+    encoder: Encoder,
+    handlers: u64,
+    pub(super) width: Width,
+    /// What is in vector registers of the host.
+    pub(super) vectors: Vectors,
+}
+
+/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be. With `exact` the translation
+/// ends before the first instruction that is left to its handler.
+pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, exact: bool) -> Option<Made> {
+    let mode = block.key.mode;
+    let options = decode::options(&cpu.model.features);
+    let decoded: Vec<Instruction> =
+        Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, options).iter().take(block.ops.len()).collect();
+    if decoded.len() != block.ops.len() {
+        return None;
+    }
+    let exists = |i: &Instruction| decode::exists(i, &cpu.model.features);
+    let vector = vectors(&decoded, mode, exists);
+    let mut native: Vec<bool> =
+        decoded.iter().zip(&vector).map(|(i, v)| v.is_some() || is_native(i) && exists(i) && host_has(i)).collect();
+    loop {
+        match attempt_all(cpu, block, common, start, exact, &decoded, &vector, &native) {
+            Ok(made) => return made,
+            Err(n) => *native.get_mut(n)? = false,
+        }
+    }
+}
+
+/// One try; `Err`: this instruction cannot be translated after all, which changes what is live.
+fn attempt_all(
+    cpu: &Cpu,
+    block: &Block,
+    common: Common,
+    start: usize,
+    exact: bool,
+    decoded: &[Instruction],
+    vector: &[Option<Translatable>],
+    native: &[bool],
+) -> Result<Option<Made>, usize> {
+    let count = native.iter().position(|n| exact && !n).unwrap_or(native.len());
+    if count == 0 {
+        return Ok(None);
+    }
+    let mut uses: Vec<Use> =
+        decoded.iter().zip(native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
+    live::solve(&mut uses);
+    let live_in = uses.first().is_some_and(|u| u.before() != 0);
+    let mut t = Translator {
+        a: Asm { buf: Vec::with_capacity(1024) },
+        block,
+        common,
+        start,
+        flags: Flags::Slot,
+        uses,
+        cold: Vec::new(),
+        links: Vec::new(),
+        op_calls: Vec::new(),
+        written_calls: Vec::new(),
+        info: InstructionInfoFactory::new(),
+        encoder: Encoder::new(64),
+        handlers: 0,
+        width: width(vector, cpu),
+        vectors: Vectors::default(),
+    };
+    let (entries, body) = t.prologue(live_in, vector, count);
+    let mut ended = false;
+    for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
+        if op.is(Op::ENDS) {
+            t.flush_vectors();
+        }
+        let done = match vector[n] {
+            _ if !native[n] => Err(Unsupported),
+            v => t.attempt(n, i, op, v),
+        };
+        if done.is_err() {
+            if exact {
+                return Err(n);
+            }
+            t.handler(n);
+        }
+        ended = op.is(Op::ENDS);
+    }
+    if !ended {
+        let end = block.ops.get(count - 1).map_or(0, |o| o.end);
+        t.flush_vectors();
+        t.go(block.key.rip.wrapping_add(u64::from(end)));
+    }
+    t.finish_cold();
+    Ok(Some(Made {
+        code: t.a.buf,
+        entries,
+        body,
+        links: t.links,
+        handlers: t.handlers,
+        count,
+        vectors: vector.iter().any(Option::is_some),
+    }))
+}
+
+impl Translator<'_> {
+    fn prologue(&mut self, live_in: bool, vector: &[Option<Translatable>], count: usize) -> (Entries, usize) {
+        let reg = self.a.at();
+        if live_in {
+            self.a.save_flags(OFFSETS.flags);
+        } else {
+            self.a.bytes(&[0x0F, 0x1F, 0x44, 0, 0]); // room for a jump
+        }
+        let slot = self.a.at();
+        self.a.load(T1, Mem::state(OFFSETS.attention));
+        self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
+        let leave = [self.a.jcc(Cc::NotEqual as u8), self.page_check()];
+        let body = self.a.at();
+        let any = |f: fn(&Translatable) -> bool| vector.iter().flatten().any(f);
+        self.vector_guard(any(|v| v.vex), any(|v| v.float));
+        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), count as u8);
+        for jump in leave {
+            self.cold.push(Cold::Far { jump, target: self.block.key.rip, save: false });
+        }
+        self.flags = Flags::Slot;
+        (Entries { reg, slot }, body)
+    }
+
+    fn page_check(&mut self) -> usize {
+        let Some(page) = &self.block.page else { return self.a.jmp() };
+        self.a.imm(T1, page.counter() as u64);
+        self.a.load32(T1, Mem::base(T1, 0));
+        self.a.imm(T2, page.version() as u64);
+        self.a.alu32(Alu::Cmp, T1, Mem::base(T2, 0));
+        self.a.jcc(Cc::NotEqual as u8)
+    }
+
+    /// Tries to translate an instruction; leaves no trace when it cannot.
+    fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
+        let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
+        let (flags, vectors) = (self.flags, self.vectors);
+        let done = match vector {
+            Some(v) => self.vector(n, i, op, v),
+            None if op.is(Op::ENDS) => self.control(n, i, op),
+            None => self.instruction(n, i, op),
+        };
+        if done.is_err() {
+            self.a.buf.truncate(at);
+            self.cold.truncate(cold);
+            self.links.truncate(links);
+            (self.flags, self.vectors) = (flags, vectors);
+        }
+        done
+    }
+
+    /// The instruction is run by its handler.
+    fn handler(&mut self, n: usize) {
+        self.handlers += 1;
+        self.flush_vectors();
+        if self.flags == Flags::Reg {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.a.imm(T1, n as u64);
+        let call = self.a.call();
+        self.op_calls.push(call);
+        self.flags = Flags::Slot;
+    }
+
+    /// Before something that destroys EFLAGS.
+    pub(super) fn spare_flags(&mut self, live: bool) {
+        if self.flags == Flags::Reg && live {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.flags = Flags::Slot;
+    }
+
+    /// Flags into EFLAGS.
+    pub(super) fn need_flags(&mut self) {
+        if self.flags == Flags::Slot {
+            self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+            self.flags = Flags::Both;
+        }
+    }
+
+    pub(super) fn before(&mut self, n: usize) {
+        if self.uses[n].needs() {
+            self.need_flags();
+        }
+    }
+
+    pub(super) fn after(&mut self, n: usize) {
+        if self.uses[n].changes != 0 {
+            self.flags = Flags::Reg;
+        }
+    }
+
+    /// Whether the flags are read after instruction `n`.
+    pub(super) fn live_after(&self, n: usize) -> bool {
+        self.uses[n].after != 0
+    }
+
+    /// After an instruction with a slow path.
+    pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
+        self.slow_with(n, jumps, self.vectors);
+    }
+
+    /// The same; `vectors` is what was in host registers when it was not done.
+    pub(super) fn slow_with(&mut self, n: usize, jumps: Vec<usize>, vectors: Vectors) {
+        let restore = self.flags != Flags::Slot && self.live_after(n);
+        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, vectors });
+    }
+
+    /// SSE and AVX.
+    fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
+        let written = self.use_vectors(i, v.float);
+        if op.is(Op::MEM) {
+            self.access(n, i, op, v.align, written)
+        } else {
+            self.registers(n, i, op)?;
+            self.wrote_vectors(written);
+            Ok(())
+        }
+    }
+
+    pub(super) fn encode(&mut self, i: &Instruction) -> Done {
+        self.encoder.set_buffer(std::mem::take(&mut self.a.buf));
+        let done = self.encoder.encode(i, 0);
+        self.a.buf = self.encoder.take_buffer();
+        done.map(drop).map_err(|_| Unsupported)
+    }
+
+    pub(super) fn ea_of(&self, i: &Instruction, op: &Op) -> Result<Ea, Unsupported> {
+        let base = i.memory_base();
+        let fixed = matches!(base, Register::None | Register::RIP | Register::EIP);
+        let index = i.memory_index();
+        if !index.is_gpr() && index != Register::None {
+            return Err(Unsupported);
+        }
+        let narrow = op.addr_mask == 0xFFFF_FFFF;
+        if op.addr_mask == 0xFFFF {
+            return Err(Unsupported);
+        }
+        let disp = i.memory_displacement64() as i64;
+        let disp = if narrow && !(fixed && index == Register::None) { i64::from(disp as i32) } else { disp };
+        let seg = segment(i.memory_segment());
+        Ok(Ea {
+            base: (!fixed).then(|| gpr(base)),
+            index: (index != Register::None).then(|| (gpr(index), i.memory_index_scale() as u8)),
+            disp,
+            seg: matches!(seg, Seg::Fs | Seg::Gs).then_some(seg),
+            narrow,
+        })
+    }
+
+    fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        use Mnemonic::*;
+        match i.mnemonic() {
+            Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
+            Push | Pop | Leave => self.stack(n, i),
+            Lea => self.lea(i, op),
+            Div | Idiv => self.divide(n, i, op),
+            _ if op.is(Op::MEM) => self.memory(n, i, op),
+            _ => self.registers(n, i, op),
+        }
+    }
+
+    /// The distinct registers among the operands that are not held: each with whether it is loaded, and stored.
+    pub(super) fn spilled(&mut self, i: &Instruction) -> Vec<(u8, bool, bool)> {
+        let info = self.info.info(i);
+        let mut list: Vec<(u8, bool, bool)> = Vec::new();
+        for n in (0..i.op_count()).filter(|n| i.op_kind(*n) == OpKind::Register) {
+            let r = i.op_register(n);
+            if !r.is_gpr() || gpr(r) & HIGH8 != 0 || held(gpr(r)).is_some() {
+                continue;
+            }
+            let (g, access) = (gpr(r), info.op_access(n));
+            let whole = access == OpAccess::Write && r.size() >= 4;
+            let written = !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::None);
+            match list.iter_mut().find(|x| x.0 == g) {
+                Some(x) => (x.1, x.2) = (x.1 || !whole, x.2 || written),
+                None => list.push((g, !whole, written)),
+            }
+        }
+        list
+    }
+
+    /// Gives register operands their host names: what is not held is in `temporaries`, in the order of `list`.
+    pub(super) fn rename(i: &mut Instruction, list: &[(u8, bool, bool)], temporaries: &[u8]) -> bool {
+        let mut changed = false;
+        for n in 0..i.op_count() {
+            let r = i.op_register(n);
+            if i.op_kind(n) != OpKind::Register || !r.is_gpr() || gpr(r) & HIGH8 != 0 {
+                continue;
+            }
+            let place = list.iter().position(|x| x.0 == gpr(r)).and_then(|at| temporaries.get(at).copied());
+            let host = place.or(held(gpr(r))).unwrap_or(0);
+            if host != gpr(r) || place.is_some() {
+                i.set_op_register(n, named(host, r.size()));
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn registers(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+        let list = self.spilled(i);
+        if list.len() > 2 {
+            return Err(Unsupported);
+        }
+        self.before(n);
+        let mut j = *i;
+        let temporaries = [T1, T2];
+        if !Self::rename(&mut j, &list, &temporaries) {
+            let bytes = self.block.bytes_of(op);
+            self.a.bytes(bytes);
+            self.after(n);
+            return Ok(());
+        }
+        for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.1) {
+            self.a.load(t, Mem::state(register(x.0)));
+        }
+        self.encode(&j)?;
+        for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.2) {
+            self.a.store(Mem::state(register(x.0)), t);
+        }
+        self.after(n);
+        Ok(())
+    }
+
+    /// A jump to common code.
+    pub(super) fn join_common(&mut self, place: usize, target: usize) {
+        let d = (target as i64 - (self.start + place + 4) as i64) as i32;
+        if let Some(b) = self.a.buf.get_mut(place..place + 4) {
+            b.copy_from_slice(&d.to_le_bytes());
+        }
+    }
+
+    /// Looks up the RIP in T2: jumps to `miss`es or has the code in T1. Flags are in the slot.
+    pub(super) fn lookup(&mut self) -> usize {
+        let call = self.a.call();
+        self.join_common(call, self.common.lookup);
+        self.a.jcc(Cc::NotEqual as u8)
+    }
+
+    /// The code behind the block.
+    fn finish_cold(&mut self) {
+        let mut at = 0;
+        while at < self.cold.len() {
+            let c = std::mem::replace(&mut self.cold[at], Cold::Far { jump: 0, target: 0, save: false });
+            self.cold_code(c);
+            at += 1;
+        }
+        for (calls, common) in [
+            (std::mem::take(&mut self.op_calls), self.common.op),
+            (std::mem::take(&mut self.written_calls), self.common.written),
+        ] {
+            if calls.is_empty() {
+                continue;
+            }
+            calls.iter().for_each(|c| self.a.fill_here(*c));
+            self.a.imm(T2, std::ptr::from_ref(self.block) as u64);
+            let j = self.a.jmp();
+            self.join_common(j, common);
+        }
+    }
+
+    fn cold_code(&mut self, c: Cold) {
+        match c {
+            Cold::Refuse { jumps } => {
+                jumps.iter().for_each(|j| self.a.fill_here(*j));
+                self.a.imm(T2, self.block.key.rip);
+                let j = self.a.jmp();
+                self.join_common(j, self.common.refuse);
+            }
+            Cold::Op { jumps, back, index, restore, vectors } => {
+                jumps.iter().for_each(|j| self.a.fill_here(*j));
+                self.put_vectors(vectors);
+                self.a.imm(T1, index as u64);
+                let call = self.a.call();
+                self.op_calls.push(call);
+                if let Some(back) = back {
+                    self.get_vectors(vectors);
+                    if restore {
+                        self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+                    }
+                    let j = self.a.jmp();
+                    self.a.fill(j, back);
+                }
+            }
+            Cold::Written { jump, back, index, len, save, branch, vectors } => {
+                self.a.fill_here(jump);
+                if save {
+                    self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
+                    self.a.save_flags(OFFSETS.flags);
+                }
+                self.a.store(Mem::state(OFFSETS.host), T2);
+                self.put_vectors(vectors);
+                if let Some(b) = branch {
+                    self.a.imm(T1, b);
+                    self.a.store(Mem::state(OFFSETS.branch), T1);
+                }
+                self.a.imm(T1, (index | len << 16) as u64);
+                let call = self.a.call();
+                self.written_calls.push(call);
+                self.get_vectors(vectors);
+                if save {
+                    self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
+                }
+                let j = self.a.jmp();
+                self.a.fill(j, back);
+            }
+            Cold::Link { place, target, save } => {
+                self.a.fill_here(place);
+                if save {
+                    self.a.save_flags(OFFSETS.flags);
+                }
+                self.a.imm(T2, target);
+                self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
+                let id_place = self.a.at() - 4;
+                if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
+                    l.id_place = id_place;
+                }
+                let j = self.a.jmp();
+                self.join_common(j, self.common.exit_link);
+            }
+            Cold::Far { jump, target, save } => self.far(jump, target, save),
+        }
+    }
+
+    fn far(&mut self, jump: usize, target: u64, save: bool) {
+        self.a.fill_here(jump);
+        if save {
+            self.a.save_flags(OFFSETS.flags);
+        }
+        self.a.imm(T2, target);
+        if target != self.block.key.rip {
+            let miss = self.lookup();
+            self.join_common(miss, self.common.exit);
+            self.a.jmp_reg(T1);
+        } else {
+            let j = self.a.jmp();
+            self.join_common(j, self.common.exit);
+        }
+    }
+
+    /// Goes to a constant address.
+    pub(super) fn go(&mut self, target: u64) {
+        let reg = self.flags == Flags::Reg;
+        let place = self.a.jmp();
+        self.leave_by(place, target, reg);
+    }
+
+    /// The jump at `place` goes to a constant address.
+    pub(super) fn leave_by(&mut self, place: usize, target: u64, reg: bool) {
+        if (target ^ self.block.key.rip) & !0xFFF == 0 {
+            self.links.push(LinkSite { place, id_place: 0, target, reg });
+            self.cold.push(Cold::Link { place, target, save: reg });
+        } else {
+            self.cold.push(Cold::Far { jump: place, target, save: reg });
+        }
+    }
+}
