@@ -8,6 +8,10 @@
 //!
 //! Clients write guest memory as they like (DMA); decoded code in such memory is compared at every entry.
 //!
+//! What differs from Microsoft's: unmapping a range that is not (wholly) mapped is `S_OK` (QEMU 11 aborts otherwise);
+//! exit contexts may be as short as the first SDK's 144 bytes; null pointers are `E_POINTER`, wrong handles `E_HANDLE`;
+//! the guest's TSC runs at 1 GHz; the synthetic features are empty.
+//!
 //! Nothing is unloaded at process exit: a monitor may end with processors inside `WHvRunVirtualProcessor`.
 //!
 //! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_TRACE` names a file for
