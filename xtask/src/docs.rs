@@ -1,52 +1,50 @@
-//! `cargo xtask docs [--check]`: the pages of `docs` that are made from the code.
+//! `cargo xtask docs [--check]`: the parts of pages in `docs` that are made from the code.
 //!
-//! `whp-api.md` has every function of Microsoft's DLLs with its status. The tables come from the crates that export the functions: each
-//! has an example `whp-api` that prints its own, so that this program does not have to be built with all of them.
+//! `whp-api.md` has every function of Microsoft's DLLs with its status, each DLL's table between two comment lines. The tables come from
+//! the crates that export the functions: each has an example `whp-api` that prints its own, so that this program does not have to be
+//! built with all of them.
 
 use crate::{paths, run};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const STAGE: &str = "docs";
+const PAGE: &str = "docs/whp-api.md";
 
-/// A DLL: the crate that makes it, and what is said before its table.
-struct Dll {
-    package: &'static str,
-    title: &'static str,
-}
-
-const DLLS: &[Dll] = &[
-    Dll { package: "winhvplatform", title: "WinHvPlatform.dll" },
-    Dll { package: "winhvemulation", title: "WinHvEmulation.dll" },
+/// Crates that have a table, and the line above it in the page.
+const TABLES: &[(&str, &str)] = &[
+    ("winhvplatform", "<!-- functions: made by the code -->\n"),
+    ("winhvemulation", "<!-- functions of WinHvEmulation.dll: made by the code -->\n"),
 ];
+/// The line below a table.
+const END: &str = "<!-- end of functions -->\n";
 
-const HEAD: &str = "\
-# The functions of our WinHvPlatform.dll and WinHvEmulation.dll
-
-Made from the code by `cargo xtask docs`; do not edit. *done*: as Microsoft documents the function; *partly*: with the limits that the
-note names; an error code in code type: the function is there and returns that, because there is no hardware or hypervisor
-behind it.
-";
-
-/// The command: writes the pages, or with `check` fails when one differs from what would be written.
+/// The command: renews the tables, or with `check` fails when one is out of date.
 pub fn command(check: bool) -> Result<()> {
-    let mut page = HEAD.to_owned();
-    for dll in DLLS {
-        if let Some(table) = table(dll.package)? {
-            page += &format!("\n## {}\n\n{table}", dll.title);
+    let path = paths::root().join(PAGE);
+    let there = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut page = there.clone();
+    for (package, begin) in TABLES {
+        if let Some(table) = table(package)? {
+            page = replaced(&page, begin, &table).with_context(|| format!("{PAGE}, table of {package}"))?;
         }
     }
-    let path = paths::root().join("docs/whp-api.md");
     if check {
-        let there = fs::read_to_string(&path).unwrap_or_default();
-        ensure!(there == page, "{} is not what the code says; run `cargo xtask docs` and commit it", path.display());
-        run::say(STAGE, "docs/whp-api.md is what the code says");
+        ensure!(there == page, "{PAGE} is not what the code says; run `cargo xtask docs` and commit it");
+        run::say(STAGE, &format!("{PAGE} is what the code says"));
         return Ok(());
     }
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    run::say(STAGE, "docs/whp-api.md written");
+    run::say(STAGE, &format!("{PAGE} written"));
     Ok(())
+}
+
+/// `page` with `table` between `begin` and the next [`END`].
+fn replaced(page: &str, begin: &str, table: &str) -> Result<String> {
+    let Some((head, rest)) = page.split_once(begin) else { bail!("there is no line {}", begin.trim_end()) };
+    let Some((_, tail)) = rest.split_once(END) else { bail!("there is no line {} after the table", END.trim_end()) };
+    Ok(format!("{head}{begin}{table}{END}{tail}"))
 }
 
 /// The table of `package`; `None` when the workspace has no such crate.
@@ -56,7 +54,21 @@ fn table(package: &str) -> Result<Option<String>> {
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(paths::root()).args(["run", "--quiet", "--package", package, "--example", "whp-api"]);
-    let output = cargo.stderr(std::process::Stdio::inherit()).output().context("cannot run cargo")?;
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     ensure!(output.status.success(), "the example whp-api of {package} cannot be built or run");
     Ok(Some(String::from_utf8(output.stdout).context("a table that is no text")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_table_is_replaced() {
+        let page = format!("a\n<!-- x -->\nold\n{END}b\n<!-- y -->\nother\n{END}");
+        let new = replaced(&page, "<!-- x -->\n", "new\n").unwrap();
+        assert_eq!(new, format!("a\n<!-- x -->\nnew\n{END}b\n<!-- y -->\nother\n{END}"));
+        assert!(replaced(&page, "<!-- z -->\n", "").is_err());
+        assert!(replaced("<!-- x -->\n", "<!-- x -->\n", "").is_err());
+    }
 }

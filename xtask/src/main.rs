@@ -10,7 +10,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [--no-boot]                       all unit tests, then `boot`
   test --wine [NAME...|list]             the Windows build under Wine
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
-  docs [--check]                         pages in docs that are made from the code; with --check fail when one is out of date
+  docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N]                       times and speeds, beside QEMU's TCG
   image [demo] [kernel] [extras] [all]   make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).

@@ -49,9 +49,12 @@ fn mixed(a: &mut CodeAssembler) {
     a.ret().unwrap();
 }
 
+/// Assembles a program.
+type Program = fn(&mut CodeAssembler);
+
 fn main() {
     let count = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(20_000_000u64);
-    let programs: [(&str, fn(&mut CodeAssembler)); 2] = [("registers", registers), ("mixed", mixed)];
+    let programs: [(&str, Program); 2] = [("registers", registers), ("mixed", mixed)];
     for (name, program) in programs {
         let mut m = Machine::long();
         m.code(CODE, program);

@@ -320,3 +320,50 @@ fn hub_for(bus: &mut Bus, device: &UsbDevicePlan) -> Option<UsbDevicePlan> {
         removable: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Plan;
+
+    fn plan(line: &str) -> Result<String, String> {
+        let options = cli::Options::parse(line.split_whitespace().map(String::from)).unwrap();
+        let config = cli::Config::new(&options).map_err(|e| e[0].0.clone())?;
+        let plan = Plan::new(&config).map_err(|e| e.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        Ok(plan.usb.to_string())
+    }
+
+    #[test]
+    fn the_quick_start_line() {
+        let p = plan("-accel whpx -M pc -smp cores=2 -m 2G -device ich9-usb-ehci1 -device usb-tablet -hda OS.qcow2");
+        assert_eq!(p.unwrap(), "usb-controller ich9-usb-ehci1 usb-bus.0\nusb-device usb-tablet usb-bus.0 port 1\n");
+    }
+
+    #[test]
+    fn shorthands_and_the_hub_in_the_last_port() {
+        let expected = "usb-controller piix3-usb-uhci usb-bus.0 at 01.2\nusb-device usb-tablet usb-bus.0 port 1\n\
+            usb-device usb-hub usb-bus.0 port 2\nusb-device usb-kbd usb-bus.0 port 2.1\n\
+            usb-device usb-mouse usb-bus.0 port 2.2\n";
+        assert_eq!(plan("-usb -usbdevice tablet -usbdevice keyboard -usbdevice mouse").unwrap(), expected);
+    }
+
+    #[test]
+    fn companions_buses_and_ports() {
+        let line = "-device ich9-usb-uhci1,masterbus=ehci.0,firstport=0,addr=1d.0,multifunction=on \
+            -device ich9-usb-ehci1,id=ehci,addr=1d.7 -usb -device usb-hub,bus=ehci.0,port=4 \
+            -device usb-kbd,bus=ehci.0,port=4.8";
+        let expected = "usb-controller piix3-usb-uhci usb-bus.0 at 01.2\nusb-controller ich9-usb-ehci1 ehci.0 at 1d.7\n\
+            usb-controller ich9-usb-uhci1 ehci.0 companion from port 1 at 1d.0\n\
+            usb-device usb-hub ehci.0 port 4\nusb-device usb-kbd ehci.0 port 4.8\n";
+        assert_eq!(plan(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        assert!(plan("-device usb-tablet").unwrap_err().contains("add -device ich9-usb-ehci1"));
+        assert!(plan("-usb -device usb-tablet,bus=x").unwrap_err().contains("available: usb-bus.0"));
+        assert!(plan("-usb -device usb-tablet,port=3").unwrap_err().contains("port=3"));
+        assert!(plan("-usb -device usb-storage").unwrap_err().contains("drive= is missing"));
+        assert!(plan("-device ich9-usb-ehci1,addr=40").unwrap_err().contains("addr=40"));
+        assert!(plan("-device ich9-usb-uhci1,firstport=2").unwrap_err().contains("masterbus"));
+    }
+}

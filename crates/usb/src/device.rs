@@ -215,14 +215,11 @@ impl UsbDevice {
 
     /// `device` or the one behind it that answers at `address`.
     pub(crate) fn find(device: &Shared<Self>, address: u8) -> Option<Shared<Self>> {
-        let child = {
-            let d = lock(device);
-            if d.state.address == address {
-                return Some(device.clone());
-            }
-            d.function.child(address)
-        };
-        child
+        let d = lock(device);
+        if d.state.address == address {
+            return Some(device.clone());
+        }
+        d.function.child(address)
     }
 
     /// SETUP to endpoint 0: always acknowledged.

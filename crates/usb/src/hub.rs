@@ -269,3 +269,72 @@ impl Function for Hub {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::{setup, tablet};
+    use vm_core::{Clock, Device};
+
+    fn control(hub: &Shared<UsbDevice>, packet: [u8; 8]) -> Result<Vec<u8>, Fault> {
+        let mut d = lock(hub);
+        d.setup(packet);
+        let data = d.data_in(0, 64)?;
+        if packet[0] & 0x80 != 0 {
+            d.data_out(0, &[])?;
+        }
+        Ok(data)
+    }
+
+    fn hub() -> (Shared<UsbDevice>, Shared<UsbDevice>) {
+        let (_, child) = tablet(&Clock::manual());
+        let hub = device("hub", "1", Speed::High, vec![(3, child.clone())]).unwrap();
+        lock(&hub).bus_reset(true);
+        control(&hub, setup(0, 5, 1, 0, 0)).unwrap();
+        control(&hub, setup(0, 9, 1, 0, 0)).unwrap();
+        (hub, child)
+    }
+
+    #[test]
+    fn a_device_appears_is_reset_and_answers() {
+        let (hub, child) = hub();
+        assert_eq!(control(&hub, setup(0xA0, 6, 0x2900, 0, 64)).unwrap()[..3], [11, 0x29, 8]);
+        assert_eq!(lock(&hub).data_in(1, 2), Err(Fault::Nak));
+        control(&hub, setup(0x23, 3, 8, 3, 0)).unwrap();
+        assert_eq!(lock(&hub).data_in(1, 2), Ok(vec![8, 0]), "port 3 has changed");
+        assert_eq!(control(&hub, setup(0xA3, 0, 0, 3, 4)), Ok(vec![1, 1, 1, 0]));
+        control(&hub, setup(0x23, 1, 16, 3, 0)).unwrap();
+        assert!(UsbDevice::find(&hub, 0).is_none(), "not enabled yet");
+        control(&hub, setup(0x23, 3, 4, 3, 0)).unwrap();
+        assert_eq!(control(&hub, setup(0xA3, 0, 0, 3, 4)), Ok(vec![3, 5, 0x10, 0]), "high speed, reset done");
+        assert!(Arc::ptr_eq(&UsbDevice::find(&hub, 0).unwrap(), &child));
+        assert_eq!(lock(&child).speed(), Speed::High);
+        assert_eq!(control(&hub, setup(0xA3, 0, 0, 9, 4)), Err(Fault::Stall), "no port 9");
+    }
+
+    #[test]
+    fn a_suspended_child_wakes_the_hub() {
+        let (hub, child) = hub();
+        for feature in [8, 4, 2] {
+            control(&hub, setup(0x23, 3, feature, 3, 0)).unwrap();
+        }
+        for feature in [16, 20] {
+            control(&hub, setup(0x23, 1, feature, 3, 0)).unwrap();
+        }
+        assert!(UsbDevice::find(&hub, 0).is_none(), "suspended");
+        assert_eq!(lock(&hub).data_in(1, 2), Err(Fault::Nak));
+        drop(child);
+    }
+
+    #[test]
+    fn saved_states_fit_the_ports() {
+        let (hub, _child) = hub();
+        control(&hub, setup(0x23, 3, 8, 3, 0)).unwrap();
+        let saved = lock(&hub).save().unwrap();
+        let empty = device("hub", "1", Speed::High, vec![]).unwrap();
+        assert!(lock(&empty).restore(&saved).is_err(), "the device at port 3 is missing");
+        lock(&hub).restore(&saved).unwrap();
+    }
+
+    use std::sync::Arc;
+}

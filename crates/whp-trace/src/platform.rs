@@ -262,9 +262,9 @@ impl VirtualProcessor for TraceProcessor {
 
     fn counters(&self) -> ProcessorCounters {
         let begun = self.recorder.begin();
-        let result = Ok(self.inner.counters());
-        self.recorder.end(self.target, begun, Call::GetVirtualProcessorCounters {}, &result, |c| *c);
-        result.unwrap_or_default()
+        let counters = self.inner.counters();
+        self.recorder.end(self.target, begun, Call::GetVirtualProcessorCounters {}, &Ok(()), |()| counters);
+        counters
     }
 }
 

@@ -276,7 +276,12 @@ fn create_file(path: &Path, keep_existing: bool) -> Result<(PathBuf, File), Trac
     let mut name = path.to_path_buf();
     for count in 0..1000 {
         match OpenOptions::new().write(true).create_new(true).open(&name) {
-            Ok(file) => return Ok((name, file)),
+            Ok(file) => {
+                if name != path {
+                    eprintln!("{} is there already, this trace goes to {}", path.display(), name.display());
+                }
+                return Ok((name, file));
+            }
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(fail(name)(e)),
         }

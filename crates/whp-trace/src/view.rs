@@ -159,8 +159,18 @@ fn result(line: &Value, ok: &Value) -> String {
     match (exit_name(line), ok.get("vp"), ok.get("exit")) {
         (Some(name), Some(vp), Some(exit)) => {
             let rip = vp.get("rip").map(plain).unwrap_or_default();
-            let details = exit.get(&name).map(plain).unwrap_or_default();
-            format!("{name} {details} at rip {rip}")
+            // What an I/O exit says of segments matters for string operations only, and would fill the line.
+            let noise = |k: &str| matches!(k, "ds" | "es" | "instruction_byte_count");
+            let details = match exit.get(&name) {
+                Some(Value::Object(o)) => {
+                    let o: serde_json::Map<_, _> =
+                        o.iter().filter(|(k, _)| !noise(k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+                    plain(&Value::Object(o))
+                }
+                Some(other) => plain(other),
+                None => String::new(),
+            };
+            format!("{name} {details} at rip {rip}").replace("  ", " ")
         }
         _ => plain(ok),
     }

@@ -225,7 +225,7 @@ impl Partition for WindowsPartition {
         let inner = &self.inner;
         let what = || format!("{}, offset {offset:#x}, size {size:#x}, gpa {gpa:#x}, {flags:?}", block.name());
         let inside = offset.checked_add(size).is_some_and(|end| end <= block.len());
-        if size == 0 || !inside || gpa.checked_add(size).is_none() || (offset | size | gpa) % PAGE_SIZE != 0 {
+        if size == 0 || !inside || gpa.checked_add(size).is_none() || !(offset | size | gpa).is_multiple_of(PAGE_SIZE) {
             return Err(Error::new(HResult::E_INVALIDARG, NAME, what()));
         }
         let mut flags = flags;

@@ -82,7 +82,9 @@ impl WindowsPlatform {
     /// Whether it is older than Windows Server 2022 (build 20348): no choice of enlightenments, and an interrupt of
     /// the 8259 pair does not end a HLT with the local APIC in the platform.
     pub fn is_legacy(&self) -> bool {
-        self.raw_capability(CapabilityCode::PROCESSOR_PERFMON_FEATURES).is_err()
+        // Both capabilities came with that build; one alone may be missing for another reason.
+        let new = [CapabilityCode::PROCESSOR_PERFMON_FEATURES, CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS];
+        new.into_iter().all(|code| self.raw_capability(code).is_err())
     }
 
     /// The platform's CPUID results for `leaves` (EAX and ECX), as a processor of a partition with default features

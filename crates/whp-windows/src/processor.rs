@@ -1,7 +1,7 @@
 //! A virtual processor.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use whp::{
     AccessHandler, ApicCounters, Error, EventCounters, ExitContext, HResult, INTERRUPT_CONTROLLER_STATE_SIZE,
@@ -25,30 +25,33 @@ struct Page([u8; 4096]);
 /// What the partition remembers of a processor.
 pub(crate) struct VpState {
     pub(crate) index: u32,
-    /// Held while it runs, and by what wants it not to.
-    busy: Mutex<()>,
+    /// Whether it runs; locked by calls that want it not to, for as long as they take.
+    running: Mutex<bool>,
     /// The APIC identifier it was given, which a reset loses.
     apic_id: Mutex<Option<RegisterValue>>,
 }
 
 impl VpState {
     pub(crate) fn new(index: u32) -> Self {
-        Self { index, busy: Mutex::new(()), apic_id: Mutex::new(None) }
+        Self { index, running: Mutex::new(false), apic_id: Mutex::new(None) }
     }
 
-    fn busy(&self, operation: &'static str) -> Result<MutexGuard<'_, ()>> {
-        match self.busy.try_lock() {
-            Ok(guard) => Ok(guard),
-            Err(TryLockError::Poisoned(e)) => Ok(e.into_inner()),
-            Err(TryLockError::WouldBlock) => {
-                let what = format!("virtual processor {}: it runs", self.index);
-                Err(Error::new(HResult::WHV_E_INVALID_VP_STATE, operation, what))
-            }
+    fn running(&self) -> MutexGuard<'_, bool> {
+        self.running.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Keeps it from running; waits for other such calls, not for a run.
+    fn idle(&self, operation: &'static str) -> Result<MutexGuard<'_, bool>> {
+        let running = self.running();
+        if *running {
+            let what = format!("virtual processor {}: it runs", self.index);
+            return Err(Error::new(HResult::WHV_E_INVALID_VP_STATE, operation, what));
         }
+        Ok(running)
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        matches!(self.busy.try_lock(), Err(TryLockError::WouldBlock))
+        *self.running()
     }
 
     fn apic_id(&self) -> MutexGuard<'_, Option<RegisterValue>> {
@@ -66,7 +69,7 @@ impl Inner {
 
     pub(crate) fn delete(&self, vp: &VpState) -> Result<()> {
         const NAME: &str = "DeleteVirtualProcessor";
-        let _busy = vp.busy(NAME)?;
+        let _idle = vp.idle(NAME)?;
         // SAFETY: the handle is valid.
         let hr = unsafe { (self.api.delete_virtual_processor)(self.handle(), vp.index) };
         check(hr, NAME, || format!("index {}", vp.index))
@@ -162,12 +165,13 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn run(&self, _handler: Option<&dyn AccessHandler>) -> Result<ExitContext> {
         const NAME: &str = "RunVirtualProcessor";
-        let _busy = self.state.busy(NAME)?;
+        *self.state.idle(NAME)? = true;
         let mut context = WHV_RUN_VP_EXIT_CONTEXT::default();
         let (size, data) = (size_of_val(&context) as u32, (&raw mut context).cast());
         let run = self.partition.api.run_virtual_processor;
         // SAFETY: the handle is valid, and `data` has `size` writable bytes.
         let hr = unsafe { run(self.partition.handle(), self.state.index, data, size) };
+        *self.state.running() = false;
         check(hr, NAME, || self.what())?;
         Ok(exit_from_abi(&context))
     }
@@ -179,7 +183,7 @@ impl VirtualProcessor for WindowsProcessor {
     fn registers(&self, names: &[RegisterName], values: &mut [RegisterValue]) -> Result<()> {
         const NAME: &str = "GetVirtualProcessorRegisters";
         lengths(NAME, names, values.len())?;
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         for (names, values) in names.chunks(BATCH).zip(values.chunks_mut(BATCH)) {
             let (mut n, mut v) = ([0; BATCH], [WHV_REGISTER_VALUE::default(); BATCH]);
             n.iter_mut().zip(names).for_each(|(n, name)| *n = name.0 as WHV_REGISTER_NAME);
@@ -195,7 +199,7 @@ impl VirtualProcessor for WindowsProcessor {
     fn set_registers(&self, names: &[RegisterName], values: &[RegisterValue]) -> Result<()> {
         const NAME: &str = "SetVirtualProcessorRegisters";
         lengths(NAME, names, values.len())?;
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         self.partition.set_registers(self.state.index, names, values)?;
         if let Some(i) = names.iter().position(|n| *n == RegisterName::INITIAL_APIC_ID) {
             *self.state.apic_id() = values.get(i).copied();
@@ -205,7 +209,7 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn translate_gva(&self, gva: u64, flags: TranslateGvaFlags) -> Result<TranslateGvaResult> {
         const NAME: &str = "TranslateGva";
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let (mut result, mut gpa) = (WHV_TRANSLATE_GVA_RESULT::default(), 0);
         let (translate, flags) = (self.partition.api.translate_gva, flags.bits() as WHV_TRANSLATE_GVA_FLAGS);
         // SAFETY: the handle is valid, and both places take what is written.
@@ -216,7 +220,7 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn xsave_state(&self) -> Result<Vec<u8>> {
         const NAME: &str = "GetVirtualProcessorXsaveState";
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let (handle, index) = (self.partition.handle(), self.state.index);
         let api = &self.partition.api;
         if let Some(get) = api.get_state {
@@ -231,7 +235,7 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn set_xsave_state(&self, area: &[u8]) -> Result<()> {
         const NAME: &str = "SetVirtualProcessorXsaveState";
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let (handle, index) = (self.partition.handle(), self.state.index);
         let mut pages = vec![Page([0; 4096]); area.len().div_ceil(4096)];
         pages.iter_mut().zip(area.chunks(4096)).for_each(|(p, a)| p.0[..a.len()].copy_from_slice(a));
@@ -250,7 +254,7 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn interrupt_controller_state(&self) -> Result<Box<[u8; INTERRUPT_CONTROLLER_STATE_SIZE]>> {
         const NAME: &str = "GetVirtualProcessorInterruptControllerState2";
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let (handle, index) = (self.partition.handle(), self.state.index);
         let api = &self.partition.api;
         let mut page = Box::new(Page([0; 4096]));
@@ -270,7 +274,7 @@ impl VirtualProcessor for WindowsProcessor {
 
     fn set_interrupt_controller_state(&self, state: &[u8; INTERRUPT_CONTROLLER_STATE_SIZE]) -> Result<()> {
         const NAME: &str = "SetVirtualProcessorInterruptControllerState2";
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let (handle, index) = (self.partition.handle(), self.state.index);
         let api = &self.partition.api;
         let page = Box::new(Page(*state));
@@ -290,7 +294,7 @@ impl VirtualProcessor for WindowsProcessor {
     fn cpuid_output(&self, eax: u32, ecx: u32) -> Result<[u32; 4]> {
         const NAME: &str = "GetVirtualProcessorCpuidOutput";
         let get = self.partition.api.get_cpuid_output.ok_or_else(|| lacking(NAME))?;
-        let _busy = self.state.busy(NAME)?;
+        let _idle = self.state.idle(NAME)?;
         let mut out = WHV_CPUID_OUTPUT::default();
         // SAFETY: the handle is valid, and `out` is a place for the result.
         let hr = unsafe { get(self.partition.handle(), self.state.index, eax, ecx, &mut out) };

@@ -84,7 +84,7 @@ fn run(args: &[OsString]) -> Result<ExitCode, Usage> {
 }
 
 fn unknown(command: &str) -> Usage {
-    let near = cli::nearest(command, ["probe", "trace", "help", "version"].into_iter());
+    let near = cli::nearest(command, ["probe", "trace", "help", "version"]);
     let hint = near.map(|n| format!(" Did you mean {n}?")).unwrap_or_default();
     format!("there is no command '{command}'.{hint} 'whpx help' lists them")
 }

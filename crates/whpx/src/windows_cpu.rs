@@ -161,7 +161,7 @@ fn arrange(t: Topology, processors: u32, p: &Platform, list: &mut Vec<CpuidResul
         let mut eax = (sharing & 0xFFF) << 14;
         let mut mask = 0xFFF << 14;
         if leaf == 4 {
-            eax |= ((1 << bits(cores)) - 1 & 0x3F) << 26;
+            eax |= (((1u32 << bits(cores)) - 1) & 0x3F) << 26;
             mask |= 0x3F << 26;
         }
         list.push(result(leaf, Some(n), word(0, eax), word(0, mask)));

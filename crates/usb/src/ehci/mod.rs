@@ -201,7 +201,9 @@ impl Ehci {
             }));
             let (config, pin) = (config_space(multifunction), IntxPin::new(irq));
             let state = State::at_reset();
-            Mutex::new(Self { name: name.into(), state, config, pin, memory, clock, timer, bus, woken })
+            let controller = Self { name: name.into(), state, config, pin, memory, clock, timer, bus, woken };
+            controller.route_ports();
+            Mutex::new(controller)
         })
     }
 

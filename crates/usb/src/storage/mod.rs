@@ -393,7 +393,12 @@ impl Function for Storage {
                 self.take_out(inner, data);
                 Ok(())
             }
-            Phase::In | Phase::Status => Err(Fault::Nak),
+            // A wrapper out of turn is not valid (6.6.1).
+            Phase::In | Phase::Status => {
+                inner.state.finish(Verdict::PhaseError);
+                inner.state.phase = Phase::Broken;
+                Err(Fault::Stall)
+            }
             Phase::Broken => Err(Fault::Stall),
         }
     }

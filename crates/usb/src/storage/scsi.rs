@@ -205,8 +205,22 @@ fn mode_sense(disk: &Disk, c: &[u8; 16]) -> Result<Action, Sense> {
         p[2] = if disk.write_cache && !changeable { 4 } else { 0 };
         p
     };
+    let geometry = || {
+        // Rigid disk geometry with 255 heads of 63 sectors, as firmware translates it.
+        let mut p = vec![0x04, 0x16];
+        p.resize(24, 0);
+        if !changeable {
+            let cylinders = u32::try_from(disk.blocks / (255 * 63)).unwrap_or(u32::MAX).min(0xFF_FFFF);
+            p[2..5].copy_from_slice(&cylinders.to_be_bytes()[1..]);
+            p[5] = 255;
+            p[20..22].copy_from_slice(&5400u16.to_be_bytes());
+        }
+        p
+    };
     let pages = match c[2] & 0x3F {
-        0x08 | 0x3F => caching(),
+        0x04 => geometry(),
+        0x08 => caching(),
+        0x3F => [geometry(), caching()].concat(),
         0x00 => vec![],
         _ => return Err(Sense::BAD_FIELD),
     };

@@ -93,7 +93,7 @@ impl Uhci {
     fn walk_frame(&mut self, frame: u64) -> Result<bool, Failure> {
         let [mut link] = self.load::<1>(self.state.base.wrapping_add((frame & 0x3FF) as u32 * 4))?;
         let mut walk = Walk { visits: VISITS, bytes: BYTES, moved: false };
-        // Queue heads seen since something last moved: meeting one again ends the frame.
+        // Queue heads with nothing to do since something last moved: meeting one again ends the frame.
         let mut seen: Vec<u32> = Vec::new();
         while link & TERMINATE == 0 && walk.visits != 0 && walk.bytes != 0 {
             walk.visits -= 1;
@@ -109,8 +109,9 @@ impl Uhci {
             }
             if self.queue(at, &mut walk)? {
                 seen.clear();
+            } else {
+                seen.push(at);
             }
-            seen.push(at);
             [link] = self.load::<1>(at)?;
         }
         Ok(walk.moved)

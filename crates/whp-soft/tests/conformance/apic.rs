@@ -41,13 +41,17 @@ fn an_interrupt_ends_a_halt() {
 #[test]
 fn a_cancel_ends_a_halt_and_the_halt_goes_on() {
     let v = vm(WAIT_ONE64);
-    let vp = v.vps[0].clone();
-    let t = soon(move || vp.cancel());
-    assert_eq!(v.run(0, None).exit, Exit::Canceled);
-    t.join().unwrap();
-    let mut a = [RegisterValue::default()];
-    v.vp().registers(&[RegisterName::INTERNAL_ACTIVITY_STATE], &mut a).unwrap();
-    assert!(a[0].internal_activity().halt_suspend);
+    // On a busy host a cancel can come before the HLT: then once more.
+    let halted = (0..100).any(|_| {
+        let vp = v.vps[0].clone();
+        let t = soon(move || vp.cancel());
+        assert_eq!(v.run(0, None).exit, Exit::Canceled);
+        t.join().unwrap();
+        let mut a = [RegisterValue::default()];
+        v.vp().registers(&[RegisterName::INTERNAL_ACTIVITY_STATE], &mut a).unwrap();
+        a[0].internal_activity().halt_suspend
+    });
+    assert!(halted);
     v.partition.request_interrupt(&InterruptControl::fixed(0, 0x40)).unwrap();
     v.run_to_f4();
     assert_eq!(v.u32(0x7000), 1);

@@ -18,6 +18,9 @@ mod snippets;
 #[path = "../../../whp-soft/tests/conformance/vm.rs"]
 mod vm;
 
+/// The client completes accesses for the handler, so all tests of decoded accesses apply.
+pub const DECODED: bool = true;
+
 /// The platform under test: a client of the C API.
 pub fn platform() -> client::ClientPlatform {
     client::ClientPlatform
