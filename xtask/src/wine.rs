@@ -126,7 +126,7 @@ impl Wine {
 
     /// Our program on the built-in platform.
     fn whpx(&self) -> Vmm {
-        self.vmm(self.plain.join("whpx-system-x86_64.exe"), "whpx", false)
+        self.vmm(self.plain.join("whpx-system-x86_64.exe"), "whpx,platform=soft", false)
     }
 
     /// Ends the prefix's server with what still runs in it.
