@@ -24,6 +24,10 @@ fn merge(regs: &mut [u32; 4], list: &CpuidResult2) {
 
 /// Turns the processor's own result into the guest's.
 pub(super) fn result(config: &Config, place: &Place, leaf: u32, subleaf: u32, regs: &mut [u32; 4]) {
+    if leaf == 1 && !place.platform_apic {
+        // x2APIC and the TSC-deadline timer are the platform's APIC's; a client with them in its own says so in its lists.
+        regs[2] &= !(1 << 21 | 1 << 24);
+    }
     let own = *regs;
     if let Some(r) = config.cpuid_results.iter().find(|r| r.function == leaf) {
         *regs = [r.eax, r.ebx, r.ecx, r.edx];

@@ -153,6 +153,18 @@ fn cpuid_exits_and_result_lists() {
 }
 
 #[test]
+fn without_the_platforms_apic_its_timer_is_not_announced() {
+    // A client's own APIC would never see IA32_TSC_DEADLINE written, and a guest that was told of it would wait for ever.
+    const X2APIC_AND_TSC_DEADLINE: u32 = 1 << 21 | 1 << 24;
+    let apic = Vm::with_apic(&platform(), 1, whp::LocalApicEmulationMode::X2Apic);
+    assert_eq!(apic.vp().cpuid_output(1, 0).unwrap()[2] & X2APIC_AND_TSC_DEADLINE, X2APIC_AND_TSC_DEADLINE);
+    assert_eq!(vm(vec![]).vp().cpuid_output(1, 0).unwrap()[2] & X2APIC_AND_TSC_DEADLINE, 0);
+    let list = CpuidResult { function: 1, eax: 0, ebx: 0, ecx: X2APIC_AND_TSC_DEADLINE, edx: 0 };
+    let own = vm(vec![Property::CpuidResultList(vec![list])]);
+    assert_eq!(own.vp().cpuid_output(1, 0).unwrap()[2] & X2APIC_AND_TSC_DEADLINE, X2APIC_AND_TSC_DEADLINE);
+}
+
+#[test]
 fn unknown_msrs_fault_or_exit_or_are_ignored() {
     let v = vm(vec![exits(ExtendedVmExits::X64_MSR_EXIT), Property::X64MsrExitBitmap(MsrExitBitmap::UNHANDLED_MSRS)]);
     v.real(0, MSR);
