@@ -51,8 +51,8 @@ pub(crate) fn port(
 
 /// MSRs nobody knows read as zero and ignore writes, as QEMU's WHPX does by default.
 pub(crate) fn unknown_msr(processor: &dyn VirtualProcessor, vp: &VpContext, access: &MsrAccess) -> whp::Result<()> {
-    let (msr, rip) = (access.msr_number, vp.rip);
-    tracing::debug!(target: "whpx_unsupported_msr_access", "{msr:#x} write={} at {rip:#x}", access.is_write);
+    let (msr, is_write) = (access.msr_number, access.is_write);
+    tracing::trace!(target: "whpx_unsupported_msr_access", "msr={msr:#x} is_write={is_write} rip={:#x}", vp.rip);
     let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RDX];
     let values = [next_rip(vp).into(), RegisterValue::default(), RegisterValue::default()];
     let count = if access.is_write { 1 } else { 3 };

@@ -78,6 +78,7 @@ impl MsiSink for Msi {
             // Stray message of a device that has not been set up (vector 0); real APICs log it and drop it.
             return WARNINGS.warn(|| format!("interrupt message with vector {vector} is dropped"));
         }
+        tracing::trace!(target: "whpx_msi", "address={address:#x} data={data:#x}");
         let interrupt = InterruptControl {
             kind,
             destination_mode: if address & 4 != 0 { DestinationMode::Logical } else { DestinationMode::Physical },

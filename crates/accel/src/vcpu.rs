@@ -112,6 +112,7 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
         match vcpu.vp.run(Some(handler)) {
             Ok(exit) => {
                 vcpu.stats.count(exit.reason());
+                tracing::trace!(target: "whpx_exit", "cpu={index} rip={:#x} {:x?}", exit.vp.rip, exit.exit);
                 if thread.dispatch(&exit) == Next::Stop {
                     break;
                 }

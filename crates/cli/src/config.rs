@@ -8,8 +8,10 @@ use crate::{UsageError, parse_size, smp};
 
 mod drives;
 mod parts;
+mod trace;
 
 pub use parts::*;
+pub use trace::{Trace, TraceItem};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +80,8 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// `-d` and `-D`.
     pub log: DebugLog,
+    /// `-trace`.
+    pub trace: Trace,
 }
 
 /// The smallest RAM a `pc` takes, in bytes.
@@ -138,6 +142,7 @@ struct Builder {
     nodefaults: bool,
     pidfile: Option<PathBuf>,
     log: DebugLog,
+    trace: Trace,
 }
 
 impl Builder {
@@ -199,8 +204,10 @@ impl Builder {
                 return Err(UsageError(format!("-{} {v}: not supported yet; only 'none' is", o.name)));
             }
             "d" if is_help(v) => self.ask(HelpTopic::LogItems),
-            "d" => self.log.items = DebugLog::parse_items(v)?,
+            "d" => self.log = DebugLog { file: self.log.file.take(), ..DebugLog::parse_items(v)? },
             "D" => self.log.file = Some(v.into()),
+            "trace" if is_help(v) => self.ask(HelpTopic::TraceEvents),
+            "trace" => self.trace.option(v)?,
             _ => {} // -no-user-config: there is nothing to leave out
         }
         Ok(())
@@ -359,6 +366,7 @@ impl Builder {
             nodefaults: self.nodefaults,
             pidfile: self.pidfile,
             log: self.log,
+            trace: self.trace,
         })
     }
 }

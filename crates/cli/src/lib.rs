@@ -13,7 +13,7 @@ mod smp;
 
 pub use config::{
     Accel, Boot, CharSpec, Config, Cpu, DebugLog, DeviceSpec, DisplayKind, Drive, DriveInterface, Global, HelpTopic,
-    Media, Rtc, RtcBase, SerialTarget, Topology, VgaKind,
+    Media, Rtc, RtcBase, SerialTarget, Topology, Trace, TraceItem, VgaKind,
 };
 pub use help::{help_text, version_text};
 pub use keyval::KeyVal;

@@ -72,6 +72,7 @@ pub(crate) const KNOWN: &[Known] = &[
     k("pidfile", Value, "file", "write the process id to a file"),
     k("d", Value, "item,...", "log items ('-d help' for a list)"),
     k("D", Value, "file", "where the log goes"),
+    k("trace", Value, "[[enable=]pattern][,events=file][,file=file]", "trace events ('-trace help' for a list)"),
 ];
 
 /// Options of QEMU that exist and that we do not serve (yet), so that the error can say so.
@@ -87,7 +88,6 @@ const UNSUPPORTED: &[&str] = &[
     "s",
     "incoming",
     "loadvm",
-    "trace",
     "tb-size",
     "icount",
     "watchdog-action",

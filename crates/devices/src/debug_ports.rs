@@ -104,7 +104,7 @@ impl PortIo for PostPort {
     fn port_write(&mut self, _offset: u16, data: &[u8]) {
         if let Some(v) = data.first() {
             self.code = *v;
-            tracing::trace!(target: "post", code = self.code);
+            tracing::trace!(target: "port80", code = self.code);
         }
     }
 }

@@ -143,6 +143,7 @@ impl IoApic {
 
     /// An EOI for `vector` of a level interrupt was broadcast by a local APIC.
     pub fn eoi(&self, vector: u8) {
+        tracing::trace!(target: "ioapic_eoi_broadcast", "vector={vector:#04x}");
         let messages = self.state().eoi(vector);
         self.send(messages);
     }
@@ -158,6 +159,7 @@ impl IoApic {
 
     fn send(&self, messages: impl IntoIterator<Item = Message>) {
         for (address, data) in messages {
+            tracing::trace!(target: "ioapic_deliver", "address={address:#x} data={data:#x}");
             self.0.sink.signal(address, data);
         }
     }

@@ -325,6 +325,7 @@ impl Pic {
     pub fn acknowledge(&self) -> u8 {
         let vector = self.state().inta();
         self.publish();
+        tracing::trace!(target: "pic_acknowledge", "vector={vector:#04x}");
         vector
     }
 

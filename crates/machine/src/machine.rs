@@ -165,15 +165,21 @@ impl Machine {
     }
 }
 
+fn change_state(state: &mut RunState, new: RunState) {
+    tracing::trace!(target: "runstate_set", "current_state={} new_state={}", state.name(), new.name());
+    *state = new;
+}
+
 impl Inner {
     fn set_state(&self, state: RunState) {
-        *lock(&self.state) = state;
+        let mut current = lock(&self.state);
+        change_state(&mut current, state);
     }
 
     fn start(&self) {
         let mut state = lock(&self.state);
         if *state != RunState::Running {
-            *state = RunState::Running;
+            change_state(&mut state, RunState::Running);
             self.board.clock.start();
             self.accel.resume();
         }
@@ -183,7 +189,7 @@ impl Inner {
         let mut state = lock(&self.state);
         self.accel.pause();
         self.board.clock.stop();
-        *state = to;
+        change_state(&mut state, to);
     }
 
     /// Devices, then processors, to their power-on state. Processors must be paused.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use display::{DumpFormat, Surface};
 
 use crate::args::{self, CommandError, Outcome, expect, failed, take_flag, take_option, usage, words};
-use crate::context::Context;
+use crate::context::{Context, LogControl};
 use crate::dump::{self, Format};
 use crate::{info, keys};
 
@@ -65,6 +65,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     "stop" | "s", "", "stop emulation", stop;
     "system_powerdown", "", "send system power down event", system_powerdown;
     "system_reset", "", "reset the system", system_reset;
+    "trace-event", "name on|off", "change the status of the trace events that fit name (* and ?)", trace_event;
     "x", "/fmt addr", "virtual memory dump starting at 'addr'", x;
     "xp", "/fmt addr", "physical memory dump starting at 'addr'", xp;
 };
@@ -237,8 +238,23 @@ fn change(context: &mut Context, rest: &str) -> Outcome {
 fn log(context: &mut Context, rest: &str) -> Outcome {
     let words = some_words(rest, 1, 1)?;
     let items = words.first().map(String::as_str).unwrap_or_default();
-    let control = context.log.as_ref().ok_or_else(|| failed("logging cannot be changed in this program"))?;
-    control(items).map_err(failed)?;
+    log_control(context)?.set_items(items).map_err(failed)?;
+    Ok(String::new())
+}
+
+/// The program's log.
+fn log_control(context: &Context) -> Result<&dyn LogControl, CommandError> {
+    context.log.as_deref().ok_or_else(|| failed("logging cannot be changed in this program"))
+}
+
+fn trace_event(context: &mut Context, rest: &str) -> Outcome {
+    let words = some_words(rest, 2, 2)?;
+    let on = match words[1].as_str() {
+        "on" => true,
+        "off" => false,
+        other => return Err(usage(format!("'{other}' is neither on nor off"))),
+    };
+    log_control(context)?.set_event(&words[0], on).map_err(failed)?;
     Ok(String::new())
 }
 

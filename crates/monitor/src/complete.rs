@@ -33,6 +33,7 @@ pub(crate) fn complete(machine: &MachineHandle, text: &str) -> Candidates {
             let item = word.rsplit(',').next().unwrap_or_default();
             among(item, cli::DebugLog::ITEMS.iter().map(|i| i.0).chain(["none"]).map(String::from))
         }
+        ["trace-event"] | ["info", "trace-events"] => among(word, cli::Trace::EVENTS.iter().map(|e| e.0.to_string())),
         ["screendump"] | ["change", _] => files(word),
         _ => Candidates::default(),
     }

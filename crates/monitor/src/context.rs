@@ -11,12 +11,27 @@ use crate::dump::Format;
 use crate::expr::{self, ExprError};
 use crate::keys::KeyTyper;
 
-/// Changes what is logged: takes the items of `-d` (`none` for nothing). The error is one line for the user.
-pub type LogControl = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+/// The program's log. Errors are one line for the user.
+pub trait LogControl: Send + Sync {
+    /// Changes what is logged: the items of `-d`, `none` for nothing.
+    ///
+    /// # Errors
+    /// For an unknown item.
+    fn set_items(&self, items: &str) -> Result<(), String>;
+
+    /// Switches the trace events of `pattern`.
+    ///
+    /// # Errors
+    /// For a name that does not exist.
+    fn set_event(&self, pattern: &str, on: bool) -> Result<(), String>;
+
+    /// All trace events and whether they are on.
+    fn events(&self) -> Vec<(&'static str, bool)>;
+}
 
 pub(crate) struct Context {
     pub(crate) machine: MachineHandle,
-    pub(crate) log: Option<LogControl>,
+    pub(crate) log: Option<Arc<dyn LogControl>>,
     /// The processor that `x`, `info registers` and `$registers` mean.
     pub(crate) cpu: usize,
     /// The last format of `x`, `xp` and `print`.
@@ -28,7 +43,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(machine: MachineHandle, log: Option<LogControl>) -> Self {
+    pub(crate) fn new(machine: MachineHandle, log: Option<Arc<dyn LogControl>>) -> Self {
         let keys = KeyTyper::new(machine.input().clone());
         let (history, format) = (Vec::new(), Format::default());
         Self { machine, log, cpu: 0, format, keys, history, quit: false }

@@ -41,7 +41,11 @@ impl Monitor {
     ///
     /// # Errors
     /// When the back end has a user already and is not shared.
-    pub fn attach(machine: MachineHandle, chardev: &Chardev, log: Option<LogControl>) -> Result<Self, CharError> {
+    pub fn attach(
+        machine: MachineHandle,
+        chardev: &Chardev,
+        log: Option<Arc<dyn LogControl>>,
+    ) -> Result<Self, CharError> {
         let shell = Commands(Context::new(machine, log));
         Ok(Self { frontend: session::start(chardev, BANNER, PROMPT, shell)? })
     }

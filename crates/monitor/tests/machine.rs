@@ -1,6 +1,7 @@
 //! The monitor on a whole machine: a 64 KiB firmware of a few instructions on the built-in platform.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chardev::Chardev;
@@ -140,22 +141,44 @@ fn discs_are_changed() {
     assert!(b.line("info block").contains("disk.img (raw)\n"));
 }
 
+/// A log with no items and one event.
+struct OneEvent(AtomicBool);
+
+impl monitor::LogControl for OneEvent {
+    fn set_items(&self, items: &str) -> Result<(), String> {
+        Err(format!("no {items}"))
+    }
+
+    fn set_event(&self, pattern: &str, on: bool) -> Result<(), String> {
+        assert_eq!(pattern, "ev*");
+        self.0.store(on, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn events(&self) -> Vec<(&'static str, bool)> {
+        vec![("event", self.0.load(Ordering::SeqCst))]
+    }
+}
+
 #[test]
 fn a_session_ends_the_machine() {
     let mut b = Bench::new(&[]);
     let (dev, peer) = Chardev::in_memory("mon", 4096, false);
-    let log: monitor::LogControl = Arc::new(|items| Err(format!("no {items}")));
+    let log: Arc<dyn monitor::LogControl> = Arc::new(OneEvent(AtomicBool::new(false)));
     let monitor = Monitor::attach(b.handle.clone(), &dev, Some(log)).unwrap();
     let run = b.run();
-    peer.send(b"info sta\t\rlog int\rsendkey ctrl-alt-f1 1\rinfo history\rquit\r");
+    peer.send(
+        b"info sta\t\rlog int\rsendkey ctrl-alt-f1 1\rtrace-event ev* on\rinfo trace-events\rinfo history\rquit\r",
+    );
     assert_eq!(run.join().unwrap(), ExitReason::Done);
     drop(monitor);
     let text = String::from_utf8(peer.take()).unwrap();
     let begin = format!("whpx {} monitor - type 'help' for more information\r\n(qemu) ", env!("CARGO_PKG_VERSION"));
     assert!(text.starts_with(&begin), "{text}");
+    assert!(text.contains("info trace-events\r\nevent : state 1\r\n"), "{text}");
     assert!(
         text.contains("info status \r\nVM status: paused (prelaunch)\r\n(qemu) log int\r\nError: no int\r\n"),
         "{text}"
     );
-    assert!(text.contains("2: 'sendkey ctrl-alt-f1 1'\r\n3: 'info history'\r\n(qemu) quit\r\n"), "{text}");
+    assert!(text.contains("2: 'sendkey ctrl-alt-f1 1'\r\n3: 'trace-event ev* on'\r\n4: 'info trace-events'\r\n5: 'info history'\r\n(qemu) quit\r\n"), "{text}");
 }

@@ -218,10 +218,12 @@ impl PciBus {
             Some(slot) => lock(&slot.function).config().read(offset, data),
             None => data.fill(0xFF),
         }
+        tracing::trace!(target: "pci_cfg_read", "dev={:02x}.{} offset={offset:#04x} {data:02x?}", devfn >> 3, devfn & 7);
     }
 
     /// A configuration write and all that follows from it.
     pub fn config_write(&self, devfn: u8, offset: u8, data: &[u8]) {
+        tracing::trace!(target: "pci_cfg_write", "dev={:02x}.{} offset={offset:#04x} {data:02x?}", devfn >> 3, devfn & 7);
         let Some(slot) = self.slot(devfn) else { return };
         let _placing = lock(&self.placing);
         {

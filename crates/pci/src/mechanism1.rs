@@ -52,7 +52,7 @@ impl PortIo for ConfigAddressPort {
                 self.address.store(u32::from_le_bytes([a, b, c, d]) & ADDRESS_BITS, Ordering::SeqCst);
             }
             (1, &[_], Some(device)) => lock(device).port_write(0, data),
-            _ => tracing::trace!(target: "pci", offset, ?data, "narrow write to CONFADD"),
+            _ => tracing::trace!(target: "pci_confadd_narrow", offset, ?data),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use guest_memory::{GuestMemory, MapRange, PAGE_SIZE, RamBlock};
 
-use crate::{Mmio, Shared, lock};
+use crate::{Mmio, Shared, lock, number};
 
 /// Why a region or port range was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -282,6 +282,10 @@ impl AddressSpace {
                 Backing::Mmio(device) => {
                     r.accesses.fetch_add(1, Ordering::Relaxed);
                     lock(device).mmio_read(r.into + (at - r.start), part);
+                    tracing::trace!(
+                        target: "memory_region_ops_read",
+                        "addr={at:#x} size={n} value={:#x} name={}", number(part), r.name
+                    );
                 }
             }
             done += n;
@@ -310,6 +314,10 @@ impl AddressSpace {
                 }
                 Backing::Mmio(device) => {
                     r.accesses.fetch_add(1, Ordering::Relaxed);
+                    tracing::trace!(
+                        target: "memory_region_ops_write",
+                        "addr={at:#x} size={n} value={:#x} name={}", number(part), r.name
+                    );
                     lock(device).mmio_write(r.into + (at - r.start), part);
                 }
             }

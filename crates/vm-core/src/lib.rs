@@ -33,3 +33,8 @@ pub fn shared<T>(device: T) -> Shared<T> {
 pub fn lock<T: ?Sized>(device: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     device.lock().unwrap_or_else(|e| e.into_inner())
 }
+
+/// The bytes of an access as a little-endian number, for traces.
+fn number(data: &[u8]) -> u64 {
+    data.iter().take(8).rev().fold(0, |n, b| n << 8 | u64::from(*b))
+}

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::{Shared, SpaceError, lock};
+use crate::{Shared, SpaceError, lock, number};
 
 /// A device with I/O ports. Sizes are 1, 2 or 4 bytes; `offset` counts from the start of the registered range.
 ///
@@ -128,10 +128,11 @@ impl PortSpace {
         if let Some(r) = self.whole(port, data.len()) {
             r.accesses.fetch_add(1, Ordering::Relaxed);
             lock(&r.device).port_read(port - r.base, data);
+            tracing::trace!(target: "cpu_in", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
             return;
         }
         if data.len() == 1 {
-            tracing::trace!(target: "ports", port, "read from an unassigned port");
+            tracing::trace!(target: "unassigned_port", "port={port:#06x} read");
             data.fill(0xFF);
             return;
         }
@@ -144,11 +145,12 @@ impl PortSpace {
     pub fn write(&self, port: u16, data: &[u8]) {
         if let Some(r) = self.whole(port, data.len()) {
             r.accesses.fetch_add(1, Ordering::Relaxed);
+            tracing::trace!(target: "cpu_out", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
             lock(&r.device).port_write(port - r.base, data);
             return;
         }
         if data.len() == 1 {
-            tracing::trace!(target: "ports", port, "write to an unassigned port");
+            tracing::trace!(target: "unassigned_port", "port={port:#06x} write={:#04x}", data[0]);
             return;
         }
         for (i, byte) in data.chunks(1).enumerate() {

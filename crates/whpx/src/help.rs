@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
-use cli::{Config, DebugLog, HelpTopic};
+use cli::{Config, DebugLog, HelpTopic, Trace};
 
 use crate::accel_options::{ACCELS, PROPS};
 
 fn table(title: &str, rows: &[(&str, &str)]) -> String {
     let mut text = format!("{title}\n");
+    let width = rows.iter().map(|r| r.0.len()).max().unwrap_or_default().max(20);
     for (name, help) in rows {
-        let _ = writeln!(text, "{name:<20} {help}"); // a String takes everything
+        let _ = writeln!(text, "{name:<width$} {help}"); // a String takes everything
     }
     text
 }
@@ -30,6 +31,7 @@ pub(crate) fn text(program: &str, topic: &HelpTopic, config: &Config) -> String 
             "Available chardev backend types:\n  file\n  null\n  pipe\n  pty\n  ringbuf\n  socket\n  stdio\n".into()
         }
         HelpTopic::LogItems => table("Log items (comma separated):", DebugLog::ITEMS),
+        HelpTopic::TraceEvents => table("Trace events:", Trace::EVENTS),
         HelpTopic::FirmwareDirs => {
             let dirs = firmware::search::directories(&config.firmware_dirs);
             dirs.iter().map(|d| format!("{}\n", d.display())).collect()

@@ -61,7 +61,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
         print!("{}", help::text(program, topic, &config));
         return Ok(ExitCode::SUCCESS);
     }
-    log::start(program, &config.log).map_err(|e| vec![e])?;
+    log::start(&config.log, &config.trace).map_err(|e| vec![e])?;
     let plan = Plan::new(&config);
     let platform = accel_options::choose(&config);
     let (plan, platform) = match (plan, platform) {
@@ -82,7 +82,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     let monitors: Result<Vec<_>, _> = handle
         .monitor_chardevs()
         .iter()
-        .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::set_items))))
+        .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::MonitorLog))))
         .collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
     quit_on_signals(&handle);

@@ -30,6 +30,8 @@ pub enum HelpTopic {
     Chardevs,
     /// `-d help`.
     LogItems,
+    /// `-trace help`.
+    TraceEvents,
     /// `-L help`.
     FirmwareDirs,
 }
@@ -358,6 +360,8 @@ pub struct Rtc {
 pub struct DebugLog {
     /// Items.
     pub items: Vec<&'static str>,
+    /// Patterns of trace events given as `trace:PATTERN`.
+    pub events: Vec<String>,
     /// The file; standard error when absent.
     pub file: Option<PathBuf>,
 }
@@ -372,21 +376,26 @@ impl DebugLog {
         ("unimp", "guest accesses to what is not implemented"),
         ("invalid_mem", "accesses to addresses where nothing is"),
         ("exec", "blocks as they are entered (slow)"),
+        ("trace:PATTERN", "trace events that fit (same as -trace PATTERN)"),
     ];
 
-    /// The items of a comma-separated list, for `-d` and the monitor's `log`.
+    /// A comma-separated list, for `-d` and the monitor's `log`; the file stays open.
     ///
     /// # Errors
     /// For an unknown item.
-    pub fn parse_items(v: &str) -> Result<Vec<&'static str>, UsageError> {
+    pub fn parse_items(v: &str) -> Result<Self, UsageError> {
         let names = || Self::ITEMS.iter().map(|i| i.0);
-        v.split(',')
-            .map(|item| {
-                names().find(|n| *n == item).ok_or_else(|| {
-                    let near = crate::nearest(item, names()).map(|n| format!("; did you mean {n}?"));
-                    UsageError(format!("-d {v}: unknown item '{item}'{}", near.unwrap_or_default()))
-                })
-            })
-            .collect()
+        let mut log = Self::default();
+        for item in v.split(',') {
+            if let Some(pattern) = item.strip_prefix("trace:") {
+                log.events.push(pattern.into());
+                continue;
+            }
+            log.items.push(names().find(|n| *n == item).ok_or_else(|| {
+                let near = crate::nearest(item, names()).map(|n| format!("; did you mean {n}?"));
+                UsageError(format!("-d {v}: unknown item '{item}'{}", near.unwrap_or_default()))
+            })?);
+        }
+        Ok(log)
     }
 }

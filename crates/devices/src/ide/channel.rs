@@ -494,7 +494,7 @@ impl IdeChannel {
             master.drive_to_memory(&memory, &d.buffer)
         };
         if let Err(stop) = result {
-            tracing::debug!(target: "ide", ?stop, "the bus master stopped early");
+            tracing::debug!(target: "ide_bus_master_stop", ?stop);
             (d.phase, d.regs.status) = (Phase::Stalled, DRDY | DSC | DRQ);
             return;
         }
@@ -598,10 +598,10 @@ impl IdeChannel {
         let packet_device = matches!(drive, Drive::Cdrom(_));
         let busy = d.regs.status & (BSY | DRQ) != 0;
         if busy && !(command == DEVICE_RESET && packet_device) {
-            tracing::debug!(target: "ide", command, "command while busy ignored");
+            tracing::debug!(target: "ide_ignored_cmd", command);
             return;
         }
-        tracing::trace!(target: "ide", unit, command, regs = ?d.regs, "command");
+        tracing::trace!(target: "ide_exec_cmd", unit, command, regs = ?d.regs);
         d.regs.error = 0;
         self.lower(unit);
         match (command, packet_device) {

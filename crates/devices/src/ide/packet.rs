@@ -89,7 +89,7 @@ impl IdeChannel {
         (d.pos, d.limit) = (0, 0);
         d.transfer = Transfer { flow: Flow::Reply, dma: d.packet.dma, ..Transfer::none() };
         let outcome = mmc::execute(c, &mut d.packet, &packet);
-        tracing::trace!(target: "ide", unit, ?packet, ?outcome, "packet");
+        tracing::trace!(target: "ide_atapi_packet", unit, ?packet, ?outcome);
         match outcome {
             Outcome::Check(sense) => self.check(unit, sense),
             Outcome::Data(data) if data.is_empty() => self.packet_done(unit),

@@ -6,7 +6,8 @@ use machine::RunState;
 use vm_core::Backing;
 
 use super::plain;
-use crate::args::Outcome;
+use crate::args::{Outcome, failed};
+use crate::commands::some_words;
 use crate::context::Context;
 
 pub(super) fn status(context: &mut Context, rest: &str) -> Outcome {
@@ -121,4 +122,19 @@ mod tests {
         assert_eq!(status_line(RunState::Prelaunch), "VM status: paused (prelaunch)\n");
         assert_eq!(status_line(RunState::InternalError), "VM status: paused (internal-error)\n");
     }
+}
+
+pub(super) fn trace_events(context: &mut Context, rest: &str) -> Outcome {
+    let words = some_words(rest, 0, 1)?;
+    // Without a log nothing can be on.
+    let events = context
+        .log
+        .as_ref()
+        .map_or_else(|| cli::Trace::EVENTS.iter().map(|e| (e.0, false)).collect(), |log| log.events());
+    let wanted = match words.first() {
+        Some(pattern) => Some(cli::Trace::select(pattern).map_err(failed)?.0),
+        None => None,
+    };
+    let shown = events.iter().filter(|e| wanted.as_ref().is_none_or(|w| w.contains(&e.0)));
+    Ok(shown.map(|(name, on)| format!("{name} : state {}\n", u8::from(*on))).collect())
 }

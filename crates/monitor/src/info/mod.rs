@@ -32,6 +32,7 @@ pub(crate) const TOPICS: &[Command] = commands! {
     "roms", "", "show roms", memory::roms;
     "status", "", "show the current VM status (running|paused)", board::status;
     "tlb", "", "show virtual to physical memory mappings", memory::tlb;
+    "trace-events", "[name]", "show trace events and their state (1: on)", board::trace_events;
     "uuid", "", "show the current VM UUID", board::uuid;
     "version", "", "show the version", board::version;
 };
