@@ -6,6 +6,9 @@ use whp::{
     VirtualProcessor, VpContext, VpException,
 };
 
+/// #GP.
+pub(crate) const GENERAL_PROTECTION: u8 = 13;
+
 const TRAP_FLAG: u64 = 1 << 8;
 const RESUME_FLAG: u64 = 1 << 16;
 
@@ -49,14 +52,59 @@ pub(crate) fn port(
     processor.set_registers(&[RegisterName::RIP, RegisterName::RAX], &[rip, rax.into()])
 }
 
-/// MSRs nobody knows read as zero and ignore writes, as QEMU's WHPX does by default.
-pub(crate) fn unknown_msr(processor: &dyn VirtualProcessor, vp: &VpContext, access: &MsrAccess) -> whp::Result<()> {
+/// MSRs nobody knows: they read as zero and ignore writes (`ignore`), or raise #GP(0).
+pub(crate) fn unknown_msr(
+    processor: &dyn VirtualProcessor,
+    vp: &VpContext,
+    access: &MsrAccess,
+    ignore: bool,
+) -> whp::Result<()> {
     let (msr, is_write) = (access.msr_number, access.is_write);
     tracing::trace!(target: "whpx_unsupported_msr_access", "msr={msr:#x} is_write={is_write} rip={:#x}", vp.rip);
+    if ignore { msr_done(processor, vp, access, 0) } else { general_protection(processor) }
+}
+
+/// RDMSR that read `value`, or WRMSR.
+pub(crate) fn msr_done(
+    processor: &dyn VirtualProcessor,
+    vp: &VpContext,
+    access: &MsrAccess,
+    value: u64,
+) -> whp::Result<()> {
     let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RDX];
-    let values = [next_rip(vp).into(), RegisterValue::default(), RegisterValue::default()];
+    let values = [next_rip(vp), value & 0xFFFF_FFFF, value >> 32].map(RegisterValue::from);
     let count = if access.is_write { 1 } else { 3 };
     processor.set_registers(&names[..count], &values[..count])
+}
+
+/// #GP(0) at the instruction that exited.
+pub(crate) fn general_protection(processor: &dyn VirtualProcessor) -> whp::Result<()> {
+    let event = PendingEvent::Exception { vector: GENERAL_PROTECTION.into(), error_code: Some(0), parameter: 0 };
+    processor.set_registers(&[RegisterName::PENDING_EVENT], &[event.into()])
+}
+
+/// With `intercept-msr-gp`: tells which MSR the platform refused, when it was one.
+pub(crate) fn note_msr_gp(processor: &dyn VirtualProcessor, vp: &VpContext, exception: &VpException) {
+    if exception.exception_type != GENERAL_PROTECTION {
+        return;
+    }
+    let bytes = &exception.instruction_bytes[..usize::from(exception.instruction_byte_count.min(16))];
+    let prefixes =
+        bytes.iter().take_while(|b| matches!(b, 0x26 | 0x2E | 0x36 | 0x3E | 0x40..=0x4F | 0x64..=0x67 | 0xF2 | 0xF3));
+    let (is_write, rip) = match bytes.get(prefixes.count()..) {
+        Some([0x0F, 0x30, ..]) => (true, vp.rip),
+        Some([0x0F, 0x32, ..]) => (false, vp.rip),
+        _ => return,
+    };
+    let names = [RegisterName::RCX, RegisterName::RAX, RegisterName::RDX];
+    let mut v = [RegisterValue::default(); 3];
+    if processor.registers(&names, &mut v).is_ok() {
+        let [msr, low, high] = v.map(|v| v.u64() & 0xFFFF_FFFF);
+        let value = if is_write { format!(" value={:#x}", high << 32 | low) } else { String::new() };
+        tracing::warn!(
+            "the platform refuses MSR {msr:#x} (is_write={is_write}{value}) at RIP {rip:#x}: #GP for the guest"
+        );
+    }
 }
 
 /// CPUID of a leaf that exits: what the platform would have said, hypervisor leaves too.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use irqchip::lapic::{DeliveryMode, Destination};
 use vm_core::{GuestWarnings, LineSink, MsiSink};
 use whp::{DestinationMode, InterruptControl, InterruptType, Partition, TriggerMode};
 
@@ -53,7 +54,11 @@ impl LineSink for IntrSink {
     fn set_level(&self, _pin: u32, high: bool) {
         let Some(shared) = self.0.upgrade() else { return };
         shared.extint.pending.store(high, Ordering::SeqCst);
-        if high && let Some(boot) = shared.vcpus.first() {
+        if let Some(apics) = &shared.apics {
+            if high {
+                apics.intr();
+            }
+        } else if high && let Some(boot) = shared.vcpus.first() {
             boot.vp.cancel();
         }
     }
@@ -79,6 +84,12 @@ impl MsiSink for Msi {
             return WARNINGS.warn(|| format!("interrupt message with vector {vector} is dropped"));
         }
         tracing::trace!(target: "whpx_msi", "address={address:#x} data={data:#x}");
+        if let Some(apics) = &shared.apics {
+            let id = (address >> 12 & 0xFF) as u32;
+            let destination = Destination { id, logical: address & 4 != 0, wide: false };
+            let mode = DeliveryMode::from_bits(data >> 8);
+            return apics.message(mode, vector as u8, data & 1 << 15 != 0, destination);
+        }
         let interrupt = InterruptControl {
             kind,
             destination_mode: if address & 4 != 0 { DestinationMode::Logical } else { DestinationMode::Physical },

@@ -8,6 +8,7 @@
 mod emulate;
 mod exits;
 mod interrupt;
+mod local_apic;
 mod memory;
 mod registers;
 mod stats;
@@ -17,11 +18,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use irqchip::Pic;
-use vm_core::{AddressSpace, IrqLine, MsiSink, PortSpace, RequestSink};
+use vm_core::{AddressSpace, Clock, IrqLine, MsiSink, PortSpace, RequestSink};
 use whp::{
     Capability, CapabilityCode, ExtendedVmExits, LocalApicEmulationMode, MsrExitBitmap, Partition, Platform, Property,
     RegisterName, RegisterValue, SyntheticProcessorFeatures, VirtualProcessor,
 };
+
+use exits::GENERAL_PROTECTION;
+use local_apic::LocalApics;
 
 pub use registers::{CpuRegisters, format_registers};
 pub use stats::{ExitStats, StatsRow};
@@ -30,6 +34,25 @@ pub use stats::{ExitStats, StatsRow};
 pub struct AccelConfig {
     /// APIC identifier of each processor, in order; the first one boots.
     pub apic_ids: Vec<u32>,
+    /// What the user chose.
+    pub options: AccelOptions,
+}
+
+/// The options of `-accel whpx` that every platform has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccelOptions {
+    /// `kernel-irqchip`: local APICs in the platform.
+    pub kernel_irqchip: bool,
+    /// `ignore-unknown-msr`: MSRs nobody knows read 0 and ignore writes; otherwise they raise #GP(0).
+    pub ignore_unknown_msr: bool,
+    /// `intercept-msr-gp`: #GP exits, so that MSR accesses the platform refuses can be told.
+    pub intercept_msr_gp: bool,
+}
+
+impl Default for AccelOptions {
+    fn default() -> Self {
+        Self { kernel_irqchip: true, ignore_unknown_msr: true, intercept_msr_gp: false }
+    }
 }
 
 /// What processors touch outside of RAM.
@@ -39,6 +62,8 @@ pub struct Attachments {
     pub space: Arc<AddressSpace>,
     /// Ports.
     pub ports: Arc<PortSpace>,
+    /// The machine's time.
+    pub clock: Clock,
     /// Where resets and shutdowns caused by the guest's processors go.
     pub requests: Arc<dyn RequestSink>,
 }
@@ -81,6 +106,9 @@ struct Shared {
     pic: std::sync::OnceLock<Pic>,
     eoi: std::sync::OnceLock<EoiSink>,
     extint: interrupt::ExtInt,
+    /// With `kernel-irqchip=off`.
+    apics: Option<Arc<LocalApics>>,
+    options: AccelOptions,
     vcpus: Vec<Vcpu>,
 }
 
@@ -135,6 +163,8 @@ impl Accelerator {
             }
             vcpus.push(Vcpu { vp, apic_id, stats: ExitStats::default() });
         }
+        let apics = (!config.options.kernel_irqchip)
+            .then(|| LocalApics::new(vcpus.iter().map(|v| (v.vp.clone(), v.apic_id)), &attachments.clock));
         let shared = Arc::new(Shared {
             partition,
             attachments,
@@ -143,6 +173,8 @@ impl Accelerator {
             pic: std::sync::OnceLock::new(),
             eoi: std::sync::OnceLock::new(),
             extint: interrupt::ExtInt::default(),
+            apics,
+            options: config.options,
             vcpus,
         });
         memory::attach(&shared);
@@ -205,6 +237,10 @@ impl Accelerator {
     /// [`AccelError`].
     pub fn inject_nmi(&self, index: usize) -> Result<(), AccelError> {
         let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        if let Some(apics) = &self.shared.apics {
+            apics.nmi(index);
+            return Ok(());
+        }
         interrupt::nmi(&self.shared.partition, vcpu.apic_id).map_err(|source| self.error("inject NMI", source))
     }
 
@@ -225,6 +261,7 @@ impl Accelerator {
         while control.active > 0 {
             // A cancel is sticky, so one is enough, but a run may have taken it for another reason.
             self.shared.vcpus.iter().for_each(|v| v.vp.cancel());
+            self.shared.apics.iter().for_each(|a| a.kick_all());
             let wait = self.shared.changed.wait_timeout(control, std::time::Duration::from_millis(20));
             control = wait.unwrap_or_else(|e| e.into_inner()).0;
         }
@@ -241,6 +278,7 @@ impl Accelerator {
     /// [`AccelError`].
     pub fn reset(&self) -> Result<(), AccelError> {
         self.shared.extint.reset();
+        self.shared.apics.iter().for_each(|a| a.reset());
         self.shared.partition.reset().map_err(|source| self.error("reset partition", source))
     }
 
@@ -250,7 +288,11 @@ impl Accelerator {
     /// [`AccelError`].
     pub fn registers(&self, index: usize) -> Result<CpuRegisters, AccelError> {
         let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
-        CpuRegisters::read(&*vcpu.vp).map_err(|source| self.error("read registers", source))
+        let mut registers = CpuRegisters::read(&*vcpu.vp).map_err(|source| self.error("read registers", source))?;
+        if let Some(apics) = &self.shared.apics {
+            (registers.halted, registers.waits_for_sipi) = apics.activity(index);
+        }
+        Ok(registers)
     }
 
     /// Reads any registers of processor `index`, which must be paused.
@@ -261,6 +303,10 @@ impl Accelerator {
         let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
         let mut values = vec![RegisterValue::default(); names.len()];
         vcpu.vp.registers(names, &mut values).map_err(|source| self.error("read registers", source))?;
+        if let Some(base) = self.shared.apics.as_ref().and_then(|a| a.base(index)) {
+            let places = names.iter().zip(&mut values).filter(|(name, _)| **name == RegisterName::APIC_BASE);
+            places.for_each(|(_, value)| *value = base.into());
+        }
         Ok(values)
     }
 
@@ -270,6 +316,9 @@ impl Accelerator {
     /// [`AccelError`].
     pub fn local_apic(&self, index: usize) -> Result<Box<[u8; whp::INTERRUPT_CONTROLLER_STATE_SIZE]>, AccelError> {
         let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
+        if let Some(page) = self.shared.apics.as_ref().and_then(|a| a.page(index)) {
+            return Ok(page);
+        }
         vcpu.vp.interrupt_controller_state().map_err(|source| self.error("read local APIC", source))
     }
 
@@ -345,7 +394,10 @@ fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static st
     {
         list.push(("set performance monitoring features", Property::ProcessorPerfmonFeatures(f)));
     }
-    list.push(("enable local APIC emulation", Property::LocalApicEmulationMode(LocalApicEmulationMode::X2Apic)));
+    let options = config.options;
+    if options.kernel_irqchip {
+        list.push(("enable local APIC emulation", Property::LocalApicEmulationMode(LocalApicEmulationMode::X2Apic)));
+    }
     if let Ok(Capability::ProcessorFeaturesBanks(a, b)) = platform.capability(CapabilityCode::PROCESSOR_FEATURES_BANKS)
     {
         list.push(("set processor features", Property::ProcessorFeaturesBanks(a, b)));
@@ -358,7 +410,16 @@ fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static st
             list.push(("set enlightenments", Property::SyntheticProcessorFeaturesBanks(wanted)));
         }
     }
-    list.push(("set MSR exit bitmap", Property::X64MsrExitBitmap(MsrExitBitmap::UNHANDLED_MSRS)));
-    list.push(("set extended exits", Property::ExtendedVmExits(ExtendedVmExits::X64_MSR_EXIT)));
+    let mut msrs = MsrExitBitmap::UNHANDLED_MSRS;
+    if !options.kernel_irqchip {
+        msrs |= MsrExitBitmap::APIC_BASE_MSR_WRITE;
+    }
+    list.push(("set MSR exit bitmap", Property::X64MsrExitBitmap(msrs)));
+    let mut exits = ExtendedVmExits::X64_MSR_EXIT;
+    if options.intercept_msr_gp {
+        exits |= ExtendedVmExits::EXCEPTION_EXIT;
+        list.push(("set exception exit bitmap", Property::ExceptionExitBitmap(1 << GENERAL_PROTECTION)));
+    }
+    list.push(("set extended exits", Property::ExtendedVmExits(exits)));
     list
 }

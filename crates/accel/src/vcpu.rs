@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use irqchip::lapic::Gp;
 use vm_core::MachineRequest;
 use whp::{
-    AccessHandler, DeliverabilityNotifications, Exit, ExitContext, PendingEvent, RegisterName, RegisterValue,
-    VirtualProcessor,
+    AccessHandler, DeliverabilityNotifications, Exit, ExitContext, MsrAccess, PendingEvent, RegisterName,
+    RegisterValue, VirtualProcessor, VpContext,
 };
 
 use crate::emulate::{Completion, Emulator};
 use crate::exits;
+use crate::local_apic::LocalApics;
 use crate::registers::{CpuRegisters, format_registers};
 use crate::{Shared, Vcpu};
 
@@ -26,6 +28,15 @@ enum Next {
 pub(crate) struct Handler<'a> {
     shared: &'a Shared,
     vcpu: &'a Vcpu,
+    index: usize,
+}
+
+impl Handler<'_> {
+    /// The local APIC outside of the platform, and where in its register page `gpa` is.
+    fn local_apic(&self, gpa: u64) -> Option<(&LocalApics, u32)> {
+        let apics = self.shared.apics.as_deref()?;
+        Some((apics, apics.page_offset(self.index, gpa)?))
+    }
 }
 
 impl AccessHandler for Handler<'_> {
@@ -40,6 +51,9 @@ impl AccessHandler for Handler<'_> {
     }
 
     fn memory_read(&self, gpa: u64, data: &mut [u8]) {
+        if let Some((apics, offset)) = self.local_apic(gpa) {
+            return apics.read(self.index, offset, data);
+        }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.read(gpa, data) {
             unassigned("read from", gpa, data.len());
@@ -47,6 +61,9 @@ impl AccessHandler for Handler<'_> {
     }
 
     fn memory_write(&self, gpa: u64, data: &[u8]) {
+        if let Some((apics, offset)) = self.local_apic(gpa) {
+            return apics.write(self.index, offset, data, &|vector| self.eoi(vector));
+        }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.write(gpa, data) {
             unassigned("write to", gpa, data.len());
@@ -100,18 +117,31 @@ fn may_run(shared: &Shared) -> bool {
 }
 
 fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut Option<Box<Emulator>>) {
-    let handler = &Handler { shared, vcpu };
+    let handler = &Handler { shared, vcpu, index };
     let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take() };
     while may_run(shared) {
-        if index == 0
-            && let Err(e) = deliver_extint(shared, &*vcpu.vp)
-        {
-            thread.fail(&format!("cannot deliver an interrupt: {e}"));
-            break;
+        let ready = match &shared.apics {
+            Some(apics) => apics.prepare(index, shared.pic.get()),
+            None if index == 0 => deliver_extint(shared, &*vcpu.vp).map(|()| true),
+            None => Ok(true),
+        };
+        match (ready, &shared.apics) {
+            (Ok(true), _) | (Ok(false), None) => {}
+            (Ok(false), Some(apics)) => {
+                apics.wait(index);
+                continue;
+            }
+            (Err(e), _) => {
+                thread.fail(&format!("cannot deliver an interrupt: {e}"));
+                break;
+            }
         }
         match vcpu.vp.run(Some(handler)) {
             Ok(exit) => {
                 vcpu.stats.count(exit.reason());
+                if let Some(apics) = &shared.apics {
+                    apics.left(index, &exit.vp, matches!(exit.exit, Exit::InterruptWindow { .. }));
+                }
                 tracing::trace!(target: "whpx_exit", "cpu={index} rip={:#x} {:x?}", exit.vp.rip, exit.exit);
                 if thread.dispatch(&exit) == Next::Stop {
                     break;
@@ -169,9 +199,12 @@ impl Thread<'_> {
                 }
                 Ok(())
             }
-            Exit::MsrAccess(access) => exits::unknown_msr(vp, &context.vp, access),
+            Exit::MsrAccess(access) => self.msr(&context.vp, access),
             Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access),
-            Exit::Exception(exception) => exits::reinject(vp, &context.vp, exception),
+            Exit::Exception(exception) => {
+                exits::note_msr_gp(vp, &context.vp, exception);
+                exits::reinject(vp, &context.vp, exception)
+            }
             Exit::IoPortAccess(access) if exits::is_simple(&context.vp, access) => {
                 exits::port(vp, &context.vp, access, self.handler)
             }
@@ -207,8 +240,27 @@ impl Thread<'_> {
         Next::Stop
     }
 
+    /// RDMSR and WRMSR that the platform does not serve.
+    fn msr(&self, context: &VpContext, access: &MsrAccess) -> whp::Result<()> {
+        let vp = &*self.vcpu.vp;
+        if let Some(apics) = &self.shared.apics {
+            let write = access.is_write.then_some(access.rdx << 32 | access.rax & 0xFFFF_FFFF);
+            let done = apics.msr(self.index, access.msr_number, write, &|vector| self.handler.eoi(vector));
+            match done {
+                Some(Ok(value)) => return exits::msr_done(vp, context, access, value),
+                Some(Err(Gp)) => return exits::general_protection(vp),
+                None => {}
+            }
+        }
+        exits::unknown_msr(vp, context, access, self.shared.options.ignore_unknown_msr)
+    }
+
     /// HLT where the local APIC is not in the platform: stands still until the 8259 pair has something.
     fn wait_halted(&self, context: &ExitContext) -> whp::Result<()> {
+        if let Some(apics) = &self.shared.apics {
+            apics.halt(self.index);
+            return Ok(());
+        }
         const INTERRUPT_FLAG: u64 = 1 << 9;
         let wakes = || {
             context.vp.rflags & INTERRUPT_FLAG != 0

@@ -24,6 +24,8 @@ pub struct Config {
     pub machine_props: Vec<(String, String)>,
     /// Accelerators to try in order; empty: the default.
     pub accels: Vec<Accel>,
+    /// `-M kernel-irqchip=`: the same property of every `-accel whpx` that does not have it.
+    pub kernel_irqchip: Option<String>,
     /// The CPU model.
     pub cpu: Cpu,
     /// CPUs and their arrangement.
@@ -113,6 +115,7 @@ struct Builder {
     machine_props: Vec<(String, String)>,
     accels: Vec<Accel>,
     machine_accels: Vec<Accel>,
+    kernel_irqchip: Option<String>,
     cpu: Option<Cpu>,
     smp: Option<Topology>,
     memory: Option<u64>,
@@ -226,6 +229,9 @@ impl Builder {
         if let Some(t) = k.take("type") {
             self.machine = Some(t);
         }
+        if let Some(value) = k.take("kernel-irqchip") {
+            self.kernel_irqchip = Some(value);
+        }
         if let Some(list) = k.take("accel") {
             self.machine_accels = list.split(':').map(|n| Accel { name: n.into(), props: vec![] }).collect();
         }
@@ -338,6 +344,7 @@ impl Builder {
             machine: self.machine.unwrap_or_else(|| "pc".into()),
             machine_props: self.machine_props,
             accels,
+            kernel_irqchip: self.kernel_irqchip,
             cpu: self.cpu.unwrap_or_default(),
             smp: self.smp.unwrap_or_default(),
             memory: self.memory.unwrap_or(128 << 20),

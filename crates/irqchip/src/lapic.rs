@@ -10,6 +10,7 @@
 mod destination;
 mod msr;
 mod page;
+mod route;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use destination::{Destination, Ipi, Shorthand};
 pub use page::PAGE_SIZE;
+pub use route::{Processors, route, send};
 pub use timer::{Deadline, Now};
 
 /// IA32_APIC_BASE bits.
@@ -377,6 +379,13 @@ impl Lapic {
             return None;
         }
         highest(&self.state.irr).filter(|v| u32::from(*v) >> 4 > self.ppr() >> 4)
+    }
+
+    /// The highest vector that is requested but held back by the task priority alone.
+    pub fn held_back(&self) -> Option<u8> {
+        let isrv = highest(&self.state.isr).unwrap_or(0);
+        let vector = highest(&self.state.irr).filter(|v| v >> 4 > isrv >> 4)?;
+        (self.software_enabled() && self.pending().is_none()).then_some(vector)
     }
 
     /// INTA: the pending vector goes into service. `None` when nothing is pending any more.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use accel::{AccelConfig, Accelerator, Attachments};
+use accel::{AccelConfig, AccelOptions, Accelerator, Attachments};
 use chardev::Chardev;
 use devices::ide::IdeChannel;
 use display::DisplaySource;
@@ -121,13 +121,17 @@ impl Machine {
     ///
     /// # Errors
     /// [`MachineError`]: one line that names the option.
-    pub fn new(plan: Plan, platform: &dyn Platform) -> Result<Self, MachineError> {
+    pub fn new(plan: Plan, platform: &dyn Platform, options: AccelOptions) -> Result<Self, MachineError> {
         let board = Board::new(&plan)?;
         let queue = Arc::new(Queue::default());
         let requests: Arc<dyn RequestSink> = queue.clone();
-        let attachments =
-            Attachments { space: board.space.clone(), ports: board.ports.clone(), requests: requests.clone() };
-        let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids() }, attachments)?;
+        let attachments = Attachments {
+            space: board.space.clone(),
+            ports: board.ports.clone(),
+            clock: board.clock.clone(),
+            requests: requests.clone(),
+        };
+        let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids(), options }, attachments)?;
         let pc = pc::build(&plan, &board, &accel, &requests)?;
         let inner = Inner { plan, board, accel, pc, queue, state: Mutex::new(RunState::Prelaunch) };
         let machine = Self { handle: MachineHandle(Arc::new(inner)) };

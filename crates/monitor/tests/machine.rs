@@ -30,7 +30,9 @@ impl Bench {
         args.extend("-m 16 -S -vga none -display none -serial none -monitor none".split(' ').map(String::from));
         args.extend(more.iter().map(|s| s.to_string()));
         let config = cli::Config::new(&cli::Options::parse(args).unwrap()).unwrap();
-        let machine = Machine::new(Plan::new(&config).unwrap(), &SoftPlatform::default()).unwrap();
+        let machine =
+            Machine::new(Plan::new(&config).unwrap(), &SoftPlatform::default(), accel::AccelOptions::default())
+                .unwrap();
         Self { handle: machine.handle(), machine: Some(machine), dir }
     }
 

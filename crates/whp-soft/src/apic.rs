@@ -3,48 +3,60 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use irqchip::lapic::{DeliveryMode, Destination, Ipi, Lvt, Shorthand};
+use irqchip::lapic::{self, DeliveryMode, Destination, Ipi, Lvt};
 
 use crate::shared::Shared;
 use crate::vp::Vp;
 
-impl Shared {
-    /// Delivers to every processor that `destination` means, or, for lowest priority, to one of them. `except` is
-    /// left out.
-    pub(crate) fn deliver(
-        &self,
-        mode: DeliveryMode,
-        vector: u8,
-        level: bool,
-        destination: Destination,
-        except: Option<u32>,
-    ) {
-        let vps = self.vps();
-        let targets = vps.iter().flatten().filter(|vp| Some(vp.index()) != except && vp.is_destination(destination));
-        if mode == DeliveryMode::LowestPriority {
-            let from = self.next_lowest.fetch_add(1, Ordering::Relaxed);
-            let turn = |vp: &Vp| vp.index().wrapping_sub(from) % (vps.len() as u32).max(1);
-            if let Some(vp) = targets.min_by_key(|vp| (vp.priority(), turn(vp))) {
-                vp.deliver(mode, vector, level);
-            }
-        } else {
-            targets.for_each(|vp| vp.deliver(mode, vector, level));
+/// The processors of this moment.
+struct Processors<'a> {
+    shared: &'a Shared,
+    vps: Arc<[Option<Arc<Vp>>]>,
+}
+
+impl Processors<'_> {
+    fn vp(&self, index: u32) -> Option<&Arc<Vp>> {
+        self.vps.get(index as usize)?.as_ref()
+    }
+}
+
+impl lapic::Processors for Processors<'_> {
+    fn count(&self) -> u32 {
+        self.vps.len() as u32
+    }
+
+    fn is_destination(&self, index: u32, destination: Destination) -> bool {
+        self.vp(index).is_some_and(|vp| vp.is_destination(destination))
+    }
+
+    fn priority(&self, index: u32) -> u32 {
+        self.vp(index).map_or(u32::MAX, |vp| vp.priority())
+    }
+
+    fn turn(&self) -> u32 {
+        self.shared.next_lowest.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn deliver(&self, index: u32, mode: DeliveryMode, vector: u8, level: bool) {
+        if let Some(vp) = self.vp(index) {
+            vp.deliver(mode, vector, level);
         }
+    }
+}
+
+impl Shared {
+    fn processors(&self) -> Processors<'_> {
+        Processors { shared: self, vps: self.vps() }
+    }
+
+    /// Delivers to every processor that `destination` means, or, for lowest priority, to one of them.
+    pub(crate) fn deliver(&self, mode: DeliveryMode, vector: u8, level: bool, destination: Destination) {
+        lapic::route(&self.processors(), mode, vector, level, destination, None);
     }
 
     /// Sends an interprocessor interrupt of processor `from`.
     pub(crate) fn send(&self, from: u32, ipi: Ipi) {
-        let everybody = Destination { id: u32::MAX, logical: false, wide: true };
-        match ipi.shorthand {
-            Shorthand::Myself => {
-                if let Some(vp) = self.vp(from) {
-                    vp.deliver(ipi.mode, ipi.vector, false);
-                }
-            }
-            Shorthand::None => self.deliver(ipi.mode, ipi.vector, false, ipi.destination, None),
-            Shorthand::All => self.deliver(ipi.mode, ipi.vector, false, everybody, None),
-            Shorthand::Others => self.deliver(ipi.mode, ipi.vector, false, everybody, Some(from)),
-        }
+        lapic::send(&self.processors(), from, ipi);
     }
 
     /// The LINT1 pin of the processors becomes active (NMI, as firmware sets it up).

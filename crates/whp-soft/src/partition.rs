@@ -178,7 +178,7 @@ impl Partition for SoftPartition {
         if matches!(mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority) && vector < 16 {
             return Err(bad("vector below 16"));
         }
-        self.shared.deliver(mode, vector, interrupt.trigger_mode == TriggerMode::Level, destination, None);
+        self.shared.deliver(mode, vector, interrupt.trigger_mode == TriggerMode::Level, destination);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accel::AccelOptions;
 use cli::{Accel, Config};
 use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
@@ -21,26 +22,41 @@ pub(crate) const ACCELS: &[(&str, &str)] = &[
 pub(crate) const PROPS: &[(&str, &str)] = &[
     ("platform", "auto|windows|soft: which implementation of the API (default auto)"),
     ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
-    ("kernel-irqchip", "on: local APICs in the platform (default on)"),
+    (
+        "kernel-irqchip",
+        "on|off: local APICs in the platform, or in this program (default on; off on Windows 10 with a PIC)",
+    ),
     ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
     ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform (default on)"),
-    ("ignore-unknown-msr", "on: unknown MSRs read 0 and ignore writes (default on)"),
-    ("intercept-msr-gp", "off: not there yet (default off)"),
+    ("ignore-unknown-msr", "on|off|auto: unknown MSRs read 0 and ignore writes, or raise #GP (default on)"),
+    ("intercept-msr-gp", "on|off|auto: tell which MSR accesses the platform answers with #GP (default off)"),
     ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
 ];
 
 /// A library to use in place of Microsoft's, for tests.
 pub(crate) const LIBRARY_VARIABLE: &str = "WHPX_WINHVPLATFORM";
 
+/// A platform, and how to drive it.
+pub(crate) type Chosen = (Box<dyn Platform>, AccelOptions);
+
 /// The first accelerator of the command line that can be used; why those before it cannot is a warning each.
-pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
+pub(crate) fn choose(config: &Config) -> Result<Chosen, Errors> {
     let default = [Accel { name: "whpx".into(), props: vec![] }];
-    let list = if config.accels.is_empty() { &default[..] } else { &config.accels };
+    let mut list = if config.accels.is_empty() { default.to_vec() } else { config.accels.clone() };
+    if let Some(value) = &config.kernel_irqchip {
+        for accel in list.iter_mut().filter(|a| a.name == "whpx" && a.get("kernel-irqchip").is_none()) {
+            accel.props.push(("kernel-irqchip".into(), value.clone()));
+        }
+    }
     let mut errors = Vec::new();
-    for accel in list {
+    for accel in &list {
         let platform = check(accel).and_then(|()| {
-            let spec = spec(config)?;
-            if accel.name == "tcg" { Ok(soft(config, spec, true, Tier::default())) } else { whpx(config, accel, spec) }
+            if accel.name == "tcg" {
+                let options = AccelOptions::default();
+                Ok((soft(config, spec(config, options)?, true, Tier::default()), options))
+            } else {
+                whpx(config, accel)
+            }
         });
         match platform {
             Ok(platform) => {
@@ -81,10 +97,8 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
         "platform" => &["auto", "windows", "soft"],
         "tier" => &["interpreter", "translator", "check"],
-        "kernel-irqchip" | "ignore-unknown-msr" => &["on"],
-        "hyperv" | "ssd" => &["on", "off", "auto"],
-        "x-decoded" => &["on", "off"],
-        "intercept-msr-gp" => &["off", "auto"],
+        "kernel-irqchip" | "x-decoded" => &["on", "off"],
+        "hyperv" | "ssd" | "ignore-unknown-msr" | "intercept-msr-gp" => &["on", "off", "auto"],
         _ => {
             let near = cli::nearest(key, PROPS.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
             return Err(format!("{typed}: unknown property '{key}'{}", near.unwrap_or_default()));
@@ -97,17 +111,22 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
         ("platform", "kvm" | "mshv") => {
             format!("{typed}: platform={value} is not there yet; use platform=soft")
         }
-        ("kernel-irqchip", "split") => format!("{typed}: kernel-irqchip=split is not supported; use kernel-irqchip=on"),
+        ("kernel-irqchip", "split") => {
+            format!("{typed}: kernel-irqchip=split is not supported; use kernel-irqchip=on or off")
+        }
         _ => format!("{typed}: {key}={value} is not supported; available: {}", allowed.join(", ")),
     })
 }
 
 /// The meaning of `-cpu`.
-fn spec(config: &Config) -> Result<CpuSpec, String> {
+fn spec(config: &Config, options: AccelOptions) -> Result<CpuSpec, String> {
     let cpu = &config.cpu;
     let mut text = cpu.model.clone().unwrap_or_else(|| "max".into());
     for (feature, value) in &cpu.features {
         text += &format!(",{feature}={value}");
+    }
+    if !options.kernel_irqchip {
+        text += ",tsc-deadline=off"; // the timers of our own local APICs do not follow the guest's TSC
     }
     CpuSpec::parse(&text).map_err(|e| e.to_string())
 }
@@ -117,15 +136,20 @@ fn topology(config: &Config) -> Topology {
 }
 
 /// `-accel whpx`: Microsoft's platform or the built-in one.
-fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platform>, String> {
-    let get = |key: &str| accel.props.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
+    let get = |key: &str| accel.get(key);
+    let options = AccelOptions {
+        kernel_irqchip: get("kernel-irqchip") != Some("off"),
+        ignore_unknown_msr: get("ignore-unknown-msr") != Some("off"),
+        intercept_msr_gp: get("intercept-msr-gp") == Some("on"),
+    };
     let decoded = get("x-decoded") != Some("off");
     let which = get("platform").unwrap_or("auto");
     let why = match which {
         "soft" => None,
         "auto" if !decoded => None,
-        _ => match windows(config, accel, &spec) {
-            Ok(platform) => return Ok(platform),
+        _ => match windows(config, accel, options) {
+            Ok(chosen) => return Ok(chosen),
             Err(e) if which == "windows" => return Err(e),
             Err(e) => Some(e),
         },
@@ -146,11 +170,11 @@ fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platfor
         Some("check") => Tier::Check,
         _ => Tier::Interpreter,
     };
-    Ok(soft(config, spec, decoded, tier))
+    Ok((soft(config, spec(config, options)?, decoded, tier), options))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
-fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Platform>, String> {
+fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> Result<Chosen, String> {
     let error = |e: Unusable| format!("{}: {e}{}", typed(accel), version());
     let opened = match std::env::var_os(LIBRARY_VARIABLE) {
         Some(path) => WindowsPlatform::open_library(path.as_ref()),
@@ -158,7 +182,7 @@ fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Pla
     };
     let platform = opened.map_err(|e| error(e.into()))?;
     platform.check().map_err(error)?;
-    let get = |key: &str| accel.props.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    let get = |key: &str| accel.get(key);
     if platform.is_legacy() {
         if get("hyperv") == Some("on") {
             return Err(format!(
@@ -167,12 +191,19 @@ fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Pla
                 version()
             ));
         }
-        tracing::warn!(
-            "Windows older than build 20348{}: an interrupt of the 8259 pair may not end a HLT, and guests that use it \
-             can hang; if so, use -accel whpx,platform=soft",
-            version()
-        );
+        if get("kernel-irqchip").is_none() {
+            // An interrupt of the 8259 pair does not end a HLT there (the reference text, "PIC interrupts on Windows 10").
+            tracing::info!("Windows older than build 20348{}: kernel-irqchip=off is used", version());
+            accel_options.kernel_irqchip = false;
+        } else if accel_options.kernel_irqchip {
+            tracing::warn!(
+                "kernel-irqchip=on with Windows older than build 20348{}: an interrupt of the 8259 pair may not end a \
+                 HLT, and guests that use it can hang; if so, leave kernel-irqchip=on away",
+                version()
+            );
+        }
     }
+    let spec = &spec(config, accel_options)?;
     let mut warnings = Vec::new();
     let offers = windows_cpu::Platform::new(|leaves| platform.cpuid(leaves));
     let cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
@@ -182,7 +213,7 @@ fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Pla
         separate_security_domain: get("ssd") != Some("off"),
         cpuid,
     };
-    Ok(Box::new(platform.with_options(options)))
+    Ok((Box::new(platform.with_options(options)), accel_options))
 }
 
 /// The running Windows, for messages.

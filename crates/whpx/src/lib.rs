@@ -64,7 +64,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     log::start(&config.log, &config.trace).map_err(|e| vec![e])?;
     let plan = Plan::new(&config);
     let platform = accel_options::choose(&config);
-    let (plan, platform) = match (plan, platform) {
+    let (plan, (platform, accel)) = match (plan, platform) {
         (Ok(plan), Ok(platform)) => (plan, platform),
         (plan, platform) => {
             let mut errors = plan.err().map(lines).unwrap_or_default();
@@ -73,7 +73,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
         }
     };
     let platform = whp_trace::from_env(platform).map_err(|e| vec![e.to_string()])?;
-    let machine = Machine::new(plan, &*platform).map_err(|e| vec![e.to_string()])?;
+    let machine = Machine::new(plan, &*platform, accel).map_err(|e| vec![e.to_string()])?;
     if let Some(path) = &config.pidfile {
         let text = format!("{}\n", std::process::id());
         std::fs::write(path, text).map_err(|e| vec![format!("-pidfile {}: {e}", path.display())])?;

@@ -45,6 +45,13 @@ pub struct Accel {
     pub props: Vec<(String, String)>,
 }
 
+impl Accel {
+    /// The last value of property `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.props.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
 /// `-cpu`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cpu {

@@ -111,19 +111,6 @@ fn isa(ports: &[vm_core::PortRange]) -> String {
     s
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn status_lines_are_qemus() {
-        assert_eq!(status_line(RunState::Running), "VM status: running\n");
-        assert_eq!(status_line(RunState::Paused), "VM status: paused\n");
-        assert_eq!(status_line(RunState::Prelaunch), "VM status: paused (prelaunch)\n");
-        assert_eq!(status_line(RunState::InternalError), "VM status: paused (internal-error)\n");
-    }
-}
-
 pub(super) fn trace_events(context: &mut Context, rest: &str) -> Outcome {
     let words = some_words(rest, 0, 1)?;
     // Without a log nothing can be on.
@@ -137,4 +124,17 @@ pub(super) fn trace_events(context: &mut Context, rest: &str) -> Outcome {
     };
     let shown = events.iter().filter(|e| wanted.as_ref().is_none_or(|w| w.contains(&e.0)));
     Ok(shown.map(|(name, on)| format!("{name} : state {}\n", u8::from(*on))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines_are_qemus() {
+        assert_eq!(status_line(RunState::Running), "VM status: running\n");
+        assert_eq!(status_line(RunState::Paused), "VM status: paused\n");
+        assert_eq!(status_line(RunState::Prelaunch), "VM status: paused (prelaunch)\n");
+        assert_eq!(status_line(RunState::InternalError), "VM status: paused (internal-error)\n");
+    }
 }
