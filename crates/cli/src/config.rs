@@ -229,7 +229,7 @@ impl Builder {
         if let Some(t) = k.take("type") {
             self.machine = Some(t);
         }
-        if let Some(value) = k.take("kernel-irqchip") {
+        if let Some(value) = k.take("kernel-irqchip").or_else(|| k.take("kernel_irqchip")) {
             self.kernel_irqchip = Some(value);
         }
         if let Some(list) = k.take("accel") {

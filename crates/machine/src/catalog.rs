@@ -33,7 +33,7 @@ const MACHINES: &[MachineInfo] = &[MachineInfo {
         ("accel", "accelerators to try, separated by colons"),
         ("hpet", "on|off: high precision event timer (default on)"),
         ("acpi", "on|off|auto: ACPI tables (default on)"),
-        ("kernel-irqchip", "on: local APICs in the platform (default; off comes later)"),
+        ("kernel-irqchip", "on|off: same as in -accel whpx"),
         ("pic", "on|auto: legacy interrupt controllers (default on)"),
         ("smm", "off|auto: system management mode is not available"),
         ("vmport", "off|auto: the VMware port is not available"),

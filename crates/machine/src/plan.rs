@@ -224,14 +224,11 @@ impl Planner<'_> {
             ("hpet", "on" | "off") => self.hpet = value == "on",
             ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",
             ("graphics", "on" | "off") => self.graphics = value == "on",
-            ("kernel-irqchip" | "kernel_irqchip", "on") | ("pic", "on" | "auto") => {}
+            ("pic", "on" | "auto") => {}
             ("smm" | "vmport", "off" | "auto") => {}
             ("usb", "on" | "off") => self.usb = value == "on",
-            ("kernel-irqchip" | "kernel_irqchip", "split") => {
-                self.error(format!("{typed}: not supported; use kernel-irqchip=on"));
-            }
             ("smm", "on") => self.error(format!("{typed}: system management mode is not supported")),
-            ("kernel-irqchip" | "kernel_irqchip" | "pic" | "vmport", "on" | "off") => {
+            ("pic" | "vmport", "on" | "off") => {
                 self.error(format!("{typed}: not supported yet"));
             }
             (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),

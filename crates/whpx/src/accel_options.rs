@@ -27,7 +27,10 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
         "on|off: local APICs in the platform, or in this program (default on; off on Windows 10 with a PIC)",
     ),
     ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
-    ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform (default on)"),
+    (
+        "ssd",
+        "on|off|auto: separate security domain; off hides speculation controls and is faster on Windows (default on)",
+    ),
     ("ignore-unknown-msr", "on|off|auto: unknown MSRs read 0 and ignore writes, or raise #GP (default on)"),
     ("intercept-msr-gp", "on|off|auto: tell which MSR accesses the platform answers with #GP (default off)"),
     ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
@@ -53,7 +56,7 @@ pub(crate) fn choose(config: &Config) -> Result<Chosen, Errors> {
         let platform = check(accel).and_then(|()| {
             if accel.name == "tcg" {
                 let options = AccelOptions::default();
-                Ok((soft(config, spec(config, options)?, true, Tier::default()), options))
+                Ok((soft(config, spec(config, options, true)?, true, Tier::default()), options))
             } else {
                 whpx(config, accel)
             }
@@ -119,7 +122,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
 }
 
 /// The meaning of `-cpu`.
-fn spec(config: &Config, options: AccelOptions) -> Result<CpuSpec, String> {
+fn spec(config: &Config, options: AccelOptions, ssd: bool) -> Result<CpuSpec, String> {
     let cpu = &config.cpu;
     let mut text = cpu.model.clone().unwrap_or_else(|| "max".into());
     for (feature, value) in &cpu.features {
@@ -127,6 +130,10 @@ fn spec(config: &Config, options: AccelOptions) -> Result<CpuSpec, String> {
     }
     if !options.kernel_irqchip {
         text += ",tsc-deadline=off"; // the timers of our own local APICs do not follow the guest's TSC
+    }
+    if !ssd {
+        // What ssd=off hides on Windows (qemu-whpx-behaviour.md, 0.2).
+        text += ",spec-ctrl=off,stibp=off,ssbd=off,ibpb=off,ibrs=off,amd-stibp=off";
     }
     CpuSpec::parse(&text).map_err(|e| e.to_string())
 }
@@ -170,7 +177,7 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
         Some("check") => Tier::Check,
         _ => Tier::Interpreter,
     };
-    Ok((soft(config, spec(config, options)?, decoded, tier), options))
+    Ok((soft(config, spec(config, options, get("ssd") != Some("off"))?, decoded, tier), options))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -203,7 +210,7 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
             );
         }
     }
-    let spec = &spec(config, accel_options)?;
+    let spec = &spec(config, accel_options, true)?; // the platform hides what ssd=off hides
     let mut warnings = Vec::new();
     let offers = windows_cpu::Platform::new(|leaves| platform.cpuid(leaves));
     let cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);

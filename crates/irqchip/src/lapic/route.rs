@@ -28,8 +28,8 @@ pub fn route(
     let count = processors.count();
     let mut targets = (0..count).filter(|i| Some(*i) != except && processors.is_destination(*i, destination));
     if mode == DeliveryMode::LowestPriority {
-        let from = processors.turn();
-        let turn = |index: u32| index.wrapping_sub(from) % count.max(1);
+        let from = processors.turn() % count.max(1);
+        let turn = |index: u32| (index + count - from) % count.max(1);
         if let Some(index) = targets.min_by_key(|i| (processors.priority(*i), turn(*i))) {
             processors.deliver(index, mode, vector, level);
         }
