@@ -245,6 +245,10 @@ impl Processor {
         if attention & Attention::FLUSH_TLB != 0 {
             self.flush_memory();
         }
+        if attention & Attention::FLUSH_TRANSLATIONS != 0 {
+            self.cpu.attention.fetch_and(!Attention::FLUSH_TRANSLATIONS, Ordering::AcqRel);
+            self.cpu.flush_tlb(true);
+        }
         if attention & Attention::LEAVE != 0 {
             return Event::Stop(Stop::Attention);
         }

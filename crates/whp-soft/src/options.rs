@@ -24,6 +24,8 @@ pub struct SoftOptions {
     /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
     /// (to test what completes such exits).
     pub decoded: bool,
+    /// Hyper-V enlightenments are among the capabilities.
+    pub hyperv: bool,
 }
 
 impl SoftOptions {
@@ -37,6 +39,7 @@ impl SoftOptions {
             eoi_suppression: false,
             tier: Tier::default(),
             decoded: true,
+            hyperv: true,
         }
     }
 }
