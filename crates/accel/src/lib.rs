@@ -315,7 +315,8 @@ impl Drop for Accelerator {
     }
 }
 
-/// Enlightenments that work with the local APICs in the platform (qemu-whpx-behaviour.md, 2.5).
+/// Enlightenments that work with the local APICs in the platform (qemu-whpx-behaviour.md, 2.5), and two that guests with
+/// many processors, or more than the host has, are better off with.
 fn enlightenments() -> SyntheticProcessorFeatures {
     use SyntheticProcessorFeatures as S;
     S::HYPERVISOR_PRESENT
@@ -335,6 +336,8 @@ fn enlightenments() -> SyntheticProcessorFeatures {
         | S::ACCESS_GUEST_IDLE_REG
         | S::TB_FLUSH_HYPERCALLS
         | S::ENABLE_EXTENDED_GVA_RANGES_FOR_FLUSH_VIRTUAL_ADDRESS_LIST
+        | S::EXTENDED_PROCESSOR_MASKS
+        | S::NOTIFY_LONG_SPIN_WAIT
 }
 
 /// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3). What old systems do not

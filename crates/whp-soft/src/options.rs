@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cpu_x86::Tier;
 use cpu_x86::model::CpuModel;
+use whp::CpuidResult2;
 
 /// Which processor a partition's virtual processors are.
 #[derive(Clone)]
@@ -26,6 +27,8 @@ pub struct SoftOptions {
     pub decoded: bool,
     /// Hyper-V enlightenments are among the capabilities.
     pub hyperv: bool,
+    /// What CPUID is to say beyond the model: every partition starts with this `CpuidResultList2`.
+    pub cpuid: Vec<CpuidResult2>,
 }
 
 impl SoftOptions {
@@ -40,6 +43,7 @@ impl SoftOptions {
             tier: Tier::default(),
             decoded: true,
             hyperv: true,
+            cpuid: Vec::new(),
         }
     }
 }

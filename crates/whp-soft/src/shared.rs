@@ -31,7 +31,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(options: SoftOptions) -> Arc<Self> {
-        let config = Config::new(&(options.model)(0), options.tsc_frequency, options.apic_frequency);
+        let mut config = Config::new(&(options.model)(0), options.tsc_frequency, options.apic_frequency);
+        config.cpuid_results2.clone_from(&options.cpuid);
         Arc::new(Self {
             options,
             config: RwLock::new(Arc::new(config)),

@@ -9,7 +9,7 @@ use whp::Platform;
 use whp_soft::{SoftOptions, SoftPlatform};
 use whp_windows::{Unusable, WindowsOptions, WindowsPlatform, windows_build};
 
-use crate::{Errors, PerProcessor, windows_cpu};
+use crate::{Errors, PerProcessor, identity, windows_cpu};
 
 /// Accelerators and what they are, for `-accel help`.
 pub(crate) const ACCELS: &[(&str, &str)] = &[
@@ -22,7 +22,7 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
     ("platform", "auto|windows|soft: which implementation of the API (default auto)"),
     ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
     ("kernel-irqchip", "on: local APICs in the platform (default on)"),
-    ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
+    ("hyperv", "on|off|auto: Hyper-V enlightenments (default auto: on where the platform has them)"),
     ("ssd", "on|off|auto: separate security domain; no effect on the built-in platform (default on)"),
     ("ignore-unknown-msr", "on: unknown MSRs read 0 and ignore writes (default on)"),
     ("intercept-msr-gp", "off: not there yet (default off)"),
@@ -40,7 +40,7 @@ pub(crate) fn choose(config: &Config) -> Result<Box<dyn Platform>, Errors> {
     for accel in list {
         let platform = check(accel).and_then(|()| {
             let spec = spec(config)?;
-            if accel.name == "tcg" { Ok(soft(config, spec, true, Tier::default())) } else { whpx(config, accel, spec) }
+            if accel.name == "tcg" { Ok(soft(config, spec, SoftChoice::default())) } else { whpx(config, accel, spec) }
         });
         match platform {
             Ok(platform) => {
@@ -130,13 +130,7 @@ fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platfor
             Err(e) => Some(e),
         },
     };
-    if get("hyperv") == Some("on") {
-        let why = why.map(|e| format!("; {e}")).unwrap_or_default();
-        return Err(format!(
-            "{}: the built-in platform has no Hyper-V enlightenments; leave hyperv=on away{why}",
-            typed(accel)
-        ));
-    }
+    let hyperv = hyperv(accel, &spec)?;
     // On other systems nobody expects Microsoft's platform.
     if let Some(why) = why.filter(|_| cfg!(windows)) {
         tracing::warn!("the built-in platform is used, which is slower: {why}");
@@ -146,7 +140,7 @@ fn whpx(config: &Config, accel: &Accel, spec: CpuSpec) -> Result<Box<dyn Platfor
         Some("check") => Tier::Check,
         _ => Tier::Interpreter,
     };
-    Ok(soft(config, spec, decoded, tier))
+    Ok(soft(config, spec, SoftChoice { decoded, tier, hyperv }))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -175,13 +169,13 @@ fn windows(config: &Config, accel: &Accel, spec: &CpuSpec) -> Result<Box<dyn Pla
     }
     let mut warnings = Vec::new();
     let offers = windows_cpu::Platform::new(|leaves| platform.cpuid(leaves));
-    let cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
+    let mut cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
-    let options = WindowsOptions {
-        hyperv: get("hyperv") != Some("off"),
-        separate_security_domain: get("ssd") != Some("off"),
-        cpuid,
-    };
+    let hyperv = hyperv(accel, spec)?;
+    if !hyperv && !platform.is_legacy() {
+        cpuid.extend(identity::leaves(spec, &platform));
+    }
+    let options = WindowsOptions { hyperv, separate_security_domain: get("ssd") != Some("off"), cpuid };
     Ok(Box::new(platform.with_options(options)))
 }
 
@@ -190,17 +184,47 @@ fn version() -> String {
     windows_build().map(|b| format!(" (this is build {b})")).unwrap_or_default()
 }
 
+/// Whether the guest is to have the enlightenments that its platform offers.
+fn hyperv(accel: &Accel, spec: &CpuSpec) -> Result<bool, String> {
+    let value = accel.props.iter().rev().find(|(k, _)| k == "hyperv").map(|(_, v)| v.as_str());
+    match (value, identity::is_wanted(spec)) {
+        (Some("off"), _) => Ok(false),
+        (Some("on"), false) => {
+            Err(format!("{}: hyperv=on and -cpu ...,-hypervisor contradict each other; leave one away", typed(accel)))
+        }
+        (_, wanted) => Ok(wanted),
+    }
+}
+
+/// What was chosen for the built-in platform.
+struct SoftChoice {
+    decoded: bool,
+    tier: Tier,
+    hyperv: bool,
+}
+
+impl Default for SoftChoice {
+    fn default() -> Self {
+        Self { decoded: true, tier: Tier::default(), hyperv: false }
+    }
+}
+
 /// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config, spec: CpuSpec, decoded: bool, tier: Tier) -> Box<dyn Platform> {
+fn soft(config: &Config, spec: CpuSpec, choice: SoftChoice) -> Box<dyn Platform> {
     spec.warnings.iter().for_each(|w| tracing::warn!("{w}"));
     let (smp, topology) = (config.smp, topology(config));
     let apic_id: PerProcessor<u32> = Arc::new(move |index| machine::apic_id(&smp, index));
     let ids = apic_id.clone();
+    let leaves = identity::leaves(&spec, &SoftPlatform::default());
     let mut options = SoftOptions::new(Arc::new(spec.model(topology, 0)));
     options.model = Arc::new(move |index| Arc::new(spec.model(topology, ids(index))));
     options.apic_id = apic_id;
     options.eoi_suppression = true;
-    options.decoded = decoded;
-    options.tier = tier;
+    options.decoded = choice.decoded;
+    options.tier = choice.tier;
+    options.hyperv = choice.hyperv;
+    if !choice.hyperv {
+        options.cpuid = leaves;
+    }
     Box::new(SoftPlatform::new(options))
 }
