@@ -125,6 +125,8 @@ pub(crate) struct Vp {
     index: u32,
     initial_apic_id: AtomicU32,
     core: Mutex<Core>,
+    /// Whoever holds the core runs it.
+    running: AtomicBool,
     attention: Arc<AtomicU32>,
     /// The core's thread is not inside guest memory: not in `run`, or in a callback.
     outside: AtomicBool,
@@ -187,6 +189,7 @@ impl Vp {
             index,
             initial_apic_id: AtomicU32::new(apic_id),
             core: Mutex::new(core),
+            running: AtomicBool::new(false),
             attention,
             outside: AtomicBool::new(true),
             cancelled: AtomicBool::new(false),
@@ -207,12 +210,15 @@ impl Vp {
         self.core.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The core, unless it runs.
+    /// The core, unless it runs. Another thread that reads or sets registers is waited for.
     pub(crate) fn try_core(&self) -> Option<MutexGuard<'_, Core>> {
-        match self.core.try_lock() {
-            Ok(core) => Some(core),
-            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+        loop {
+            match self.core.try_lock() {
+                Ok(core) => return Some(core),
+                Err(TryLockError::Poisoned(e)) => return Some(e.into_inner()),
+                Err(TryLockError::WouldBlock) if self.running.load(Ordering::SeqCst) => return None,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The run loop (`WHvRunVirtualProcessor`).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use cpu_x86::bus::Attention;
@@ -20,9 +20,26 @@ use crate::shared::Shared;
 /// What an exit is, and the length of its instruction.
 type Left = (Exit, u8);
 
+/// While it lives the core is in use by a run.
+struct Running<'a>(&'a AtomicBool);
+
+impl<'a> Running<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Vp {
     /// Runs the core on this thread until an exit.
     pub(super) fn run(&self, shared: &Shared, core: &mut Core, handler: Option<&dyn AccessHandler>) -> ExitContext {
+        let _running = Running::new(&self.running);
         shared.resume_time();
         let config = shared.config();
         let exceptions = config.exits.contains(ExtendedVmExits::EXCEPTION_EXIT);
