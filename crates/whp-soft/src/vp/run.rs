@@ -178,6 +178,12 @@ impl Vp {
                 Some(exception_exit(cpu, e))
             }
             Stop::Access(kind) => {
+                match core.processor.undelivered.take() {
+                    Some((_, InterruptKind::Nmi)) => core.pending_interruption = PendingInterruption::nmi(),
+                    Some((vector, _)) => core.pending_interruption = PendingInterruption::interrupt(vector),
+                    None => {}
+                }
+                let cpu = &core.processor.cpu;
                 let ranges = bus.shared.map.ranges();
                 Some(access_exit(cpu, kind, |gpa| find(&ranges, gpa).is_some()))
             }
@@ -225,7 +231,11 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
     done.err().map(|Abort| match core.processor.cpu.abort {
         AbortKind::Exception(e) => Stop::Exception(e),
         AbortKind::Shutdown => Stop::Shutdown,
-        other => Stop::Access(other),
+        other => {
+            // Nothing of it has happened: the next run begins with it again.
+            (core.pending_interruption, core.pending_exception) = (p, event);
+            Stop::Access(other)
+        }
     })
 }
 
