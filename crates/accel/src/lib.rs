@@ -364,10 +364,11 @@ impl Drop for Accelerator {
     }
 }
 
-/// Enlightenments that work with the local APICs in the platform (qemu-whpx-behaviour.md, 2.5).
-fn enlightenments() -> SyntheticProcessorFeatures {
+/// Enlightenments (qemu-whpx-behaviour.md, 2.5). Those of interrupts need the local APICs in the platform; so do flushes,
+/// and two that guests with many processors, or more than the host has, are better off with.
+fn enlightenments(kernel_irqchip: bool) -> SyntheticProcessorFeatures {
     use SyntheticProcessorFeatures as S;
-    S::HYPERVISOR_PRESENT
+    let always = S::HYPERVISOR_PRESENT
         | S::HV1
         | S::ACCESS_VP_RUN_TIME_REG
         | S::ACCESS_PARTITION_REFERENCE_COUNTER
@@ -375,8 +376,8 @@ fn enlightenments() -> SyntheticProcessorFeatures {
         | S::ACCESS_HYPERCALL_REGS
         | S::ACCESS_VP_INDEX
         | S::FAST_HYPERCALL_OUTPUT
-        | S::ACCESS_FREQUENCY_REGS
-        | S::ACCESS_SYNIC_REGS
+        | S::ACCESS_FREQUENCY_REGS;
+    let with_apics = S::ACCESS_SYNIC_REGS
         | S::ACCESS_SYNTHETIC_TIMER_REGS
         | S::ACCESS_INTR_CTRL_REGS
         | S::SYNTHETIC_CLUSTER_IPI
@@ -384,6 +385,9 @@ fn enlightenments() -> SyntheticProcessorFeatures {
         | S::ACCESS_GUEST_IDLE_REG
         | S::TB_FLUSH_HYPERCALLS
         | S::ENABLE_EXTENDED_GVA_RANGES_FOR_FLUSH_VIRTUAL_ADDRESS_LIST
+        | S::EXTENDED_PROCESSOR_MASKS
+        | S::NOTIFY_LONG_SPIN_WAIT;
+    if kernel_irqchip { always | with_apics } else { always }
 }
 
 /// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3). What old systems do not
@@ -405,7 +409,7 @@ fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static st
     if let Ok(Capability::SyntheticProcessorFeaturesBanks(offered)) =
         platform.capability(CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS)
     {
-        let wanted = offered & enlightenments();
+        let wanted = offered & enlightenments(options.kernel_irqchip);
         if !wanted.is_empty() {
             list.push(("set enlightenments", Property::SyntheticProcessorFeaturesBanks(wanted)));
         }

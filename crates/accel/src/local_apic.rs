@@ -26,6 +26,10 @@ const SHORTEST_PERIOD: u64 = 20_000;
 const LOOK_AROUND: Duration = Duration::from_millis(50);
 
 const IA32_APIC_BASE: u32 = 0x1B;
+/// HV_X64_MSR_APIC_FREQUENCY (TLFS, 12.5), which a platform without local APICs leaves to us.
+const APIC_FREQUENCY: u32 = 0x4000_0023;
+/// In Hz: a clock is a nanosecond.
+const CLOCK_RATE: u64 = 1_000_000_000;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 
 /// What the MSR exit of one of our registers comes to: the value read (0 for a write), or #GP(0).
@@ -248,6 +252,8 @@ impl LocalApics {
     /// An MSR exit of processor `index`; `None` when the register is not the local APIC's.
     pub(crate) fn msr(&self, index: usize, msr: u32, write: Option<u64>, eoi: &dyn Fn(u8)) -> Option<MsrResult> {
         let work = |l: &mut Lapic, now: Now| match (msr, write) {
+            (APIC_FREQUENCY, None) => (Ok(CLOCK_RATE), Effects::default()),
+            (APIC_FREQUENCY, Some(_)) => (Err(Gp), Effects::default()),
             (IA32_APIC_BASE, None) => (Ok(l.apic_base()), Effects::default()),
             (IA32_APIC_BASE, Some(value)) => (l.set_apic_base(value).map(|()| 0), Effects::default()),
             (_, None) => (l.msr_read(msr, now), Effects::default()),
@@ -256,7 +262,7 @@ impl LocalApics {
                 Err(gp) => (Err(gp), Effects::default()),
             },
         };
-        matches!(msr, IA32_APIC_BASE | 0x800..0x900).then(|| self.access(index, eoi, work)).flatten()
+        matches!(msr, IA32_APIC_BASE | APIC_FREQUENCY | 0x800..0x900).then(|| self.access(index, eoi, work)).flatten()
     }
 
     /// IA32_APIC_BASE of processor `index`.

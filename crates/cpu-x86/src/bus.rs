@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use guest_memory::RamBlock;
 
+use crate::state::Cpu;
+
 /// What is behind a guest-physical page.
 #[derive(Clone)]
 pub enum PhysPage {
@@ -93,6 +95,12 @@ pub trait Bus {
     /// Sets CR8; an interrupt may become deliverable.
     fn set_cr8(&mut self, value: u64);
 
+    /// VMCALL or VMMCALL at CPL 0 in protected mode: a request to the hypervisor, which works on the registers. RIP
+    /// is the instruction's until it is done. `false`: there is no hypervisor to be called, so it is #UD.
+    fn hypercall(&mut self, _cpu: &mut Cpu) -> bool {
+        false
+    }
+
     /// INTA: takes the highest deliverable external interrupt (local APIC, or ExtINT). `None` when it has gone.
     fn acknowledge_interrupt(&mut self) -> Option<u8>;
 }
@@ -115,4 +123,6 @@ impl Attention {
     pub const INTR_WINDOW: u32 = 16;
     /// The same for an NMI (not blocked by NMI).
     pub const NMI_WINDOW: u32 = 32;
+    /// Drop all translations; the map stays as it is. Cleared by the processor.
+    pub const FLUSH_TRANSLATIONS: u32 = 64;
 }

@@ -75,6 +75,9 @@ pub(crate) fn exists(i: &Instruction, features: &Features) -> bool {
                 // The encodings were NOPs, or ignored prefixes, before they got a meaning.
                 CpuidFeature::CET_IBT => matches!(i.code(), Code::Endbr32 | Code::Endbr64),
                 CpuidFeature::CET_SS => matches!(i.code(), Code::Rdsspd_r32 | Code::Rdsspq_r64),
+                // To the hypervisor, if there is one: its handler knows.
+                CpuidFeature::VMX => i.code() == Code::Vmcall,
+                CpuidFeature::SVM => i.code() == Code::Vmmcall,
                 CpuidFeature::CLDEMOTE
                 | CpuidFeature::PREFETCHW
                 | CpuidFeature::PREFETCHWT1

@@ -22,6 +22,9 @@ const DR6_BS: u64 = 1 << 14;
 pub struct Processor {
     /// Registers and everything instructions work on. After changes from outside call `Cpu::update_mode`.
     pub cpu: Cpu,
+    /// The interrupt or NMI that was taken and whose delivery ended in an access the bus did not serve: whoever asks for
+    /// the next `run` has to see to it that it is delivered.
+    pub undelivered: Option<(u8, InterruptKind)>,
     cache: Cache,
     #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
     engine: Option<Box<crate::jit::Engine>>,
@@ -51,6 +54,7 @@ impl Processor {
     pub fn new(model: Arc<CpuModel>) -> Self {
         Self {
             cpu: Cpu::new(model),
+            undelivered: None,
             cache: Cache::default(),
             #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
             engine: None,
@@ -245,6 +249,10 @@ impl Processor {
         if attention & Attention::FLUSH_TLB != 0 {
             self.flush_memory();
         }
+        if attention & Attention::FLUSH_TRANSLATIONS != 0 {
+            self.cpu.attention.fetch_and(!Attention::FLUSH_TRANSLATIONS, Ordering::AcqRel);
+            self.cpu.flush_tlb(true);
+        }
         if attention & Attention::LEAVE != 0 {
             return Event::Stop(Stop::Attention);
         }
@@ -278,7 +286,11 @@ impl Processor {
         }
         match cpu.deliver_interrupt(bus, vector, kind) {
             Ok(()) => Event::Taken,
-            Err(_) => Event::Stop(self.failed_delivery()),
+            Err(_) => {
+                let stop = self.failed_delivery();
+                self.undelivered = matches!(stop, Stop::Access(_)).then_some((vector, kind));
+                Event::Stop(stop)
+            }
         }
     }
 

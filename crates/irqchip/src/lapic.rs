@@ -396,6 +396,11 @@ impl Lapic {
         Some(vector)
     }
 
+    /// Ends the service of `vector` as if it had never been in service (automatic EOI): nothing is broadcast.
+    pub fn auto_eoi(&mut self, vector: u8) {
+        set(&mut self.state.isr, vector, false);
+    }
+
     /// An interrupt message for this APIC, from wherever.
     pub fn deliver(&mut self, mode: DeliveryMode, vector: u8, level: bool) -> Delivery {
         match mode {

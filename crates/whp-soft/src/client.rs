@@ -80,7 +80,7 @@ impl SoftPartition {
 
     /// Bytes of guest-physical address space that are mapped.
     pub fn mapped_bytes(&self) -> u64 {
-        self.shared.map.ranges().iter().map(|r| r.len).sum()
+        self.shared.map.mapped_bytes()
     }
 
     /// `WHvReadGpaRange`.

@@ -7,6 +7,8 @@ use whp::{
     XsaveFeatures,
 };
 
+use crate::hyperv;
+
 /// The most processors a partition can have.
 pub(crate) const MAX_PROCESSORS: u32 = 256;
 
@@ -28,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) xsave: XsaveFeatures,
     pub(crate) banks: (ProcessorFeatures, ProcessorFeatures1),
     pub(crate) physical_bits: u32,
+    /// Enlightenments.
+    pub(crate) synthetic: SyntheticProcessorFeatures,
     /// Accepted, without effect here.
     separate_security_domain: bool,
 }
@@ -150,6 +154,7 @@ impl Config {
             xsave: xsave_features(model),
             banks: feature_banks(model),
             physical_bits: model.leaf(0x8000_0008, 0).map_or(36, |r| (r[0] & 0xFF).clamp(32, 52)),
+            synthetic: SyntheticProcessorFeatures::empty(),
             separate_security_domain: false,
         }
     }
@@ -173,7 +178,7 @@ impl Config {
             PropertyCode::INTERRUPT_CLOCK_FREQUENCY => Property::InterruptClockFrequency(self.apic_hz),
             PropertyCode::REFERENCE_TIME => Property::ReferenceTime(reference_time),
             PropertyCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS => {
-                Property::SyntheticProcessorFeaturesBanks(SyntheticProcessorFeatures::empty())
+                Property::SyntheticProcessorFeaturesBanks(self.synthetic)
             }
             PropertyCode::PROCESSOR_PERFMON_FEATURES => Property::ProcessorPerfmonFeatures(0),
             PropertyCode::MSR_ACTION_LIST => Property::MsrActionList(self.msr_actions.clone()),
@@ -203,7 +208,7 @@ impl Config {
                 self.banks = (*a, *b);
             }
             Property::ProcessorXsaveFeatures(v) if self.xsave.contains(*v) => self.xsave = *v,
-            Property::SyntheticProcessorFeaturesBanks(v) if v.is_empty() => {}
+            Property::SyntheticProcessorFeaturesBanks(v) if hyperv::supported().contains(*v) => self.synthetic = *v,
             Property::ProcessorPerfmonFeatures(0) => {}
             Property::NestedVirtualization(false) => {}
             Property::SeparateSecurityDomain(v) => self.separate_security_domain = *v,
@@ -225,6 +230,18 @@ impl Config {
             _ => return Err(wrong()),
         }
         Ok(())
+    }
+
+    /// Why a partition with these properties cannot be, if so.
+    pub(crate) fn conflict(&self) -> Option<String> {
+        if self.processor_count == 0 {
+            return Some("no ProcessorCount was set".into());
+        }
+        let homeless = self.synthetic & hyperv::of_the_apic();
+        if self.apic_mode == LocalApicEmulationMode::None && !homeless.is_empty() {
+            return Some(format!("{homeless:?} without the local APIC in the platform (LocalApicEmulationMode)"));
+        }
+        None
     }
 
     /// What to do about an MSR that nobody knows.

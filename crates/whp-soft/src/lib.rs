@@ -4,12 +4,13 @@
 //! With the local APIC in the platform (`LocalApicEmulationMode`), interrupts, IPIs, timers, HLT and the start of
 //! application processors are all served inside `run`; without, HLT exits and the client injects.
 //!
-//! Left out: Hyper-V enlightenments (hypercalls, SynIC, reference TSC), nested virtualisation, SMM (SMIs are
+//! The Hyper-V enlightenments that the client switches on are in `hyperv`. Left out: nested virtualisation, SMM (SMIs are
 //! dropped), RDTSC exits, APIC write traps. What is left out is not in the capabilities.
 
 mod apic;
 mod client;
 mod config;
+mod hyperv;
 mod map;
 mod options;
 mod partition;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cpu_x86::Tier;
 use cpu_x86::model::CpuModel;
+use whp::CpuidResult2;
 
 /// Which processor a partition's virtual processors are.
 #[derive(Clone)]
@@ -24,6 +25,10 @@ pub struct SoftOptions {
     /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
     /// (to test what completes such exits).
     pub decoded: bool,
+    /// Hyper-V enlightenments are among the capabilities.
+    pub hyperv: bool,
+    /// What CPUID is to say beyond the model: every partition starts with this `CpuidResultList2`.
+    pub cpuid: Vec<CpuidResult2>,
 }
 
 impl SoftOptions {
@@ -37,6 +42,8 @@ impl SoftOptions {
             eoi_suppression: false,
             tier: Tier::default(),
             decoded: true,
+            hyperv: true,
+            cpuid: Vec::new(),
         }
     }
 }

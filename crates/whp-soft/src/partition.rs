@@ -49,7 +49,7 @@ impl Drop for SoftPartition {
 
 impl Partition for SoftPartition {
     fn property(&self, code: PropertyCode) -> Result<Property> {
-        self.shared.config().property(code, self.shared.time.now() / 100)
+        self.shared.config().property(code, self.shared.reference_time(self.shared.time.now()))
     }
 
     fn set_property(&self, property: Property) -> Result<()> {
@@ -60,8 +60,8 @@ impl Partition for SoftPartition {
     fn setup(&self) -> Result<()> {
         const NAME: &str = "SetupPartition";
         let config = self.shared.config();
-        if config.processor_count == 0 {
-            return Err(error(HResult::WHV_E_INVALID_PARTITION_CONFIG, NAME, "no ProcessorCount was set"));
+        if let Some(why) = config.conflict() {
+            return Err(error(HResult::WHV_E_INVALID_PARTITION_CONFIG, NAME, why));
         }
         if self.shared.is_setup.swap(true, Ordering::AcqRel) {
             return Err(error(HResult::WHV_E_INVALID_PARTITION_CONFIG, NAME, "it is set up already"));
@@ -86,6 +86,7 @@ impl Partition for SoftPartition {
         for (vp, mut core) in held {
             vp.power_on(&self.shared, &mut core);
         }
+        self.shared.reset_hyperv();
         Ok(())
     }
 

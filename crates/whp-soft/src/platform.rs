@@ -8,6 +8,7 @@ use whp::{
 };
 
 use crate::config::{SUPPORTED_EXCEPTIONS, feature_banks, supported_exits, supported_msr_exits, xsave_features};
+use crate::hyperv::supported;
 use crate::options::SoftOptions;
 use crate::partition::SoftPartition;
 use crate::shared::capability_name;
@@ -45,7 +46,9 @@ impl Platform for SoftPlatform {
             CapabilityCode::HYPERVISOR_PRESENT => Capability::HypervisorPresent(true),
             CapabilityCode::FEATURES => {
                 use CapabilityFeatures as F;
-                Capability::Features(F::PARTIAL_UNMAP | F::LOCAL_APIC_EMULATION | F::XSAVE | F::DIRTY_PAGE_TRACKING)
+                Capability::Features(
+                    F::PARTIAL_UNMAP | F::LOCAL_APIC_EMULATION | F::XSAVE | F::DIRTY_PAGE_TRACKING | F::IDLE_SUSPEND,
+                )
             }
             CapabilityCode::EXTENDED_VM_EXITS => Capability::ExtendedVmExits(supported_exits()),
             CapabilityCode::EXCEPTION_EXIT_BITMAP => Capability::ExceptionExitBitmap(SUPPORTED_EXCEPTIONS),
@@ -71,7 +74,8 @@ impl Platform for SoftPlatform {
                 Capability::InterruptClockFrequency(self.options.apic_frequency)
             }
             CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS => {
-                Capability::SyntheticProcessorFeaturesBanks(SyntheticProcessorFeatures::empty())
+                let offered = if self.options.hyperv { supported() } else { SyntheticProcessorFeatures::empty() };
+                Capability::SyntheticProcessorFeaturesBanks(offered)
             }
             // There are no performance counters; clients take the answer as the sign of a Windows newer than 10.
             CapabilityCode::PROCESSOR_PERFMON_FEATURES => Capability::ProcessorPerfmonFeatures(0),

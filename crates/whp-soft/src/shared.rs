@@ -7,6 +7,7 @@ use whp::{CapabilityCode, LocalApicEmulationMode};
 
 use crate::client::Doorbells;
 use crate::config::Config;
+use crate::hyperv::Hyperv;
 use crate::map::GpaMap;
 use crate::options::SoftOptions;
 use crate::time::PartitionTime;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) is_setup: AtomicBool,
     pub(crate) map: GpaMap,
     pub(crate) doorbells: Doorbells,
+    pub(crate) hyperv: Hyperv,
     vps: RwLock<Arc<[Option<Arc<Vp>>]>>,
     pub(crate) time: PartitionTime,
     pub(crate) timers: Timers,
@@ -29,13 +31,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(options: SoftOptions) -> Arc<Self> {
-        let config = Config::new(&(options.model)(0), options.tsc_frequency, options.apic_frequency);
+        let mut config = Config::new(&(options.model)(0), options.tsc_frequency, options.apic_frequency);
+        config.cpuid_results2.clone_from(&options.cpuid);
         Arc::new(Self {
             options,
             config: RwLock::new(Arc::new(config)),
             is_setup: AtomicBool::new(false),
             map: GpaMap::default(),
             doorbells: Doorbells::default(),
+            hyperv: Hyperv::default(),
             vps: RwLock::default(),
             time: PartitionTime::new(),
             timers: Timers::default(),

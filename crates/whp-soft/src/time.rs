@@ -48,6 +48,10 @@ impl PartitionTime {
         self.apic_hz.store(apic_hz, Ordering::Relaxed);
     }
 
+    pub(crate) fn tsc_hz(&self) -> u64 {
+        self.tsc_hz.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn now(&self) -> u64 {
         let b = self.base.read().unwrap_or_else(|e| e.into_inner());
         b.ns.wrapping_add(b.since.map_or(0, |s| s.elapsed().as_nanos() as u64))

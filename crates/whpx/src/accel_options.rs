@@ -10,7 +10,7 @@ use whp::Platform;
 use whp_soft::{SoftOptions, SoftPlatform};
 use whp_windows::{Unusable, WindowsOptions, WindowsPlatform, windows_build};
 
-use crate::{Errors, PerProcessor, windows_cpu};
+use crate::{Errors, PerProcessor, identity, windows_cpu};
 
 /// Accelerators and what they are, for `-accel help`.
 pub(crate) const ACCELS: &[(&str, &str)] = &[
@@ -26,7 +26,7 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
         "kernel-irqchip",
         "on|off: local APICs in the platform, or in this program (default on; off on Windows 10 with a PIC)",
     ),
-    ("hyperv", "on|off|auto: Hyper-V enlightenments; Microsoft's platform has them (default auto)"),
+    ("hyperv", "on|off|auto: Hyper-V enlightenments (default auto: on where the platform has them)"),
     (
         "ssd",
         "on|off|auto: separate security domain; off hides speculation controls and is faster on Windows (default on)",
@@ -56,7 +56,7 @@ pub(crate) fn choose(config: &Config) -> Result<Chosen, Errors> {
         let platform = check(accel).and_then(|()| {
             if accel.name == "tcg" {
                 let options = AccelOptions::default();
-                Ok((soft(config, spec(config, options, true)?, true, Tier::default()), options))
+                Ok((soft(config, spec(config, options, true)?, SoftChoice::default()), options))
             } else {
                 whpx(config, accel)
             }
@@ -161,13 +161,8 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
             Err(e) => Some(e),
         },
     };
-    if get("hyperv") == Some("on") {
-        let why = why.map(|e| format!("; {e}")).unwrap_or_default();
-        return Err(format!(
-            "{}: the built-in platform has no Hyper-V enlightenments; leave hyperv=on away{why}",
-            typed(accel)
-        ));
-    }
+    let spec = spec(config, options, get("ssd") != Some("off"))?;
+    let hyperv = hyperv(accel, &spec)?;
     // On other systems nobody expects Microsoft's platform.
     if let Some(why) = why.filter(|_| cfg!(windows)) {
         tracing::warn!("the built-in platform is used, which is slower: {why}");
@@ -177,7 +172,7 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
         Some("check") => Tier::Check,
         _ => Tier::Interpreter,
     };
-    Ok((soft(config, spec(config, options, get("ssd") != Some("off"))?, decoded, tier), options))
+    Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv }), options))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -213,13 +208,13 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
     let spec = &spec(config, accel_options, true)?; // the platform hides what ssd=off hides
     let mut warnings = Vec::new();
     let offers = windows_cpu::Platform::new(|leaves| platform.cpuid(leaves));
-    let cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
+    let mut cpuid = windows_cpu::results(spec, topology(config), config.smp.cpus, &offers, &mut warnings);
     warnings.iter().for_each(|w| tracing::warn!("{w}"));
-    let options = WindowsOptions {
-        hyperv: get("hyperv") != Some("off"),
-        separate_security_domain: get("ssd") != Some("off"),
-        cpuid,
-    };
+    let hyperv = hyperv(accel, spec)?;
+    if !hyperv && !platform.is_legacy() {
+        cpuid.extend(identity::leaves(spec, &platform));
+    }
+    let options = WindowsOptions { hyperv, separate_security_domain: get("ssd") != Some("off"), cpuid };
     Ok((Box::new(platform.with_options(options)), accel_options))
 }
 
@@ -228,17 +223,47 @@ fn version() -> String {
     windows_build().map(|b| format!(" (this is build {b})")).unwrap_or_default()
 }
 
+/// Whether the guest is to have the enlightenments that its platform offers.
+fn hyperv(accel: &Accel, spec: &CpuSpec) -> Result<bool, String> {
+    let value = accel.props.iter().rev().find(|(k, _)| k == "hyperv").map(|(_, v)| v.as_str());
+    match (value, identity::is_wanted(spec)) {
+        (Some("off"), _) => Ok(false),
+        (Some("on"), false) => {
+            Err(format!("{}: hyperv=on and -cpu ...,-hypervisor contradict each other; leave one away", typed(accel)))
+        }
+        (_, wanted) => Ok(wanted),
+    }
+}
+
+/// What was chosen for the built-in platform.
+struct SoftChoice {
+    decoded: bool,
+    tier: Tier,
+    hyperv: bool,
+}
+
+impl Default for SoftChoice {
+    fn default() -> Self {
+        Self { decoded: true, tier: Tier::default(), hyperv: false }
+    }
+}
+
 /// The built-in platform with the processors of `-cpu` and `-smp`.
-fn soft(config: &Config, spec: CpuSpec, decoded: bool, tier: Tier) -> Box<dyn Platform> {
+fn soft(config: &Config, spec: CpuSpec, choice: SoftChoice) -> Box<dyn Platform> {
     spec.warnings.iter().for_each(|w| tracing::warn!("{w}"));
     let (smp, topology) = (config.smp, topology(config));
     let apic_id: PerProcessor<u32> = Arc::new(move |index| machine::apic_id(&smp, index));
     let ids = apic_id.clone();
+    let leaves = identity::leaves(&spec, &SoftPlatform::default());
     let mut options = SoftOptions::new(Arc::new(spec.model(topology, 0)));
     options.model = Arc::new(move |index| Arc::new(spec.model(topology, ids(index))));
     options.apic_id = apic_id;
     options.eoi_suppression = true;
-    options.decoded = decoded;
-    options.tier = tier;
+    options.decoded = choice.decoded;
+    options.tier = choice.tier;
+    options.hyperv = choice.hyperv;
+    if !choice.hyperv {
+        options.cpuid = leaves;
+    }
     Box::new(SoftPlatform::new(options))
 }

@@ -2,6 +2,7 @@
 
 mod accel_options;
 mod help;
+mod identity;
 mod log;
 pub mod probe;
 mod tool;

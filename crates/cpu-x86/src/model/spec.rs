@@ -89,6 +89,7 @@ const PROPERTIES: &[&str] = &[
     "tcg-cpuid",
     "pmu",
     "tsc-frequency",
+    "vmware-cpuid-freq",
 ];
 
 impl CpuSpec {
@@ -197,6 +198,10 @@ impl CpuSpec {
             | "tcg-cpuid" => {}
             "pmu" if value == "off" => {}
             "pmu" => return Ok(Some("pmu".into())),
+            "vmware-cpuid-freq" => match value {
+                "on" | "off" => self.platform.push((key.into(), value.into())),
+                _ => return Err(bad("on or off")),
+            },
             k if k.starts_with("hv-") || k == "tsc-frequency" => self.platform.push((k.into(), value.into())),
             _ => {
                 let names = FEATURES.iter().map(|f| f.0).chain(PROPERTIES.iter().copied());

@@ -1,11 +1,13 @@
 //! HLT, CPUID, time-stamp reads, random numbers, cache control and hints (Intel SDM volume 2). Caches do not exist
 //! here, so what controls them only makes its permission checks.
 
-use crate::bus::{Bus, CpuidAction};
+use std::sync::atomic::Ordering;
+
+use crate::bus::{Attention, Bus, CpuidAction};
 use crate::fault::{AbortKind, Exec};
 use crate::flags::rflags;
 use crate::op::Op;
-use crate::state::{Cpu, cr::*};
+use crate::state::{Cpu, Mode, cr::*};
 
 impl Cpu {
     /// What CPUID returns now: the model's leaf and the bits that follow control registers.
@@ -93,6 +95,8 @@ pub(crate) fn rdmsr(cpu: &mut Cpu, bus: &mut dyn Bus, _op: &Op) -> Exec {
     cpu.privileged()?;
     let v = cpu.msr_get(bus, cpu.r32(1))?;
     cpu.set_pair(v);
+    // A read can ask for more than a value (idle until an interrupt): look around before the next instruction.
+    cpu.stop_block |= cpu.attention.load(Ordering::Relaxed) & Attention::LEAVE != 0;
     Ok(())
 }
 
@@ -101,6 +105,12 @@ pub(crate) fn wrmsr(cpu: &mut Cpu, bus: &mut dyn Bus, _op: &Op) -> Exec {
     cpu.privileged()?;
     let v = u64::from(cpu.r32(2)) << 32 | u64::from(cpu.r32(0));
     cpu.msr_set(bus, cpu.r32(1), v)
+}
+
+/// VMCALL, VMMCALL: whichever the vendor's processors have, both reach the hypervisor.
+pub(crate) fn hypercall(cpu: &mut Cpu, bus: &mut dyn Bus, _op: &Op) -> Exec {
+    let allowed = cpu.cpl == 0 && cpu.mode.has(Mode::PROTECTED) && !cpu.mode.has(Mode::V86);
+    if allowed && bus.hypercall(cpu) { Ok(()) } else { Err(cpu.ud()) }
 }
 
 /// INVD, WBINVD, WBNOINVD.

@@ -224,7 +224,8 @@ fn rest(i: &Instruction, op: &mut Op) -> bool {
         | M::Sfence
         | M::Rdsspd
         | M::Rdsspq => misc::nop,
-        M::Ud0 | M::Ud1 | M::Ud2 | M::Rsm | M::Vmcall | M::Vmmcall => return set(op, undefined, Op::ENDS),
+        M::Vmcall | M::Vmmcall => return set(op, misc::hypercall, Op::ENDS),
+        M::Ud0 | M::Ud1 | M::Ud2 | M::Rsm => return set(op, undefined, Op::ENDS),
         _ => return false,
     };
     set(op, handler, 0)

@@ -1,9 +1,10 @@
 //! The system as the processor sees it: the map, the local APIC page and MSRs, time, and the client's handler.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cpu_x86::bus::Attention;
-use cpu_x86::{Bus, CpuidAction, MsrAction, PhysPage};
+use cpu_x86::{Bus, Cpu, CpuidAction, MsrAction, PhysPage};
 use guest_memory::PAGE_SIZE;
 use irqchip::lapic::{DeliveryMode, Effects, Gp, Lapic, Now, Shorthand, reg};
 use whp::{AccessHandler, Exit, ExtendedVmExits, MapGpaRangeFlags, MsrExitBitmap};
@@ -19,14 +20,15 @@ const IA32_TSC_ADJUST: u32 = 0x3B;
 const IA32_TSC_DEADLINE: u32 = 0x6E0;
 
 /// One processor's bus, for one `run`.
-pub(super) struct VpBus<'a> {
-    pub(super) vp: &'a Vp,
-    pub(super) shared: &'a Shared,
+pub(crate) struct VpBus<'a> {
+    pub(crate) vp: &'a Vp,
+    pub(crate) shared: &'a Shared,
     pub(super) handler: Option<&'a dyn AccessHandler>,
-    pub(super) config: Arc<Config>,
+    pub(crate) config: Arc<Config>,
     pub(super) apic_id: u32,
     /// Exits for after the instruction.
     pub(super) exits: Vec<Exit>,
+    pub(crate) started: Instant,
     ranges: Arc<[Range]>,
     generation: u64,
 }
@@ -40,7 +42,8 @@ impl<'a> VpBus<'a> {
         apic_id: u32,
     ) -> Self {
         let generation = shared.map.generation();
-        Self { vp, shared, handler, config, apic_id, exits: Vec::new(), ranges: shared.map.ranges(), generation }
+        let (exits, ranges, started) = (Vec::new(), shared.map.ranges(), Instant::now());
+        Self { vp, shared, handler, config, apic_id, exits, started, ranges, generation }
     }
 
     /// The map as it is now.
@@ -64,11 +67,14 @@ impl<'a> VpBus<'a> {
     }
 
     /// Works on the local APIC and carries out what comes of it. `None` without one.
-    fn apic(&mut self, work: impl FnOnce(&mut Lapic, Now) -> Effects) -> Option<()> {
+    pub(crate) fn apic(&mut self, work: impl FnOnce(&mut Lapic, Now) -> Effects) -> Option<()> {
         let now = self.now();
         let mut irq = self.vp.irq();
         let effects = work(irq.lapic.as_mut()?, now);
         let icr = irq.lapic.as_ref().map_or(0, |l| l.state().icr);
+        if irq.hyperv.has_waiting() {
+            irq.post_waiting(self.shared.reference_time(self.shared.time.now())); // an EOI can mean that there is room
+        }
         self.vp.refresh(&irq);
         if effects.timer {
             self.vp.arm(self.shared, &irq);
@@ -225,6 +231,9 @@ impl Bus for VpBus<'_> {
             self.apic_write(offset, data);
             return Ok(());
         }
+        if find(self.ranges(), gpa).is_some_and(|r| r.overlay) {
+            return Ok(()); // read-only for the guest
+        }
         if self.shared.doorbells.ring(gpa, data) {
             return Ok(());
         }
@@ -257,6 +266,7 @@ impl Bus for VpBus<'_> {
             IA32_APIC_BASE => MsrAction::Done(self.vp.irq().apic_base()),
             IA32_TSC_DEADLINE => self.tsc_deadline(None),
             0x800..0x900 => self.x2apic_read(msr),
+            _ if self.is_synthetic(msr) => self.synthetic_read(msr),
             _ => self.unknown_msr(msr, false),
         }
     }
@@ -277,6 +287,7 @@ impl Bus for VpBus<'_> {
             IA32_APIC_BASE => self.set_apic_base(value),
             IA32_TSC_DEADLINE => self.tsc_deadline(Some(value)),
             0x800..0x900 => self.x2apic_write(msr, value),
+            _ if self.is_synthetic(msr) => self.synthetic_write(msr, value),
             _ => self.unknown_msr(msr, true),
         }
     }
@@ -305,10 +316,22 @@ impl Bus for VpBus<'_> {
         self.vp.refresh(&irq);
     }
 
+    fn hypercall(&mut self, cpu: &mut Cpu) -> bool {
+        self.hyperv_call(cpu)
+    }
+
     fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        let mut irq = self.vp.irq();
-        let vector = irq.ext_int.take().or_else(|| irq.lapic.as_mut().and_then(Lapic::acknowledge));
-        self.vp.refresh(&irq);
+        let mut guard = self.vp.irq();
+        let irq = &mut *guard;
+        let vector = irq.ext_int.take().or_else(|| {
+            let (lapic, synic) = (irq.lapic.as_mut()?, &irq.hyperv.synic);
+            lapic.acknowledge().inspect(|v| {
+                if synic.auto_eoi(*v) {
+                    lapic.auto_eoi(*v);
+                }
+            })
+        });
+        self.vp.refresh(irq);
         if vector.is_some() {
             count(&self.vp.counters.interrupts);
         }
@@ -327,6 +350,8 @@ impl Vp {
             irq.tsc_adjust = irq.tsc_adjust.wrapping_add_signed(offset.wrapping_sub(old));
         }
         self.arm(shared, &irq);
+        drop(irq);
+        shared.refresh_reference_tsc();
     }
 
     /// Sets IA32_TSC_ADJUST; the TSC moves with it.
@@ -336,6 +361,8 @@ impl Vp {
         irq.tsc_adjust = value;
         self.tsc_offset.fetch_add(delta, std::sync::atomic::Ordering::Relaxed);
         self.arm(shared, &irq);
+        drop(irq);
+        shared.refresh_reference_tsc();
     }
 
     /// What CPUID depends on.

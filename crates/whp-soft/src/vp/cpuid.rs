@@ -1,8 +1,9 @@
-//! CPUID: the partition's result lists over the model's leaves, then what depends on the processor.
+//! CPUID: the partition's result lists over the model's leaves and the hypervisor's, then what depends on the processor.
 
-use whp::{CpuidResult2, ExtendedVmExits};
+use whp::{CpuidResult2, ExtendedVmExits, SyntheticProcessorFeatures};
 
-use crate::config::Config;
+use crate::config::{Config, MAX_PROCESSORS};
+use crate::hyperv;
 
 /// What of a result depends on the processor's state and place.
 pub(super) struct Place {
@@ -27,6 +28,12 @@ pub(super) fn result(config: &Config, place: &Place, leaf: u32, subleaf: u32, re
     if leaf == 1 && !place.platform_apic {
         // x2APIC and the TSC-deadline timer are the platform's APIC's; a client with them in its own says so in its lists.
         regs[2] &= !(1 << 21 | 1 << 24);
+    }
+    if let Some(r) = hyperv::leaf(config.synthetic, leaf, config.physical_bits, MAX_PROCESSORS) {
+        *regs = r;
+    }
+    if leaf == 1 && config.synthetic.contains(SyntheticProcessorFeatures::HYPERVISOR_PRESENT) {
+        regs[2] |= 1 << 31;
     }
     let own = *regs;
     if let Some(r) = config.cpuid_results.iter().find(|r| r.function == leaf) {

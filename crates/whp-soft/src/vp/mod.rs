@@ -7,6 +7,7 @@ mod cpuid;
 mod handle;
 mod registers;
 mod run;
+mod synthetic;
 mod xsave;
 
 use std::collections::VecDeque;
@@ -19,8 +20,10 @@ use cpu_x86::{Processor, ResetKind};
 use irqchip::lapic::{Config as ApicConfig, Deadline, Delivery, DeliveryMode, Destination, Lapic, Lvt, Now, apic_base};
 use whp::{Exit, LocalApicEmulationMode, PendingEvent, PendingInterruption};
 
+use crate::hyperv::VpHyperv;
 use crate::shared::Shared;
 
+pub(crate) use bus::VpBus;
 pub(crate) use handle::VpHandle;
 
 /// The shortest distance between two interrupts of a periodic timer, in ns: a guest must not be able to keep the
@@ -40,6 +43,8 @@ pub(crate) struct Irq {
     sipi: Option<u8>,
     startup_suspend: bool,
     halted: bool,
+    /// Idle until an interrupt comes, whatever IF says (GUEST_IDLE).
+    idle: bool,
     /// Asked-for windows.
     window_interrupt: bool,
     window_nmi: bool,
@@ -50,6 +55,7 @@ pub(crate) struct Irq {
     sleeping: bool,
     /// When the timer fired last, partition time.
     last_fire: u64,
+    pub(crate) hyperv: VpHyperv,
 }
 
 impl Irq {
@@ -59,6 +65,20 @@ impl Irq {
 
     pub(crate) fn apic_base(&self) -> u64 {
         self.lapic.as_ref().map_or(self.apic_base, Lapic::apic_base)
+    }
+
+    pub(crate) fn lapic(&self) -> Option<&Lapic> {
+        self.lapic.as_ref()
+    }
+
+    /// Lets synthetic timers that are due at reference time `now` expire.
+    pub(crate) fn expire(&mut self, now: u64) {
+        self.hyperv.expire(now, self.lapic.as_mut());
+    }
+
+    /// Posts messages that wait for their slots.
+    pub(crate) fn post_waiting(&mut self, now: u64) {
+        self.hyperv.post_waiting(now, self.lapic.as_mut());
     }
 }
 
@@ -78,6 +98,8 @@ pub(crate) struct Core {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) runtime_ns: AtomicU64,
+    /// Of the run in progress: time in halts.
+    pub(crate) slept_ns: AtomicU64,
     pub(crate) io: AtomicU64,
     pub(crate) halt: AtomicU64,
     pub(crate) cpuid: AtomicU64,
@@ -101,7 +123,10 @@ pub(crate) fn count(counter: &AtomicU64) {
 /// A virtual processor.
 pub(crate) struct Vp {
     index: u32,
+    initial_apic_id: AtomicU32,
     core: Mutex<Core>,
+    /// Whoever holds the core runs it.
+    running: AtomicBool,
     attention: Arc<AtomicU32>,
     /// The core's thread is not inside guest memory: not in `run`, or in a callback.
     outside: AtomicBool,
@@ -144,12 +169,14 @@ impl Vp {
             sipi: None,
             startup_suspend: false,
             halted: false,
+            idle: false,
             window_interrupt: false,
             window_nmi: false,
             window_priority: 0,
             tsc_adjust: 0,
             sleeping: false,
             last_fire: 0,
+            hyperv: VpHyperv::default(),
         };
         let core = Core {
             processor,
@@ -160,7 +187,9 @@ impl Vp {
         };
         let vp = Arc::new(Self {
             index,
+            initial_apic_id: AtomicU32::new(apic_id),
             core: Mutex::new(core),
+            running: AtomicBool::new(false),
             attention,
             outside: AtomicBool::new(true),
             cancelled: AtomicBool::new(false),
@@ -181,16 +210,19 @@ impl Vp {
         self.core.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The core, unless it runs.
+    /// The core, unless it runs. Another thread that reads or sets registers is waited for.
     pub(crate) fn try_core(&self) -> Option<MutexGuard<'_, Core>> {
-        match self.core.try_lock() {
-            Ok(core) => Some(core),
-            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+        loop {
+            match self.core.try_lock() {
+                Ok(core) => return Some(core),
+                Err(TryLockError::Poisoned(e)) => return Some(e.into_inner()),
+                Err(TryLockError::WouldBlock) if self.running.load(Ordering::SeqCst) => return None,
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            }
         }
     }
 
-    fn irq(&self) -> MutexGuard<'_, Irq> {
+    pub(crate) fn irq(&self) -> MutexGuard<'_, Irq> {
         self.irq.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -204,7 +236,8 @@ impl Vp {
         i.apic_base = apic_base::DEFAULT | apic_base::EN | if self.index == 0 { apic_base::BSP } else { 0 };
         (i.cr8, i.ext_int, i.init, i.sipi) = (0, None, false, None);
         i.startup_suspend = i.lapic.is_some() && self.index != 0;
-        i.halted = false;
+        (i.halted, i.idle) = (false, false);
+        i.hyperv.reset();
         (i.window_interrupt, i.window_nmi, i.window_priority) = (false, false, 0);
         (i.tsc_adjust, i.last_fire) = (0, 0);
         core.pending_interruption = PendingInterruption::default();
@@ -220,7 +253,7 @@ impl Vp {
     }
 
     /// Makes the attention word agree with the interrupt state, and wakes a sleeping core for it.
-    fn refresh(&self, irq: &Irq) {
+    pub(crate) fn refresh(&self, irq: &Irq) {
         let pending = irq.ext_int.is_some() || irq.lapic.as_ref().is_some_and(|l| l.pending().is_some());
         let class = u64::from(irq.window_priority);
         let window = irq.window_interrupt && (class == 0 || irq.cr8() < class);
@@ -315,8 +348,13 @@ impl Vp {
         Now { clocks: shared.time.apic_clocks(ns), tsc: self.tsc_at(shared, ns) }
     }
 
-    /// When the local APIC's timer is due, in partition time.
+    /// When the local APIC's timer or a synthetic one is due, in partition time.
     fn deadline(&self, shared: &Shared, irq: &Irq) -> Option<u64> {
+        let synthetic = irq.hyperv.next_expiry().map(|at| shared.reference_to_ns(at));
+        self.apic_deadline(shared, irq).into_iter().chain(synthetic).min()
+    }
+
+    fn apic_deadline(&self, shared: &Shared, irq: &Irq) -> Option<u64> {
         let at = match irq.lapic.as_ref()?.next_deadline()? {
             Deadline::Clocks(clocks) => shared.time.clocks_to_ns(clocks),
             Deadline::Tsc(tsc) => {
@@ -329,7 +367,7 @@ impl Vp {
     }
 
     /// Tells the timer thread about the deadline. With the interrupt lock held (order: processor, timers).
-    fn arm(&self, shared: &Shared, irq: &Irq) {
+    pub(crate) fn arm(&self, shared: &Shared, irq: &Irq) {
         shared.timers.set(self.index, self.deadline(shared, irq));
     }
 
@@ -338,10 +376,15 @@ impl Vp {
         let mut irq = self.irq();
         let ns = shared.time.now();
         let now = self.now_at(shared, ns);
+        let apic_due = self.apic_deadline(shared, &irq).is_some_and(|at| at <= ns);
         if let Some(lapic) = &mut irq.lapic {
-            let what = lapic.fire(now);
-            irq.last_fire = ns;
-            self.act(&mut irq, what);
+            if apic_due {
+                let what = lapic.fire(now);
+                irq.last_fire = ns;
+                self.act(&mut irq, what);
+            }
+            irq.expire(shared.reference_time(ns));
+            self.refresh(&irq);
             self.arm(shared, &irq);
         }
     }
@@ -351,12 +394,31 @@ impl Vp {
         self.attention.fetch_or(Attention::FLUSH_TLB, Ordering::SeqCst);
     }
 
+    /// Translations changed: first step.
+    pub(crate) fn request_translation_flush(&self) {
+        self.attention.fetch_or(Attention::FLUSH_TRANSLATIONS, Ordering::SeqCst);
+    }
+
+    /// Idles until an interrupt comes (read of GUEST_IDLE); called by the running core.
+    pub(crate) fn idle(&self) {
+        self.irq().idle = true;
+        self.leave();
+    }
+
+    pub(crate) fn tsc_offset(&self) -> i64 {
+        self.tsc_offset.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn initial_apic_id(&self) -> u32 {
+        self.initial_apic_id.load(Ordering::Relaxed)
+    }
+
     /// The second step: waits until the core has dropped what it cached of the map, or is outside and will before
     /// it goes on.
     pub(crate) fn wait_flushed(&self) {
         let mut tries = 0u32;
-        while !self.outside.load(Ordering::SeqCst) && self.attention.load(Ordering::SeqCst) & Attention::FLUSH_TLB != 0
-        {
+        let flushes = Attention::FLUSH_TLB | Attention::FLUSH_TRANSLATIONS;
+        while !self.outside.load(Ordering::SeqCst) && self.attention.load(Ordering::SeqCst) & flushes != 0 {
             tries = tries.saturating_add(1);
             match tries {
                 0..100 => std::hint::spin_loop(),
@@ -367,7 +429,7 @@ impl Vp {
     }
 
     /// Runs `f` as being outside guest memory.
-    fn outside<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn outside<R>(&self, f: impl FnOnce() -> R) -> R {
         let was = self.outside.swap(true, Ordering::SeqCst);
         let result = f();
         self.outside.store(was, Ordering::SeqCst);

@@ -13,7 +13,7 @@ use whp::{
 
 use super::context::segment;
 use super::handle::apic_register;
-use super::{Core, Vp};
+use super::{Core, Vp, synthetic};
 use crate::shared::Shared;
 
 /// MXCSR bits that exist.
@@ -163,11 +163,14 @@ pub(super) fn get(vp: &Vp, shared: &Shared, core: &Core, name: R) -> Option<Regi
         }
         R::INTERNAL_ACTIVITY_STATE => {
             let irq = vp.irq();
-            InternalActivity { startup_suspend: irq.startup_suspend, halt_suspend: irq.halted, idle_suspend: false }
+            InternalActivity { startup_suspend: irq.startup_suspend, halt_suspend: irq.halted, idle_suspend: irq.idle }
                 .into()
         }
         R::PENDING_DEBUG_EXCEPTION => pending_debug(cpu.pending_db).into(),
-        n => (*plain(cpu, n)?).into(),
+        n => match synthetic::get(vp, shared, n) {
+            Some(value) => value.into(),
+            None => (*plain(cpu, n)?).into(),
+        },
     })
 }
 
@@ -178,7 +181,7 @@ fn pending_debug(dr6: u64) -> u64 {
 
 /// Sets a register; `settle` must follow the last one.
 pub(super) fn set(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: RegisterValue) -> Result<(), HResult> {
-    if set_interrupts(vp, shared, core, name, value)? {
+    if set_interrupts(vp, shared, core, name, value)? || synthetic::set(vp, shared, name, value.u64())? {
         return Ok(());
     }
     let cpu = &mut core.processor.cpu;
@@ -217,7 +220,10 @@ pub(super) fn set(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: Reg
         R::XCR0 if v & 1 == 0 => return Err(HResult::E_INVALIDARG),
         R::TSC => vp.set_tsc(shared, v, false),
         R::TSC_ADJUST => vp.irq().tsc_adjust = v,
-        R::INITIAL_APIC_ID => core.apic_id = value.u32(),
+        R::INITIAL_APIC_ID => {
+            core.apic_id = value.u32();
+            vp.initial_apic_id.store(core.apic_id, Ordering::Relaxed);
+        }
         R::MSR_MTRR_CAP => {}
         R::PENDING_DEBUG_EXCEPTION => cpu.pending_db = v & 0xF | (v >> 4 & 1) << 14,
         n => *plain_mut(cpu, n).ok_or(HResult::WHV_E_INVALID_VP_REGISTER_NAME)? = v,
@@ -271,7 +277,7 @@ fn set_interrupts(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: Reg
         }
         R::INTERNAL_ACTIVITY_STATE => {
             let a = value.internal_activity();
-            (irq.startup_suspend, irq.halted) = (a.startup_suspend, a.halt_suspend);
+            (irq.startup_suspend, irq.halted, irq.idle) = (a.startup_suspend, a.halt_suspend, a.idle_suspend);
         }
         _ => return Ok(false),
     }

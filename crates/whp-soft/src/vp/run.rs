@@ -1,6 +1,6 @@
 //! The run loop (`WHvRunVirtualProcessor`).
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use cpu_x86::bus::Attention;
@@ -20,18 +20,35 @@ use crate::shared::Shared;
 /// What an exit is, and the length of its instruction.
 type Left = (Exit, u8);
 
+/// While it lives the core is in use by a run.
+struct Running<'a>(&'a AtomicBool);
+
+impl<'a> Running<'a> {
+    fn new(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::SeqCst);
+        Self(flag)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Vp {
     /// Runs the core on this thread until an exit.
     pub(super) fn run(&self, shared: &Shared, core: &mut Core, handler: Option<&dyn AccessHandler>) -> ExitContext {
+        let _running = Running::new(&self.running);
         shared.resume_time();
-        let started = Instant::now();
         let config = shared.config();
         let exceptions = config.exits.contains(ExtendedVmExits::EXCEPTION_EXIT);
         core.processor.cpu.exception_exits = if exceptions { config.exception_exits } else { 0 };
         let mut bus = VpBus::new(self, shared, handler, config, core.apic_id);
         let (exit, length) = self.run_loop(core, &mut bus);
         self.outside.store(true, Ordering::SeqCst);
-        let ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let elapsed = u64::try_from(bus.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let ns = elapsed.saturating_sub(self.counters.slept_ns.swap(0, Ordering::Relaxed));
         self.counters.runtime_ns.fetch_add(ns, Ordering::Relaxed);
         let cr8 = self.irq().cr8();
         ExitContext { vp: vp_context(core, cr8, length), exit }
@@ -75,7 +92,7 @@ impl Vp {
             core.pending_interruption = PendingInterruption::default();
             core.pending_exception = PendingEvent::None;
             self.attention.fetch_and(!Attention::NMI, Ordering::SeqCst);
-            irq.halted = false;
+            (irq.halted, irq.idle) = (false, false);
             irq.ext_int = None;
             if let Some(lapic) = &mut irq.lapic {
                 lapic.init();
@@ -91,7 +108,7 @@ impl Vp {
             && let Some(page) = irq.sipi.take()
         {
             core.processor.cpu.reset(ResetKind::Sipi(page));
-            (irq.startup_suspend, irq.halted) = (false, false);
+            (irq.startup_suspend, irq.halted, irq.idle) = (false, false, false);
         }
         let cpu = &core.processor.cpu;
         let (interrupts_on, nmi_blocked) = (cpu.sysflags & rflags::IF != 0, cpu.shadow.nmi);
@@ -106,14 +123,20 @@ impl Vp {
             irq.halted = !taken;
             return false;
         }
-        if !irq.halted && !irq.startup_suspend {
+        if irq.idle && (injection || self.wakes(true, nmi_blocked)) {
+            irq.idle = false;
+        }
+        if !irq.halted && !irq.startup_suspend && !irq.idle {
             return false;
         }
         // A cause set after LEAVE was cleared sets it again, under this lock or before taking it to wake us.
         if !self.cancelled.load(Ordering::SeqCst) && !irq.init {
+            let asleep = Instant::now();
             irq.sleeping = true;
             irq = self.wake.wait(irq).unwrap_or_else(|e| e.into_inner());
             irq.sleeping = false;
+            let ns = u64::try_from(asleep.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.counters.slept_ns.fetch_add(ns, Ordering::Relaxed);
         }
         true
     }
@@ -155,6 +178,12 @@ impl Vp {
                 Some(exception_exit(cpu, e))
             }
             Stop::Access(kind) => {
+                match core.processor.undelivered.take() {
+                    Some((_, InterruptKind::Nmi)) => core.pending_interruption = PendingInterruption::nmi(),
+                    Some((vector, _)) => core.pending_interruption = PendingInterruption::interrupt(vector),
+                    None => {}
+                }
+                let cpu = &core.processor.cpu;
                 let ranges = bus.shared.map.ranges();
                 Some(access_exit(cpu, kind, |gpa| find(&ranges, gpa).is_some()))
             }
@@ -171,7 +200,8 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
         return None;
     }
     cpu.update_mode();
-    if cpu.attention.load(Ordering::SeqCst) & Attention::FLUSH_TLB != 0 {
+    let flushes = Attention::FLUSH_TLB | Attention::FLUSH_TRANSLATIONS;
+    if cpu.attention.load(Ordering::SeqCst) & flushes != 0 {
         // The processor drops its TLB where it looks at the word; nothing is cached of the old map if it does first.
         // LEAVE stays set: the run loop clears it and looks at every cause again.
         cpu.attention.fetch_or(Attention::LEAVE, Ordering::SeqCst);
@@ -201,7 +231,11 @@ fn inject(core: &mut Core, bus: &mut VpBus<'_>) -> Option<Stop> {
     done.err().map(|Abort| match core.processor.cpu.abort {
         AbortKind::Exception(e) => Stop::Exception(e),
         AbortKind::Shutdown => Stop::Shutdown,
-        other => Stop::Access(other),
+        other => {
+            // Nothing of it has happened: the next run begins with it again.
+            (core.pending_interruption, core.pending_exception) = (p, event);
+            Stop::Access(other)
+        }
     })
 }
 

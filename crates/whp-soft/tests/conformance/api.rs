@@ -111,6 +111,28 @@ fn registers_round_trip() {
     assert!(v.vp().registers(&[RegisterName::RAX], &mut []).is_err());
 }
 
+/// Registers may be read between two runs by any thread: a run that meets such a call waits for it.
+#[test]
+fn a_run_and_a_register_call_can_meet() {
+    let v = Vm::new(&platform(), 1, vec![]);
+    let vp = v.vps[0].clone();
+    let end = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ended = end.clone();
+    let reader = std::thread::spawn(move || {
+        let mut value = [RegisterValue::default(); 2];
+        while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+            // "It runs" is a right answer here.
+            let _ = vp.registers(&[RegisterName::RIP, RegisterName::CS], &mut value);
+        }
+    });
+    for _ in 0..3000 {
+        v.real(0, HALT);
+        assert_eq!(v.vps[0].run(None).unwrap().exit, Exit::Halt);
+    }
+    end.store(true, std::sync::atomic::Ordering::Relaxed);
+    reader.join().unwrap();
+}
+
 #[test]
 fn xsave_state_round_trips_compacted() {
     let v = Vm::new(&platform(), 1, vec![]);

@@ -57,6 +57,51 @@ fn a_cancel_ends_a_halt_and_the_halt_goes_on() {
     assert_eq!(v.u32(0x7000), 1);
 }
 
+/// An interrupt whose delivery needs memory that is not there is still pending when it is.
+#[test]
+fn an_interrupt_outlives_an_exit_of_its_delivery() {
+    use RegisterName as R;
+    let stack = 0x20_0000u64;
+    for injected in [false, true] {
+        let v = vm(WAIT_ONE64);
+        v.set(0, R::RSP, stack + 0x1000);
+        if injected {
+            v.load(CODE, STI_HLT64);
+            v.set(0, R::PENDING_INTERRUPTION, PendingInterruption::interrupt(0x40));
+        } else {
+            // Enables the APIC, and halts.
+            v.vp().cancel();
+            v.run(0, None);
+            v.partition.request_interrupt(&InterruptControl::fixed(0, 0x40)).unwrap();
+            let mut page = v.vp().interrupt_controller_state().unwrap();
+            page[0xF1] |= 1;
+            page[0x220] = 1; // IRR, vector 0x40
+            v.vp().set_interrupt_controller_state(&page).unwrap();
+        }
+        for _ in 0..2 {
+            let c = v.run(0, None);
+            assert!(matches!(c.exit, Exit::MemoryAccess(MemoryAccess { gpa_unmapped: true, .. })), "{c:x?}");
+            assert!(c.vp.interruption_pending);
+            let mut value = [RegisterValue::default()];
+            v.vp().registers(&[R::PENDING_INTERRUPTION], &mut value).unwrap();
+            let p = value[0].pending_interruption();
+            assert_eq!((p.pending, p.kind, p.vector), (true, PendingInterruption::INTERRUPT, 0x40));
+        }
+        let more = guest_memory::RamBlock::new("stack", 0x1000).unwrap();
+        v.partition.map_gpa_range(&more, 0, 0x1000, stack, crate::vm::rwx()).unwrap();
+        if injected {
+            // Its handler ends it, and then the guest halts.
+            let vp = v.vps[0].clone();
+            let t = soon(move || vp.cancel());
+            assert_eq!(v.run(0, None).exit, Exit::Canceled);
+            t.join().unwrap();
+        } else {
+            v.run_to_f4();
+        }
+        assert_eq!(v.u32(0x7000), 1, "once");
+    }
+}
+
 #[test]
 fn an_nmi_ends_a_halt_with_interrupts_off() {
     let v = vm(CLI_HLT64);

@@ -6,6 +6,8 @@
 mod api;
 mod apic;
 mod basic;
+mod hyperv;
+mod hyperv_snippets;
 mod memory;
 mod snippets;
 mod vm;

@@ -8,6 +8,10 @@ mod api;
 mod apic;
 #[path = "../../../whp-soft/tests/conformance/basic.rs"]
 mod basic;
+#[path = "../../../whp-soft/tests/conformance/hyperv.rs"]
+mod hyperv;
+#[path = "../../../whp-soft/tests/conformance/hyperv_snippets.rs"]
+mod hyperv_snippets;
 #[path = "../../../whp-soft/tests/conformance/memory.rs"]
 mod memory;
 #[path = "../../../whp-soft/tests/conformance/snippets.rs"]

@@ -11,6 +11,10 @@ mod apic;
 mod basic;
 mod client;
 mod emulate;
+#[path = "../../../whp-soft/tests/conformance/hyperv.rs"]
+mod hyperv;
+#[path = "../../../whp-soft/tests/conformance/hyperv_snippets.rs"]
+mod hyperv_snippets;
 #[path = "../../../whp-soft/tests/conformance/memory.rs"]
 mod memory;
 #[path = "../../../whp-soft/tests/conformance/snippets.rs"]
