@@ -1,7 +1,7 @@
 //! What the DLLs' exported functions have in common: symbol, a type checked against the generated one, a place in the
 //! table of functions, and a wall that no panic crosses.
 //!
-//! A crate that uses [`export_functions`](crate::export_functions) has a module `export` with a function
+//! A crate that uses [`export_functions`](crate::export_functions) brings its own
 //! `guard(&'static str, impl FnOnce() -> Outcome) -> HRESULT`, which calls [`guarded`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,11 +55,11 @@ pub fn as_markdown<'a>(functions: impl IntoIterator<Item = &'a Function>) -> Str
     out
 }
 
-/// Exports functions and makes `TABLE` of them. `$types` is the module with a type for each; it is written out so that
+/// Exports functions and makes `TABLE` of them. `$guard` is called with the name and body of each; `$types` is the module with a type for each; it is written out so that
 /// a wrong signature does not compile.
 #[macro_export]
 macro_rules! export_functions {
-    ($types:ident; $($status:ident $note:literal fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block)*) => {
+    ($guard:ident, $types:ident; $($status:ident $note:literal fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block)*) => {
         $(
             #[doc = concat!("`", stringify!($name), "`. ", $note)]
             ///
@@ -67,7 +67,7 @@ macro_rules! export_functions {
             /// Pointers are null or valid for what Microsoft's documentation of the function says.
             #[unsafe(no_mangle)]
             pub unsafe extern "system" fn $name($($arg: $kind),*) -> $crate::x64::HRESULT {
-                crate::export::guard(stringify!($name), || $body)
+                $guard(stringify!($name), || $body)
             }
             const _: $types::$name = $name;
         )*

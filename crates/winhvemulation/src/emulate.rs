@@ -12,7 +12,7 @@ use whp_abi::x64::*;
 
 use crate::bus::{ClientBus, LinearPage};
 use crate::callbacks::{Callbacks, Client};
-use crate::export::Outcome;
+use crate::export::{Outcome, guard};
 use crate::handle;
 
 const TRAP_FLAG: u64 = 1 << 8;
@@ -164,7 +164,7 @@ fn memory(entry: &handle::Entry, client: &Client, context: &ExitContext) -> Resu
 }
 
 whp_abi::export_functions! {
-    dll_functions;
+    guard, dll_functions;
 
     Done ""
     fn WHvEmulatorCreateEmulator(callbacks: *const WHV_EMULATOR_CALLBACKS, emulator: *mut WHV_EMULATOR_HANDLE) {

@@ -26,8 +26,9 @@ pub(crate) fn code(error: whp::Error) -> HResult {
 
 macro_rules! exports {
     ($($all:tt)*) => {
+        use $crate::export::guard as dll_guard;
         use whp_abi::x64::functions as dll_functions;
-        whp_abi::export_functions! { dll_functions; $($all)* }
+        whp_abi::export_functions! { dll_guard, dll_functions; $($all)* }
     };
 }
 pub(crate) use exports;
