@@ -5,11 +5,20 @@ pub use whp_abi::export::{Function, Status};
 use whp::HResult;
 use whp_abi::x64::HRESULT;
 
+use crate::handle;
+
 pub(crate) use whp_abi::export::Outcome;
 
 /// Turns an outcome, or a panic, into a code.
 pub(crate) fn guard(name: &'static str, body: impl FnOnce() -> Outcome) -> HRESULT {
-    match whp_abi::export::guarded(body) {
+    let guarded = || whp_abi::export::guarded(body);
+    let outcome = match handle::open_tracer() {
+        None => guarded(),
+        Some(tracer) => {
+            tracer.refusals(name, || guarded().map_err(|code| whp::Error::new(code, name, ""))).map_err(|e| e.code)
+        }
+    };
+    match outcome {
         Ok(()) => 0,
         Err(code) => {
             tracing::debug!(target: "winhvplatform", "{name}: {code}");
