@@ -75,14 +75,27 @@ pub fn build(target: Target) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Builds the integration tests of `package` for `target`, in release mode; the programs.
-pub fn test_programs(target: Target, package: &str) -> Result<Vec<PathBuf>> {
+/// Builds the integration tests of `packages` for `target`, in release mode; the programs.
+pub fn test_programs(target: Target, packages: &[&str]) -> Result<Vec<PathBuf>> {
     let mut cargo = toolchain::cargo(target)?;
     cargo.args(["test", "--release", "--no-run", "--test", "*", "--message-format=json-render-diagnostics"]);
-    cargo.args(["--package", package]).args(toolchain::std_with_it(target));
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    cargo.args(toolchain::std_with_it(target));
     run::say(STAGE, &run::show(&cargo));
     let text = run::output(&mut cargo)?;
     Ok(plan::executables(&text))
+}
+
+/// Builds an example of a package of somebody else's in `folder`, with the compilers of `target`, in release mode; the program.
+pub fn foreign_example(target: Target, folder: &Path, name: &str) -> Result<PathBuf> {
+    let mut cargo = toolchain::cargo(target)?;
+    cargo.args(["build", "--release", "--example", name]).args(toolchain::std_with_it(target)).current_dir(folder);
+    run::run(STAGE, &format!("cargo build --example {name} in {}", folder.display()), &mut cargo)?;
+    let made = toolchain::folder().join(target.triple()).join("release/examples").join(name).with_extension("exe");
+    ensure!(made.is_file(), "cargo left no {}", made.display());
+    Ok(made)
 }
 
 /// Where [`build`] puts what it made.

@@ -5,6 +5,7 @@
 //! takes its place here. It is never shipped. Nothing needs a screen.
 
 mod client;
+mod libwhp;
 mod tests;
 
 use crate::boot::{self, Tally, Test};
@@ -64,6 +65,7 @@ impl Wine {
                 (LOADER, "wine64"),
                 ("x86_64-w64-mingw32-gcc", "gcc-mingw-w64-x86-64"),
                 ("qemu-img", "qemu-utils"),
+                ("gcc", "gcc"),
                 ("mke2fs", "e2fsprogs"),
                 ("/usr/share/seabios/bios-256k.bin", "seabios"),
                 ("unzip", "unzip"),
@@ -135,6 +137,12 @@ impl Wine {
         // It fails where none runs any more.
         let _ = run::output(server.arg("-k").envs(self.environment()));
     }
+}
+
+/// The status and standard output of a program that may end with any status.
+fn status_and_text(command: &mut Command) -> Result<(Option<i32>, String)> {
+    let out = command.output().context("cannot start wine")?;
+    Ok((out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned()))
 }
 
 fn copy(file: &Path, folder: &Path) -> Result<()> {

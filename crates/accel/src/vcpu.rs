@@ -234,6 +234,7 @@ impl Thread<'_> {
             Ok(Completion::Done) => return Next::Run,
             Ok(Completion::Shutdown) => return self.triple_fault(),
             Ok(Completion::Impossible(why)) => why,
+            Ok(Completion::CannotFault) => "another event is pending".into(), // not asked for
             Err(e) => e.to_string(),
         };
         self.fail(&format!("an access cannot be completed ({:x?}): {why}", context.exit));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use guest_memory::RamBlock;
 
 use crate::state::Cpu;
+use crate::walk::Request;
 
 /// What is behind a guest-physical page.
 #[derive(Clone)]
@@ -45,6 +46,19 @@ pub enum CpuidAction {
     /// Use the values (which the bus may have changed).
     Done,
     /// Leave `run` with the default result in [`AbortKind::Cpuid`](crate::AbortKind).
+    Leave,
+}
+
+/// Why [`Bus::translate`] has no page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untranslated {
+    /// #PF: not present.
+    NotPresent,
+    /// #PF: present, but not allowed.
+    Protection,
+    /// #PF: a reserved bit is set.
+    Reserved,
+    /// The bus cannot say; the access is not served.
     Leave,
 }
 
@@ -99,6 +113,18 @@ pub trait Bus {
     /// is the instruction's until it is done. `false`: there is no hypervisor to be called, so it is #UD.
     fn hypercall(&mut self, _cpu: &mut Cpu) -> bool {
         false
+    }
+
+    /// The guest-physical page of the linear page at `page`, where paging is on and somebody else than this processor
+    /// walks the page tables (Microsoft's instruction emulator has only a callback for it). `None`: walk them.
+    fn translate(&mut self, _page: u64, _request: Request) -> Option<Result<u64, Untranslated>> {
+        None
+    }
+
+    /// The bytes of the instruction at RIP, for [`Processor::emulate_one`](crate::Processor::emulate_one), as far as
+    /// they are known without a fetch; may have more than the instruction.
+    fn instruction(&self) -> &[u8] {
+        &[]
     }
 
     /// INTA: takes the highest deliverable external interrupt (local APIC, or ExtINT). `None` when it has gone.

@@ -126,6 +126,12 @@ impl Cache {
         if room == 0 {
             return Err(cpu.gp(0));
         }
+        let known = bus.instruction();
+        let known = known.get(..room).unwrap_or(known);
+        if let Some(block) = known_instruction(cpu, mode, known) {
+            self.uncached = Some(Arc::new(block));
+            return Ok(self.uncached.as_deref().unwrap_or(&self.empty));
+        }
         let page = code_page(cpu, bus, at)?;
         if page.phys.host.is_null() {
             self.fetch_device(cpu, bus, mode, &page, room)?;
@@ -232,6 +238,13 @@ impl Cache {
         self.blocks.clear();
         self.uncached = None;
     }
+}
+
+/// One instruction whose bytes are known, if they are all of it.
+fn known_instruction(cpu: &Cpu, mode: Mode, bytes: &[u8]) -> Option<Block> {
+    let cx = DecodeCx { mode: Mode(mode.0 | Mode::STEP), rip: cpu.rip, features: cpu.model.features };
+    let (ops, len) = decode_ops(bytes, cx);
+    (!ops.is_empty()).then(|| Block::new(Key::default(), ops, bytes.get(..len).unwrap_or(bytes), None, None))
 }
 
 fn next_page(cpu: &Cpu, at: u64) -> u64 {

@@ -36,7 +36,7 @@ mod sys;
 mod tlb;
 pub mod walk;
 
-pub use bus::{Bus, CpuidAction, MsrAction, PhysPage};
+pub use bus::{Bus, CpuidAction, MsrAction, PhysPage, Untranslated};
 pub use fault::Stop;
 pub use fault::{Abort, AbortKind, Exception, Exec};
 pub use jit::{JitStatistics, Tier};

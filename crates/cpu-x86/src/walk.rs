@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, Untranslated};
 use crate::fault::Access;
 use crate::state::{Cpu, cr::*};
 use crate::tlb::Allowed;
@@ -133,12 +133,33 @@ impl Cpu {
             let gpa = at & 0xFFFF_FFFF;
             return Ok(Translation { gpa, shift: 12, user: true, writable: true, nx: false, dirty: true });
         }
+        if let Some(answer) = bus.translate(at & !0xFFF, request) {
+            return self.translated_elsewhere(at, request, answer);
+        }
         let format = self.format();
         loop {
             if let Some(t) = self.walk(bus, at, request, format)? {
                 return Ok(t);
             }
         }
+    }
+
+    /// What the bus knows of a page is good for this kind of access only.
+    fn translated_elsewhere(
+        &self,
+        at: u64,
+        request: Request,
+        answer: Result<u64, Untranslated>,
+    ) -> Result<Translation, WalkFault> {
+        let write = request.access == Access::Write;
+        let page = answer.map_err(|why| match why {
+            Untranslated::NotPresent => WalkFault::Page(self.fault_bits(request)),
+            Untranslated::Protection => WalkFault::Page(code::P | self.fault_bits(request)),
+            Untranslated::Reserved => WalkFault::Page(code::P | code::RSVD | self.fault_bits(request)),
+            Untranslated::Leave => WalkFault::Leave { gpa: at },
+        })?;
+        let (user, nx) = (request.user, request.access != Access::Fetch);
+        Ok(Translation { gpa: page | at & 0xFFF, shift: 12, user, writable: write, nx, dirty: write })
     }
 
     fn format(&self) -> Format {

@@ -11,6 +11,7 @@
 
 pub mod convert;
 pub mod emulation;
+pub mod export;
 
 /// The types as they are for x64 guests (and hosts, on Microsoft's platform).
 #[allow(missing_docs, non_camel_case_types, non_snake_case, non_upper_case_globals, clippy::all)]

@@ -141,7 +141,8 @@ impl Config {
         Self {
             exits: ExtendedVmExits::empty(),
             exception_exits: 0,
-            msr_exits: MsrExitBitmap::empty(),
+            // X64MsrExit is older than the bitmap; alone it means these.
+            msr_exits: MsrExitBitmap::UNHANDLED_MSRS,
             cpuid_exits: Vec::new(),
             cpuid_results: Vec::new(),
             cpuid_results2: Vec::new(),

@@ -38,6 +38,14 @@ impl<P: Platform> TracePlatform<P> {
         Arc::new(TracePartition { inner: Some(partition), target, recorder: self.recorder.clone() })
     }
 
+    /// Runs a function of the C API. When it fails without asking the platform, that is recorded.
+    ///
+    /// # Errors
+    /// What `f` returns.
+    pub fn refusals(&self, function: &str, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.recorder.refusals(function, f)
+    }
+
     fn new_partition<T>(&self, begun: Begun, result: &Result<T>) -> Target {
         let id = self.recorder.partitions.fetch_add(1, Ordering::Relaxed);
         let target = Target { partition: Some(id), vp: None };

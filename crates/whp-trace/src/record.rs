@@ -159,6 +159,10 @@ pub enum Call {
         ecx: u32,
     },
     GetVirtualProcessorCounters {},
+    /// A function of the C API that returned an error without asking the platform: a bad handle, pointer or size.
+    Refused {
+        function: String,
+    },
     #[serde(rename = "port_read")]
     PortRead {
         port: u16,

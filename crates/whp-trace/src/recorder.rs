@@ -134,6 +134,8 @@ thread_local! {
     /// The Run calls this thread is inside of, innermost last.
     static INSIDE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     static LAST_TID: Cell<u64> = const { Cell::new(0) };
+    /// A call of this thread was recorded as failed.
+    static FAILED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The thread's number; the last known one while the thread ends.
@@ -217,7 +219,10 @@ impl Recorder {
         let ns = begun.since.elapsed().as_nanos() as u64;
         let outcome = match result {
             Ok(v) => Outcome::Done(serde_json::to_value(value(v)).unwrap_or(Value::Null)),
-            Err(e) => Outcome::Failed(Failure::from(e)),
+            Err(e) => {
+                FAILED.set(true);
+                Outcome::Failed(Failure::from(e))
+            }
         };
         let at = begun.since.saturating_duration_since(self.started).as_nanos() as u64;
         let handler_call = matches!(
@@ -234,6 +239,16 @@ impl Recorder {
         let mut output = self.output();
         output.running.remove(&record.seq);
         output.line(&record);
+    }
+
+    /// Runs `f`; an error that no recorded call of this thread had is recorded as one that was refused.
+    pub(crate) fn refusals(&self, function: &str, f: impl FnOnce() -> whp::Result<()>) -> whp::Result<()> {
+        FAILED.set(false);
+        let result = f();
+        if result.is_err() && !FAILED.get() {
+            self.end(Target::default(), self.begin(), Call::Refused { function: function.into() }, &result, |()| ());
+        }
+        result
     }
 
     /// Runs `f`; handler calls of this thread until then are inside `begun`.

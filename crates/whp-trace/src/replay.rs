@@ -175,7 +175,7 @@ impl ReplayPlatform {
         for record in records {
             match (record.inside, &record.call) {
                 (Some(run), _) => inside.entry(run).or_default().push(record),
-                (None, Call::CancelRunVirtualProcessor {} | Call::DeletePartition {}) => {}
+                (None, Call::CancelRunVirtualProcessor {} | Call::DeletePartition {} | Call::Refused { .. }) => {}
                 // Nested calls of a handler are not told apart from others; their processor's are in its order.
                 (None, _) => streams.entry((record.partition, record.vp)).or_default().records.push(Some(record)),
             }

@@ -1,39 +1,23 @@
-//! How a function is exported: its symbol, its type checked against the generated one, its status in the table, and
-//! a wall that no panic crosses.
+//! How a function is exported (see `whp_abi::export`), and what is said of the calls that fail.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+pub use whp_abi::export::{Function, Status};
 
 use whp::HResult;
 use whp_abi::x64::HRESULT;
 
-/// How much of a function there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// As Microsoft documents it.
-    Done,
-    /// With the limits that the note names.
-    Partly,
-    /// Returns `E_NOTIMPL`.
-    Absent,
-}
+use crate::handle;
 
-/// An exported function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Function {
-    /// Microsoft's name.
-    pub name: &'static str,
-    /// How much of it there is.
-    pub status: Status,
-    /// What a user should know.
-    pub note: &'static str,
-}
-
-/// What the body of an exported function returns.
-pub(crate) type Outcome = Result<(), HResult>;
+pub(crate) use whp_abi::export::Outcome;
 
 /// Turns an outcome, or a panic, into a code.
 pub(crate) fn guard(name: &'static str, body: impl FnOnce() -> Outcome) -> HRESULT {
-    let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(HResult::E_UNEXPECTED));
+    let guarded = || whp_abi::export::guarded(body);
+    let outcome = match handle::open_tracer() {
+        None => guarded(),
+        Some(tracer) => {
+            tracer.refusals(name, || guarded().map_err(|code| whp::Error::new(code, name, ""))).map_err(|e| e.code)
+        }
+    };
     match outcome {
         Ok(()) => 0,
         Err(code) => {
@@ -50,23 +34,10 @@ pub(crate) fn code(error: whp::Error) -> HResult {
 }
 
 macro_rules! exports {
-    ($($status:ident $note:literal fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block)*) => {
-        $(
-            #[doc = concat!("`", stringify!($name), "`. ", $note)]
-            ///
-            /// # Safety
-            /// Pointers are null or valid for what Microsoft's documentation of the function says.
-            #[unsafe(no_mangle)]
-            pub unsafe extern "system" fn $name($($arg: $kind),*) -> whp_abi::x64::HRESULT {
-                $crate::export::guard(stringify!($name), || $body)
-            }
-            const _: whp_abi::x64::functions::$name = $name;
-        )*
-        pub(crate) const TABLE: &[$crate::export::Function] = &[$($crate::export::Function {
-            name: stringify!($name),
-            status: $crate::export::Status::$status,
-            note: $note,
-        }),*];
+    ($($all:tt)*) => {
+        use $crate::export::guard as dll_guard;
+        use whp_abi::x64::functions as dll_functions;
+        whp_abi::export_functions! { dll_guard, dll_functions; $($all)* }
     };
 }
 pub(crate) use exports;

@@ -107,11 +107,22 @@ pub(crate) fn platform() -> Result<&'static dyn Platform, HResult> {
     })
 }
 
+type Tracer = TracePlatform<SoftPlatform>;
+
+static TRACER: OnceLock<Option<Tracer>> = OnceLock::new();
+
 /// The tracer, when `WHPX_TRACE` asks for one. A file that cannot be made is said once; the client goes on without.
-fn tracer(soft: &SoftPlatform) -> Option<&'static TracePlatform<SoftPlatform>> {
-    static TRACER: OnceLock<Option<TracePlatform<SoftPlatform>>> = OnceLock::new();
+fn tracer(soft: &SoftPlatform) -> Option<&'static Tracer> {
     let open = || whp_trace::tracer_from_env(soft.clone()).map_err(|e| eprintln!("winhvplatform: {e}"));
     TRACER.get_or_init(|| open().ok().flatten()).as_ref()
+}
+
+/// The same, also before the first platform was made.
+pub(crate) fn open_tracer() -> Option<&'static Tracer> {
+    match TRACER.get() {
+        Some(tracer) => tracer.as_ref(),
+        None => tracer(&platform_of(Arc::default()).ok()?),
+    }
 }
 
 /// A new partition's handle.

@@ -50,14 +50,5 @@ pub fn functions() -> Vec<&'static Function> {
 
 /// The functions as a Markdown table.
 pub fn functions_as_markdown() -> String {
-    let mut out = String::from("| function | status | notes |\n|---|---|---|\n");
-    for f in functions() {
-        let status = match f.status {
-            Status::Done => "done",
-            Status::Partly => "partly",
-            Status::Absent => "`E_NOTIMPL`",
-        };
-        out += &format!("| `{}` | {status} | {} |\n", f.name, f.note);
-    }
-    out
+    whp_abi::export::as_markdown(functions())
 }

@@ -458,6 +458,40 @@ fn a_process_may_end_with_processors_running() {
     assert_eq!(status.code(), Some(7));
 }
 
+/// The second process of this test is a client that is traced.
+#[test]
+fn a_trace_has_what_never_reached_the_platform() {
+    const CHILD: &str = "WINHVPLATFORM_TRACED_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        let mut exit = [0u8; 224];
+        // SAFETY: see the top of the file.
+        unsafe {
+            assert_eq!(
+                failure(WHvRunVirtualProcessor(null_mut(), 0, exit.as_mut_ptr().cast(), 224)),
+                HResult::E_HANDLE
+            );
+            let m = Machine::new(0, 0);
+            assert_eq!(failure(WHvCreateVirtualProcessor(m.p, 0, 0)), HResult::WHV_E_VP_ALREADY_EXISTS);
+            assert_eq!(failure(WHvCreatePartition(null_mut())), HResult::E_POINTER);
+        }
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let file = this.with_extension("refused.jsonl");
+    let _none_yet = std::fs::remove_file(&file);
+    let test = ["--exact", "a_trace_has_what_never_reached_the_platform"];
+    let mut child = std::process::Command::new(this);
+    assert!(child.args(test).env(CHILD, "1").env("WHPX_TRACE", &file).status().unwrap().success());
+    let text = std::fs::read_to_string(&file).unwrap();
+    let failed: Vec<_> = text.lines().skip(1).filter(|line| line.contains("\"err\"")).collect();
+    let has = |line: &str, words: [&str; 2]| words.iter().all(|word| line.contains(word));
+    assert_eq!(failed.len(), 3, "{failed:#?}");
+    assert!(has(failed[0], ["\"call\":\"Refused\",\"args\":{\"function\":\"WHvRunVirtualProcessor\"}", "E_HANDLE"]));
+    assert!(has(failed[1], ["\"call\":\"CreateVirtualProcessor\"", "WHV_E_VP_ALREADY_EXISTS"]));
+    assert!(has(failed[2], ["WHvCreatePartition", "E_POINTER"]));
+    std::fs::remove_file(&file).unwrap();
+}
+
 #[test]
 fn deleting_a_partition_ends_its_processors() {
     let m = Machine::new(0, 0);

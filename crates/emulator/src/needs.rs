@@ -1,17 +1,21 @@
 //! Which registers an instruction has to do with, beyond the general ones, the data segments and paging.
 
-use iced_x86::{CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind};
+use iced_x86::{
+    CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, FlowControl, Instruction, Mnemonic, OpKind,
+};
 use whp::VpContext;
 
 /// What must be read before the instruction can be executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub struct Needs {
     /// x87, MMX and XMM registers.
-    pub(crate) fpu: bool,
+    pub fpu: bool,
     /// The whole XSAVE area, and XCR0.
-    pub(crate) extended: bool,
+    pub extended: bool,
+    /// XCR0, without which the instruction is not valid.
+    pub xcr0: bool,
     /// Descriptor tables, task register, debug registers, MSRs, interruptibility.
-    pub(crate) system: bool,
+    pub system: bool,
 }
 
 /// What integer instructions belong to; all others have to do with x87 or SIMD state.
@@ -50,10 +54,16 @@ const INTEGER: &[CpuidFeature] = &[
 ];
 
 impl Needs {
-    pub(crate) const ALL: Self = Self { fpu: true, extended: true, system: true };
+    /// Everything.
+    pub const ALL: Self = Self { fpu: true, extended: true, xcr0: true, system: true };
 
     /// Of the instruction in `bytes` at the exit; everything when they are not a whole instruction.
-    pub(crate) fn of(vp: &VpContext, bytes: &[u8]) -> Self {
+    pub fn of(vp: &VpContext, bytes: &[u8]) -> Self {
+        Self::of_whole(vp, bytes).unwrap_or(Self::ALL)
+    }
+
+    /// The same; `None` when they are not a whole instruction.
+    pub fn of_whole(vp: &VpContext, bytes: &[u8]) -> Option<Self> {
         const LONG: u16 = 1 << 13;
         const DEFAULT_BIG: u16 = 1 << 14;
         let bitness = match vp.cs.attributes {
@@ -62,18 +72,29 @@ impl Needs {
             a if a & DEFAULT_BIG != 0 => 32, // "unreal" code segments
             _ => 16,
         };
-        let instruction = Decoder::with_ip(bitness, bytes, vp.rip, DecoderOptions::NONE).decode();
+        let mut decoder = Decoder::with_ip(bitness, bytes, vp.rip, DecoderOptions::NONE);
+        let instruction = decoder.decode();
         if instruction.is_invalid() {
-            return Self::ALL;
+            let raises_ud = decoder.last_error() != DecoderError::NoMoreBytes;
+            return raises_ud.then_some(Self { system: true, ..Self::default() });
         }
         let fpu = instruction.cpuid_features().iter().any(|f| !INTEGER.contains(f));
         let saves = instruction.cpuid_features().iter().any(|f| {
             use CpuidFeature as F;
             matches!(f, F::XSAVE | F::XSAVEC | F::XSAVEOPT | F::XSAVES | F::PKU)
         });
-        let extended = fpu && (instruction.encoding() != EncodingKind::Legacy || saves);
-        Self { fpu, extended, system: is_system(&instruction) }
+        let xcr0 = fpu && (instruction.encoding() != EncodingKind::Legacy || saves);
+        let extended = xcr0 && (saves || !stores_xmm(&instruction));
+        Some(Self { fpu, extended, xcr0, system: is_system(&instruction) })
     }
+}
+
+/// Only stores XMM registers, and leaves all registers as they are: the upper halves have no part in it.
+fn stores_xmm(i: &Instruction) -> bool {
+    i.encoding() == EncodingKind::VEX
+        && i.op0_kind() == OpKind::Memory
+        && (1..i.op_count())
+            .all(|n| i.op_kind(n) != OpKind::Register || i.op_register(n).is_xmm() || i.op_register(n).is_gpr())
 }
 
 fn is_system(i: &Instruction) -> bool {
@@ -155,12 +176,17 @@ mod tests {
         let fpu = Needs { fpu: true, ..Needs::default() };
         assert_eq!(of(&[0x0F, 0x11, 0x07]), fpu, "movups [rdi], xmm0");
         assert_eq!(of(&[0xDD, 0x07]), fpu, "fld qword [rdi]");
-        assert_eq!(of(&[0xC5, 0xFE, 0x7F, 0x07]), Needs { extended: true, ..fpu }, "vmovdqu [rdi], ymm0");
-        assert_eq!(of(&[0x0F, 0xC7, 0x27]), Needs { extended: true, ..fpu }, "xsavec [rdi]");
+        let extended = Needs { extended: true, xcr0: true, ..fpu };
+        assert_eq!(of(&[0xC5, 0xFE, 0x7F, 0x07]), extended, "vmovdqu [rdi], ymm0");
+        assert_eq!(of(&[0xC5, 0xFA, 0x6F, 0x07]), extended, "vmovdqu xmm0, [rdi]: clears the upper half");
+        assert_eq!(of(&[0xC5, 0xFA, 0x7F, 0x07]), Needs { xcr0: true, ..fpu }, "vmovdqu [rdi], xmm0");
+        assert_eq!(of(&[0x0F, 0xC7, 0x27]), extended, "xsavec [rdi]");
         let system = Needs { system: true, ..Needs::default() };
         assert_eq!(of(&[0x0F, 0x01, 0x17]), system, "lgdt [rdi]");
         assert_eq!(of(&[0x8E, 0x1F]), system, "mov ds, [rdi]");
         assert_eq!(of(&[0xF3, 0x6E]), system, "rep outsb");
         assert_eq!(of(&[]), Needs::ALL);
+        assert_eq!(of(&[0x0F, 0x38]), Needs::ALL, "not whole");
+        assert_eq!(of(&[0x06, 0x90]), system, "no instruction in 64-bit mode");
     }
 }
