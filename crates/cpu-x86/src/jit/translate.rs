@@ -226,7 +226,6 @@ fn attempt_all(
     let mut uses: Vec<Use> =
         decoded.iter().zip(native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
     live::solve(&mut uses);
-    let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
         a: Asm { buf: Vec::with_capacity(1024) },
         block,
@@ -244,7 +243,7 @@ fn attempt_all(
         width: width(vector, cpu),
         vectors: Vectors::default(),
     };
-    let (entries, body) = t.prologue(live_in, vector, count);
+    let (entries, body) = t.prologue(vector, count);
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
         if op.is(Op::ENDS) {
@@ -280,13 +279,10 @@ fn attempt_all(
 }
 
 impl Translator<'_> {
-    fn prologue(&mut self, live_in: bool, vector: &[Option<Translatable>], count: usize) -> (Entries, usize) {
+    fn prologue(&mut self, vector: &[Option<Translatable>], count: usize) -> (Entries, usize) {
         let reg = self.a.at();
-        if live_in {
-            self.a.save_flags(OFFSETS.flags);
-        } else {
-            self.a.bytes(&[0x0F, 0x1F, 0x44, 0, 0]); // room for a jump
-        }
+        // Even if no instruction here reads them: when the code was rewritten, what is here now may.
+        self.a.save_flags(OFFSETS.flags);
         let slot = self.a.at();
         self.a.load(T1, Mem::state(OFFSETS.attention));
         self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
