@@ -527,6 +527,14 @@ impl CharPeer {
         data
     }
 
+    /// Takes all output as soon as there is some; nothing after `limit`.
+    pub fn wait(&self, limit: Duration) -> Vec<u8> {
+        let o = lock(&self.core.output);
+        let empty = |o: &mut Output| o.queue.is_empty();
+        drop(self.core.output_changed.wait_timeout_while(o, limit, empty).unwrap_or_else(|e| e.into_inner()));
+        self.take()
+    }
+
     /// Sends a break.
     pub fn send_break(&self) {
         self.core.send_break();

@@ -6,10 +6,12 @@ use crate::keyval::{KeyVal, parse_bool};
 use crate::options::{Options, RawOption};
 use crate::{UsageError, parse_size, smp};
 
+mod display;
 mod drives;
 mod parts;
 mod trace;
 
+pub use display::{DisplayKind, VncShare, VncSpec, WebSpec};
 pub use parts::*;
 pub use trace::{Trace, TraceItem};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub vga: VgaKind,
     /// Display front end.
     pub display: DisplayKind,
+    /// VNC server.
+    pub vnc: Option<VncSpec>,
     /// Serial ports in order (defaults applied).
     pub serial: Vec<SerialTarget>,
     /// Monitors.
@@ -130,6 +134,7 @@ struct Builder {
     bios: Option<PathBuf>,
     firmware_dirs: Vec<PathBuf>,
     vga: Option<VgaKind>,
+    displays: display::Displays,
     nographic: bool,
     serial: Vec<SerialTarget>,
     monitors: Vec<SerialTarget>,
@@ -181,7 +186,8 @@ impl Builder {
         let v = o.value.as_str();
         match o.name.as_str() {
             "vga" => self.vga = Some(VgaKind::parse(v)?),
-            "display" => return display(v),
+            "display" => return self.displays.display(v),
+            "vnc" => return self.displays.vnc(v),
             "nographic" => self.nographic = true,
             "serial" => self.serial.push(SerialTarget::parse("serial", v)?),
             "monitor" => {
@@ -309,8 +315,15 @@ impl Builder {
     }
 
     /// Default serial port and monitor, as QEMU gives them.
-    fn default_consoles(&mut self) {
-        if self.nographic && !self.nodefaults && self.serial.is_empty() && !self.monitor_given {
+    fn default_consoles(&mut self, display: &DisplayKind) {
+        if matches!(display, DisplayKind::Web(_)) && !self.nodefaults {
+            if self.serial.is_empty() {
+                self.serial.push(SerialTarget::spec("vc"));
+            }
+            if !self.monitor_given && !self.serial.contains(&SerialTarget::MonStdio) {
+                self.monitors.push(SerialTarget::spec("vc"));
+            }
+        } else if self.nographic && !self.nodefaults && self.serial.is_empty() && !self.monitor_given {
             self.serial.push(SerialTarget::MonStdio);
         } else if self.nographic && self.serial.is_empty() && !self.nodefaults {
             self.serial.push(SerialTarget::spec("stdio"));
@@ -319,7 +332,9 @@ impl Builder {
     }
 
     fn finish(mut self) -> Result<Config, Vec<UsageError>> {
-        self.default_consoles();
+        let headless = self.nographic || self.nodefaults || self.vga == Some(VgaKind::None);
+        let (display, vnc) = std::mem::take(&mut self.displays).finish(headless);
+        self.default_consoles(&display);
         let users = |t: &SerialTarget| matches!(t, SerialTarget::MonStdio) || *t == SerialTarget::spec("stdio");
         let stdio = self.serial.iter().chain(&self.monitors).chain(&self.debugcon).filter(|t| users(t)).count();
         if stdio > 1 {
@@ -359,7 +374,8 @@ impl Builder {
             bios: self.bios,
             firmware_dirs: self.firmware_dirs,
             vga,
-            display: DisplayKind::None,
+            display,
+            vnc,
             serial: self.serial,
             monitors: self.monitors,
             chardevs: self.chardevs,
@@ -380,16 +396,6 @@ impl Builder {
 
 fn is_help(v: &str) -> bool {
     v == "help" || v == "?"
-}
-
-fn display(v: &str) -> Result<(), UsageError> {
-    match v.split(',').next().unwrap_or_default() {
-        "none" => Ok(()),
-        "help" => Err(UsageError("-display help: available: none".into())),
-        _ => Err(UsageError(format!(
-            "-display {v}: not supported yet; only 'none' is (screendump in the monitor shows the screen)"
-        ))),
-    }
 }
 
 fn memory(v: &str) -> Result<u64, UsageError> {

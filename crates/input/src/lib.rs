@@ -4,9 +4,11 @@
 //! virtio-input) register with what they can take. Key codes and names are QEMU's "qcodes".
 
 mod bus;
+mod codes;
 mod keys;
 mod text;
 
 pub use bus::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, MouseButton};
+pub use codes::KeyStroke;
 pub use keys::{Key, KeyNameError, parse_chord};
 pub use text::text_to_keys;

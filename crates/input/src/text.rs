@@ -64,14 +64,17 @@ const KEYS: &[Key] = {
     ]
 };
 
+/// The key of a character on a US keyboard, and whether Shift is needed.
+pub(crate) fn char_to_key(c: char) -> Option<(Key, bool)> {
+    let at = |s: &str| s.chars().position(|x| x == c).and_then(|i| KEYS.get(i).copied());
+    at(PLAIN).map(|k| (k, false)).or_else(|| at(SHIFTED).map(|k| (k, true)))
+}
+
 /// The strokes that type `text`, each a combination to press together. Characters that a US keyboard does not have
 /// are left out; CR and CR LF count as LF.
 pub fn text_to_keys(text: &str) -> Vec<Vec<Key>> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let stroke = |c: char| {
-        let at = |s: &str| s.chars().position(|x| x == c).and_then(|i| KEYS.get(i).copied());
-        at(PLAIN).map(|k| vec![k]).or_else(|| at(SHIFTED).map(|k| vec![Key::Shift, k]))
-    };
+    let stroke = |c| char_to_key(c).map(|(k, shift)| if shift { vec![Key::Shift, k] } else { vec![k] });
     text.chars().filter_map(stroke).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Character back ends of the command line, opened; who shares what.
 
-use chardev::{CharConfig, CharKind, Chardev};
+use chardev::{CharConfig, CharKind, CharPeer, Chardev};
 use cli::{CharSpec, SerialTarget};
 
 use crate::MachineError;
@@ -8,7 +8,11 @@ use crate::MachineError;
 /// Opened back ends by name.
 pub(crate) struct Chars {
     open: Vec<(String, Chardev)>,
+    consoles: Vec<(String, CharPeer)>,
 }
+
+/// Bytes that a text console's front end may lag behind.
+const CONSOLE_ROOM: usize = 64 * 1024;
 
 /// Monitors that share the terminal with a serial port, besides those of `-monitor`.
 pub(crate) struct Opened {
@@ -21,11 +25,12 @@ pub(crate) struct Opened {
 impl Chars {
     /// Opens every `-chardev`.
     pub(crate) fn new(specs: &[CharSpec]) -> Result<Self, MachineError> {
-        let mut open = Vec::new();
+        let mut chars = Self { open: Vec::new(), consoles: Vec::new() };
         for spec in specs {
-            open.push((spec.id.clone(), open_spec(&spec.id, spec)?));
+            let chardev = chars.open_spec(&spec.id, spec)?;
+            chars.open.push((spec.id.clone(), chardev));
         }
-        Ok(Self { open })
+        Ok(chars)
     }
 
     /// Opens (or finds) the back end of `target`; `None` for `none`.
@@ -36,7 +41,10 @@ impl Chars {
                 let found = self.open.iter().find(|o| o.0 == *id).map(|o| o.1.clone());
                 found.ok_or_else(|| MachineError::Config(format!("chardev '{id}' does not exist")))?
             }
-            SerialTarget::Spec(spec) => self.remember(label, open_spec(label, spec)?),
+            SerialTarget::Spec(spec) => {
+                let chardev = self.open_spec(label, spec)?;
+                self.remember(label, chardev)
+            }
             SerialTarget::MonStdio => {
                 let option = || "-serial mon:stdio".to_string();
                 let opened = Chardev::open(label, &CharConfig::mon_stdio());
@@ -52,9 +60,18 @@ impl Chars {
         chardev
     }
 
-    /// Everything that is open, with its name.
-    pub(crate) fn finish(self) -> Vec<(String, Chardev)> {
-        self.open
+    /// Everything that is open, with its name; and the front end's sides of text consoles.
+    pub(crate) fn finish(self) -> (Vec<(String, Chardev)>, Vec<(String, CharPeer)>) {
+        (self.open, self.consoles)
+    }
+
+    fn open_spec(&mut self, label: &str, spec: &CharSpec) -> Result<Chardev, MachineError> {
+        if spec.backend == "vc" {
+            let (chardev, peer) = Chardev::in_memory(label, CONSOLE_ROOM, spec.mux);
+            self.consoles.push((label.into(), peer));
+            return Ok(chardev);
+        }
+        open_spec(label, spec)
     }
 }
 

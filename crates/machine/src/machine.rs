@@ -5,9 +5,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use accel::{AccelConfig, AccelOptions, Accelerator, Attachments};
-use chardev::Chardev;
+use chardev::{CharPeer, Chardev};
 use devices::ide::IdeChannel;
-use display::DisplaySource;
+use display::{DisplaySource, RemoteDisplay};
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
@@ -104,6 +104,7 @@ struct Inner {
     pc: Pc,
     queue: Arc<Queue>,
     state: Mutex<RunState>,
+    remote: Mutex<Option<Arc<dyn RemoteDisplay>>>,
 }
 
 /// A built machine.
@@ -133,7 +134,8 @@ impl Machine {
         };
         let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids(), options }, attachments)?;
         let pc = pc::build(&plan, &board, &accel, &requests)?;
-        let inner = Inner { plan, board, accel, pc, queue, state: Mutex::new(RunState::Prelaunch) };
+        let (state, remote) = (Mutex::new(RunState::Prelaunch), Mutex::default());
+        let inner = Inner { plan, board, accel, pc, queue, state, remote };
         let machine = Self { handle: MachineHandle(Arc::new(inner)) };
         machine.handle.0.reset()?;
         for (_, chardev) in machine.handle.chardevs() {
@@ -413,5 +415,21 @@ impl MachineHandle {
     /// What the video card shows; `None` without one.
     pub fn screen(&self) -> Option<Arc<dyn DisplaySource>> {
         self.0.pc.vga.as_ref().map(|v| v.display.clone() as Arc<dyn DisplaySource>)
+    }
+
+    /// Takes the front ends' sides of the text consoles (`vc`), with their names: for whoever shows them. Their output
+    /// must be taken, or their users wait.
+    pub fn take_text_consoles(&self) -> Vec<(String, CharPeer)> {
+        std::mem::take(&mut *lock(&self.0.pc.consoles))
+    }
+
+    /// Says which remote display server there is.
+    pub fn set_remote_display(&self, remote: Arc<dyn RemoteDisplay>) {
+        *lock(&self.0.remote) = Some(remote);
+    }
+
+    /// The remote display server (VNC), if there is one.
+    pub fn remote_display(&self) -> Option<Arc<dyn RemoteDisplay>> {
+        lock(&self.0.remote).clone()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use accel::Accelerator;
-use chardev::Chardev;
+use chardev::{CharPeer, Chardev};
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts, Smbus};
 use devices::debug_ports::{DebugCon, DebugExit, PostPort, ResetControl};
 use devices::dma8237::Dma;
@@ -68,6 +68,7 @@ pub(crate) struct Pc {
     pub(crate) drives: Vec<DriveInfo>,
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<Chardev>,
+    pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
     pub(crate) vga: Option<crate::vga::Vga>,
     pub(crate) irq_counts: Arc<IrqCounts>,
     pub(crate) _input_guard: I8042Input,
@@ -249,6 +250,7 @@ pub(crate) fn build(
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
     devices.push(device(&fw_cfg));
     let channels = ide.channels;
+    let (chardevs, consoles) = chars.finish();
     Ok(Pc {
         devices,
         channels,
@@ -259,7 +261,8 @@ pub(crate) fn build(
         rtc,
         input,
         drives: infos,
-        chardevs: chars.finish(),
+        chardevs,
+        consoles: Mutex::new(consoles),
         monitors,
         vga,
         irq_counts,

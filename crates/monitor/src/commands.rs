@@ -8,7 +8,7 @@ use display::{DumpFormat, Surface};
 use crate::args::{self, CommandError, Outcome, expect, failed, take_flag, take_option, usage, words};
 use crate::context::{Context, LogControl};
 use crate::dump::{self, Format};
-use crate::{info, keys};
+use crate::{info, keys, vnc};
 
 /// A command, or a topic of `info`.
 pub(crate) struct Command {
@@ -50,10 +50,11 @@ pub(crate) use commands;
 
 /// Every command, sorted.
 pub(crate) const COMMANDS: &[Command] = commands! {
-    "change", "[-f] device filename [format]", "put another disc image into a CD-ROM drive (-f: also when locked)", change;
+    "change", "[-f] device filename [format]", "put another disc image into a CD-ROM drive (-f: also when locked), or 'change vnc password SECRET'", change;
     "cont" | "c", "", "resume emulation", cont;
     "cpu", "index", "set the default CPU", cpu;
     "eject", "[-f] device", "take the disc out of a CD-ROM drive (use -f to force it)", eject;
+    "expire_password", "protocol time", "set when the password of vnc expires (now, never, +seconds, seconds since 1970)", vnc::expire_password;
     "help" | "?", "[cmd]", "show the help", help;
     "info", "[subcommand]", "show various information about the system state", info_command;
     "log", "item1[,...]", "activate logging of the specified items ('none' for nothing)", log;
@@ -62,6 +63,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     "quit" | "q", "", "quit the emulator", quit;
     "screendump", "filename [-f format]", "save the screen to a file, as PPM or PNG", screendump;
     "sendkey", "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", sendkey;
+    "set_password", "protocol password [keep]", "set the password of vnc", vnc::set_password;
     "stop" | "s", "", "stop emulation", stop;
     "system_powerdown", "", "send system power down event", system_powerdown;
     "system_reset", "", "reset the system", system_reset;
@@ -227,6 +229,9 @@ fn eject(context: &mut Context, rest: &str) -> Outcome {
 
 fn change(context: &mut Context, rest: &str) -> Outcome {
     let mut words = words(rest)?;
+    if let Some(("vnc", rest)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return vnc::change(context, rest);
+    }
     let force = take_flag(&mut words, "-f");
     expect(&words, 2, 3)?;
     let [drive, file, format @ ..] = words.as_slice() else { return Err(usage("missing argument")) };

@@ -15,6 +15,7 @@ mod info;
 mod keys;
 mod paging;
 mod session;
+mod vnc;
 
 use std::sync::Arc;
 

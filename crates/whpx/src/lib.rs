@@ -1,6 +1,7 @@
 //! The programs: from argv to a machine that runs. The only crate that names a platform.
 
 mod accel_options;
+mod front_ends;
 mod help;
 mod identity;
 mod log;
@@ -86,6 +87,7 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
         .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::MonitorLog))))
         .collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
+    front_ends::start(program, &config, &handle).map_err(|e| vec![e])?;
     quit_on_signals(&handle);
     let reason = machine.run();
     drop(monitors);

@@ -165,13 +165,6 @@ impl VgaKind {
     }
 }
 
-/// Display front end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DisplayKind {
-    /// None.
-    None,
-}
-
 /// Where a serial port, monitor or debug console leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SerialTarget {
@@ -192,7 +185,7 @@ pub struct CharSpec {
     pub typed: String,
     /// `id=`; empty for one made by `-serial` and the like.
     pub id: String,
-    /// stdio, file, null, pty, pipe, ringbuf, socket.
+    /// stdio, file, null, pty, pipe, ringbuf, socket, vc.
     pub backend: String,
     /// Path of file, pipe, or unix socket.
     pub path: Option<String>,
@@ -217,7 +210,7 @@ pub struct CharSpec {
 }
 
 /// Back ends `-chardev` takes.
-pub(crate) const CHAR_BACKENDS: &[&str] = &["stdio", "file", "null", "pty", "pipe", "ringbuf", "socket"];
+pub(crate) const CHAR_BACKENDS: &[&str] = &["stdio", "file", "null", "pty", "pipe", "ringbuf", "socket", "vc"];
 
 impl CharSpec {
     /// `-chardev backend,id=...`.
@@ -284,10 +277,8 @@ impl SerialTarget {
             ("stdio", "") => return Ok(Self::spec("stdio")),
             ("chardev", id) if !id.is_empty() => return Ok(Self::Chardev(id.into())),
             ("null" | "pty", "") => spec.backend = kind.into(),
-            ("vc", _) => {
-                let why = "text consoles in a window are not supported yet; use stdio, file:, pty, tcp: or unix:";
-                return Err(UsageError(format!("{typed}: {why}")));
-            }
+            // Its size in characters, which QEMU allows after a colon, is the page's to decide.
+            ("vc", _) => spec.backend = kind.into(),
             ("file" | "pipe", path) if !path.is_empty() => {
                 spec.backend = kind.into();
                 spec.path = Some(path.into());
@@ -309,7 +300,7 @@ impl SerialTarget {
             }
             _ => {
                 let list =
-                    "stdio, mon:stdio, file:PATH, null, none, pty, pipe:PATH, tcp:HOST:PORT, unix:PATH, chardev:ID";
+                    "stdio, mon:stdio, vc, file:PATH, null, none, pty, pipe:PATH, tcp:HOST:PORT, unix:PATH, chardev:ID";
                 return Err(UsageError(format!("{typed}: available: {list}")));
             }
         }

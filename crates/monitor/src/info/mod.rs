@@ -35,6 +35,7 @@ pub(crate) const TOPICS: &[Command] = commands! {
     "trace-events", "[name]", "show trace events and their state (1: on)", board::trace_events;
     "uuid", "", "show the current VM UUID", board::uuid;
     "version", "", "show the version", board::version;
+    "vnc", "", "show the VNC server and its clients", crate::vnc::info;
 };
 
 /// For topics without arguments.
