@@ -94,8 +94,7 @@ mod tests {
     fn who_is_connected() {
         let clients = vec![RemoteClient { address: "127.0.0.1:9".into(), websocket: true }];
         let info = RemoteInfo { address: "127.0.0.1:5900".into(), websocket: None, auth: "vnc", clients };
-        let expected =
-            "default:\n  Server: 127.0.0.1:5900\n    Auth: vnc\n  Client: 127.0.0.1:9 (websocket)\n";
+        let expected = "default:\n  Server: 127.0.0.1:5900\n    Auth: vnc\n  Client: 127.0.0.1:9 (websocket)\n";
         assert_eq!(show(&info), expected);
     }
 }
