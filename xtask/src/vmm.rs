@@ -63,6 +63,11 @@ impl Vmm {
         }
     }
 
+    /// The same with another `-accel`.
+    pub fn with_accel(&self, accel: &str) -> Self {
+        Self { accel: accel.to_owned(), ..self.clone() }
+    }
+
     /// Whether this is QEMU.
     pub fn is_qemu(&self) -> bool {
         self.qemu

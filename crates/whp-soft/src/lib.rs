@@ -21,6 +21,7 @@ mod timers;
 mod vp;
 
 pub use client::{DoorbellAction, DoorbellMatch};
+pub use hyperv::SynicState;
 pub use options::SoftOptions;
 pub use partition::SoftPartition;
 pub use platform::SoftPlatform;

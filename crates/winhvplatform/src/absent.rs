@@ -141,7 +141,7 @@ exports! {
         absent(partition)
     }
 
-    Absent "No SynIC: the synthetic feature bank is empty."
+    Absent "The SynIC takes messages of its timers only."
     fn WHvPostVirtualProcessorSynicMessage(
         partition: WHV_PARTITION_HANDLE,
         _vpindex: u32,
@@ -202,7 +202,7 @@ exports! {
         absent(partition)
     }
 
-    Absent "No SynIC: the synthetic feature bank is empty."
+    Absent "The SynIC takes no events of the client."
     fn WHvSignalVirtualProcessorSynicEvent(
         partition: WHV_PARTITION_HANDLE,
         _synicevent: WHV_SYNIC_EVENT_PARAMETERS,

@@ -10,14 +10,14 @@
 //!
 //! What differs from Microsoft's: unmapping a range that is not (wholly) mapped is `S_OK` (QEMU 11 aborts otherwise);
 //! exit contexts may be as short as the first SDK's 144 bytes; null pointers are `E_POINTER`, wrong handles `E_HANDLE`;
-//! the guest's TSC runs at 1 GHz; the synthetic features are empty.
+//! the guest's TSC runs at 1 GHz.
 //!
 //! Nothing is unloaded at process exit: a monitor may end with processors inside `WHvRunVirtualProcessor`.
 //!
 //! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_TRACE` names a file for
 //! a trace of all calls (`whp-trace`, `whpx trace`).
 //!
-//! Left out: virtual PCI, SynIC, triggers, migration (`E_NOTIMPL`).
+//! Left out: virtual PCI, messages and events of the client for the SynIC, triggers, migration (`E_NOTIMPL`).
 #![allow(unsafe_code)] // a C API: raw pointers from the caller, exported symbols
 #![allow(non_snake_case, non_upper_case_globals)] // Microsoft's names
 

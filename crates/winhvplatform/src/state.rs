@@ -5,9 +5,11 @@ use std::ffi::c_void;
 use whp::{HResult, INTERRUPT_CONTROLLER_STATE_SIZE};
 use whp_abi::x64::{
     WHV_PARTITION_HANDLE, WHV_VIRTUAL_PROCESSOR_STATE_TYPE, WHvVirtualProcessorStateTypeInterruptControllerState2,
-    WHvVirtualProcessorStateTypeSynicMessagePage, WHvVirtualProcessorStateTypeSynicTimerState,
-    WHvVirtualProcessorStateTypeXsaveState,
+    WHvVirtualProcessorStateTypeSynicEventFlagPage, WHvVirtualProcessorStateTypeSynicMessagePage,
+    WHvVirtualProcessorStateTypeSynicTimerState, WHvVirtualProcessorStateTypeXsaveState,
 };
+
+use whp_soft::SynicState;
 
 use crate::export::{Outcome, code, exports};
 use crate::handle;
@@ -47,9 +49,14 @@ unsafe fn set_xsave(h: WHV_PARTITION_HANDLE, vp: u32, area: *const c_void, size:
     vp.set_xsave_state(&unsafe { bytes(area, size)? }).map_err(code)
 }
 
-/// Message page, event flags page, timers: known, but there is no SynIC.
-fn is_synic(kind: WHV_VIRTUAL_PROCESSOR_STATE_TYPE) -> bool {
-    (WHvVirtualProcessorStateTypeSynicMessagePage..=WHvVirtualProcessorStateTypeSynicTimerState).contains(&kind)
+/// The SynIC's states.
+fn synic(kind: WHV_VIRTUAL_PROCESSOR_STATE_TYPE) -> Result<SynicState, HResult> {
+    Ok(match kind {
+        WHvVirtualProcessorStateTypeSynicMessagePage => SynicState::MessagePage,
+        WHvVirtualProcessorStateTypeSynicEventFlagPage => SynicState::EventFlagPage,
+        WHvVirtualProcessorStateTypeSynicTimerState => SynicState::Timers,
+        _ => return Err(HResult::E_INVALIDARG),
+    })
 }
 
 exports! {
@@ -117,7 +124,7 @@ exports! {
         unsafe { set_xsave(partition, vp, area, size) }
     }
 
-    Partly "Local APIC and XSAVE state; SynIC states are E_NOTIMPL."
+    Done "Local APIC, XSAVE and SynIC states; E_NOTIMPL for those of the SynIC in a partition without."
     fn WHvGetVirtualProcessorState(
         partition: WHV_PARTITION_HANDLE,
         vp: u32,
@@ -131,13 +138,16 @@ exports! {
             match kind {
                 WHvVirtualProcessorStateTypeInterruptControllerState2 => get_apic(partition, vp, buffer, size, written),
                 WHvVirtualProcessorStateTypeXsaveState => get_xsave(partition, vp, buffer, size, written),
-                kind if is_synic(kind) => Err(HResult::E_NOTIMPL),
-                _ => Err(HResult::E_INVALIDARG),
+                kind => {
+                    let entry = handle::find(partition)?;
+                    let value = entry.partition.synic_state(vp, synic(kind)?).map_err(code)?;
+                    output(buffer, size, written, &value)
+                }
             }
         }
     }
 
-    Partly "Local APIC and XSAVE state; SynIC states are E_NOTIMPL."
+    Done "Local APIC, XSAVE and SynIC states; the SynIC's pages after SIMP and SIEFP, which clear them."
     fn WHvSetVirtualProcessorState(
         partition: WHV_PARTITION_HANDLE,
         vp: u32,
@@ -150,8 +160,10 @@ exports! {
             match kind {
                 WHvVirtualProcessorStateTypeInterruptControllerState2 => set_apic(partition, vp, buffer, size),
                 WHvVirtualProcessorStateTypeXsaveState => set_xsave(partition, vp, buffer, size),
-                kind if is_synic(kind) => Err(HResult::E_NOTIMPL),
-                _ => Err(HResult::E_INVALIDARG),
+                kind => {
+                    let entry = handle::find(partition)?;
+                    entry.partition.set_synic_state(vp, synic(kind)?, &bytes(buffer, size)?).map_err(code)
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The boot tests themselves. Time limits are for our interpreter on a machine of two processors, with room.
 
-use super::{Test, wrong_input};
+use super::{Test, skip, wrong_input};
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{demo, paths, run, screen};
 use anyhow::{Result, bail, ensure};
@@ -18,6 +18,10 @@ pub(super) fn all() -> Vec<Test> {
             all.push(Test::new(&name, cpus, move |name, vmm| direct(name, vmm, kernel, cpus)));
         }
     }
+    for cpus in [1, 2, 4] {
+        all.push(Test::new(&format!("hyperv-on-{cpus}cpu"), cpus, move |name, vmm| hyperv(name, vmm, cpus, true)));
+    }
+    all.push(Test::new("hyperv-off", 2, |name, vmm| hyperv(name, vmm, 2, false)));
     all.push(Test::new("installer", 1, installer));
     all.push(Test::new("grub-cd", 1, grub_cd));
     all.push(Test::new("kill-9", 1, kill_9));
@@ -58,6 +62,32 @@ pub(crate) fn direct(name: &str, vmm: &Vmm, kernel: &str, cpus: u32) -> Result<S
     ensure!(sum.starts_with(&reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
     power_off(&mut guest)?;
     Ok(format!("Linux {release}, shell after {:.1} s", ready.as_secs_f64()))
+}
+
+/// The Hyper-V enlightenments, asked for or refused: what the guest's kernel finds and uses, and a reboot.
+fn hyperv(name: &str, vmm: &Vmm, cpus: u32, on: bool) -> Result<String> {
+    if vmm.is_qemu() {
+        return skip("the options are those of -accel whpx");
+    }
+    let vmm = &vmm.with_accel(&format!("whpx,hyperv={}", if on { "on" } else { "off" }));
+    let mut guest = Machine::new(name).cpus(cpus).memory(512).linux("kernel-6.1")?.start(vmm)?;
+    for _ in 0..2 {
+        shell_ready(&mut guest, cpus)?;
+        let says = guest.shell("dmesg | grep -o 'Hypervisor detected: .*' || echo none", 60)?;
+        let clock = guest.shell("cat /sys/devices/system/clocksource/clocksource0/current_clocksource", 60)?;
+        let wanted = if on { "Microsoft Hyper-V" } else { "VMware" };
+        ensure!(says.contains(wanted), "the guest says: hypervisor {says}");
+        ensure!((clock == "hyperv_clocksource_tsc_page") == on, "the guest's clock source is {clock}");
+        let ipis =
+            guest.shell("dmesg | grep -c 'Using hypercall for remote TLB flush\\|Using IPI hypercalls' || true", 60)?;
+        ensure!((ipis == "2") == on, "the guest uses {ipis} of the two kinds of hypercalls");
+        let sum = guest.shell("seq 20000 | sha256sum", 60)?;
+        ensure!(sum.starts_with(&reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
+        guest.line("reboot -f")?;
+    }
+    shell_ready(&mut guest, cpus)?;
+    power_off(&mut guest)?;
+    Ok(format!("two reboots, the last shell after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
 /// The same command on this machine.

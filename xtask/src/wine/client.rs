@@ -24,6 +24,8 @@ struct Way {
     machine: &'static str,
     irqchip: &'static str,
     cpus: u32,
+    /// With Hyper-V's enlightenments, as is QEMU's default.
+    hyperv: bool,
 }
 
 fn ways() -> Vec<Way> {
@@ -31,16 +33,18 @@ fn ways() -> Vec<Way> {
     for machine in ["pc", "q35"] {
         for irqchip in ["on", "off"] {
             for cpus in [1, 2] {
-                all.push(Way { machine, irqchip, cpus });
+                all.push(Way { machine, irqchip, cpus, hyperv: true });
             }
         }
     }
+    all.push(Way { machine: "pc", irqchip: "on", cpus: 2, hyperv: false });
     all
 }
 
 impl Way {
     fn name(self) -> String {
-        format!("wine-qemu-{}-irqchip-{}-{}cpu", self.machine, self.irqchip, self.cpus)
+        let end = if self.hyperv { "" } else { "-no-hyperv" };
+        format!("wine-qemu-{}-irqchip-{}-{}cpu{end}", self.machine, self.irqchip, self.cpus)
     }
 }
 
@@ -189,8 +193,8 @@ fn qemu_folder(wine: &Wine) -> Result<PathBuf> {
 
 fn qemu(wine: &Wine, name: &str, way: Way) -> Result<String> {
     let folder = qemu_folder(wine)?;
-    // QEMU asks for Hyper-V's enlightenments unless it is told not to, and takes a refusal as fatal; the built-in platform has none yet.
-    let accel = format!("whpx,hyperv=off,kernel-irqchip={}", way.irqchip);
+    let hyperv = if way.hyperv { "" } else { ",hyperv=off" };
+    let accel = format!("whpx,kernel-irqchip={}{hyperv}", way.irqchip);
     let vmm = wine.vmm(folder.join(PROGRAM), &accel, true);
     let share = format!("Z:{}", folder.join("share/qemu").display()).replace('/', "\\");
     let mut guest = Machine::new(name)
@@ -205,6 +209,9 @@ fn qemu(wine: &Wine, name: &str, way: Way) -> Result<String> {
         .start(&vmm)?;
     shell_ready(&mut guest, way.cpus)?;
     let ready = guest.elapsed();
+    let hypervisor = guest.shell("dmesg | grep -o 'Hypervisor detected: .*' || echo none", 60)?;
+    let is_hyperv = hypervisor.contains("Microsoft Hyper-V");
+    ensure!(is_hyperv == way.hyperv, "the guest says: hypervisor {hypervisor}");
     power_off(&mut guest)?;
     Ok(format!("QEMU for Windows, shell after {:.1} s", ready.as_secs_f64()))
 }

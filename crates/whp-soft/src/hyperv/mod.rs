@@ -8,7 +8,7 @@
 //! | `msr.rs` | the synthetic MSRs |
 //! | `partition.rs` | Hypercall Interface (page), Timers (reference TSC page): what the partition has once |
 //! | `hypercall.rs`, `calls.rs` | Hypercall Interface, Virtual Processors, Virtual MMU |
-//! | `synic.rs`, `stimer.rs` | Virtual Interrupt Controllers, Timers |
+//! | `synic.rs`, `stimer.rs`, `processor.rs` | Virtual Interrupt Controllers, Timers |
 //!
 //! Left out: virtual trust levels, partition management, ports and connections, nested virtualisation, debugging,
 //! crash and reset MSRs, the EOI assist (the page is there, its "no EOI required" stays 0), the statistics pages.
@@ -19,6 +19,7 @@ mod hypercall;
 mod msr;
 mod partition;
 mod processor;
+mod state;
 mod stimer;
 mod synic;
 
@@ -26,6 +27,8 @@ use whp::SyntheticProcessorFeatures as Features;
 
 pub(crate) use cpuid::leaf;
 pub(crate) use partition::Hyperv;
+pub use state::SynicState;
+
 pub(crate) use processor::{PageMsr, VpHyperv};
 
 /// What a partition may ask for: all that is implemented.

@@ -70,6 +70,11 @@ impl VpHyperv {
         self.timers.get(n).map_or((0, 0), |t| (t.config, t.count))
     }
 
+    /// When timer `n`, whose message waits, expired.
+    pub(super) fn timer_message(&self, n: usize) -> Option<u64> {
+        self.timers.get(n).and_then(|t| t.message)
+    }
+
     pub(super) fn timer_mut(&mut self, n: usize) -> Option<&mut Timer> {
         self.timers.get_mut(n)
     }
