@@ -13,7 +13,7 @@ const COUNTS: [u32; 2] = [1_000_000, 9_000_000];
 const ROM: usize = 0x1_0000;
 
 /// The command.
-pub fn command() -> Result<()> {
+pub(super) fn command() -> Result<()> {
     let mut lines = ours()?;
     for (what, setup, access) in [
         ("QEMU TCG, OUT", &[][..], &[0xE6, 0x80][..]),
