@@ -12,6 +12,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
   docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N] [ROW...|list]         times and speeds, beside QEMU's TCG and this machine itself
+  bench exits                            round trips of exits in ns: C API, decoded accesses, /dev/kvm, QEMU's TCG
   image [demo|kernel|extras|bench|all]...  make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
 ";

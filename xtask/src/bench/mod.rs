@@ -3,6 +3,7 @@
 //! a group are measured one after the other before the next run begins, so that what else the machine does meets all of them.
 
 mod boots;
+mod exits;
 mod programs;
 mod table;
 mod whole;
@@ -86,6 +87,9 @@ const GROUPS: &[Group] = &[
 
 /// The command. `names` are beginnings of names of rows; none means all.
 pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
+    if names == ["exits"] {
+        return exits::command();
+    }
     if names.iter().any(|name| name == "list") {
         GROUPS.iter().flat_map(|group| group.rows).for_each(|row| println!("{:<22} {}", row.name, row.what));
         return Ok(());
@@ -122,6 +126,9 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
     }
     println!("\n{}", conditions(runs));
     print!("{}", table.text());
+    if names.is_empty() {
+        exits::command()?;
+    }
     if table.failed() {
         bail!("some measurements failed");
     }
