@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend;
 use crate::config::{CharConfig, CharError};
-use crate::mux::{MuxAction, MuxFilter};
+use crate::mux::{MuxAction, MuxFilter, Stamps};
 
 /// Bytes that wait for the writer thread at most.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -50,6 +50,8 @@ struct Slot {
 struct Input {
     slots: Vec<Option<Slot>>,
     focus: usize,
+    /// Every user is attached: a shared back end's bytes can be given out.
+    started: bool,
 }
 
 struct Output {
@@ -66,6 +68,8 @@ struct Output {
     connection: u64,
     log: Option<std::fs::File>,
     ring: Option<(VecDeque<u8>, usize)>,
+    /// Ctrl-A t: the time before each line.
+    stamps: Option<Stamps>,
 }
 
 type Quit = Arc<dyn Fn() + Send + Sync>;
@@ -95,6 +99,7 @@ impl Core {
             connection: 0,
             log: None,
             ring: None,
+            stamps: None,
         };
         Self {
             label: label.into(),
@@ -172,7 +177,11 @@ impl Core {
                 return data.len();
             }
             let n = data.len().min(o.limit.saturating_sub(o.queue.len()));
-            o.queue.extend(data.iter().take(n));
+            let Output { queue, stamps, .. } = &mut *o;
+            match stamps {
+                Some(stamps) => data.iter().take(n).for_each(|b| stamps.write(*b, queue)),
+                None => queue.extend(data.iter().take(n)),
+            }
             o.refused |= n < data.len();
             n
         };
@@ -223,12 +232,21 @@ impl Core {
         }
     }
 
+    /// Waits until [`Chardev::start`]: before that, Ctrl-A c could not reach a user who comes later.
+    fn wait_for_start(&self) {
+        let mut i = lock(&self.input);
+        while !i.started && !self.manual {
+            i = self.input_taken.wait(i).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
     /// Takes input from the back end; waits while the user's queue is full.
     pub(crate) fn feed(&self, data: &[u8]) {
         let Some(mux) = &self.mux else {
             self.queue_input(data);
             return;
         };
+        self.wait_for_start();
         for &byte in data {
             let action = lock(mux).filter(byte);
             match action {
@@ -239,6 +257,10 @@ impl Core {
                     self.write(text.as_bytes());
                 }
                 MuxAction::Next => self.next_focus(),
+                MuxAction::Stamps => {
+                    let mut o = lock(&self.output);
+                    o.stamps = if o.stamps.is_some() { None } else { Some(Stamps::new()) };
+                }
                 MuxAction::Quit => self.call_quit(),
             }
         }
@@ -348,7 +370,8 @@ pub struct Chardev {
 
 impl Chardev {
     /// Opens the back end `config` under the name `label`. A server with `wait` returns when its first client is
-    /// there. Input is read from the first [`Chardev::attach`] on.
+    /// there. Input is given out from the first [`Chardev::attach`] on; that of a multiplexed one from
+    /// [`Chardev::start`] on.
     ///
     /// # Errors
     /// [`CharError`].
@@ -415,6 +438,22 @@ impl Chardev {
         }
         self.core.input_taken.notify_all();
         Ok(CharPort { core: self.core.clone(), index })
+    }
+
+    /// Says that every user is attached. A multiplexed back end keeps its input until then; others need no call.
+    pub fn start(&self) {
+        lock(&self.core.input).started = true;
+        self.core.input_taken.notify_all();
+    }
+
+    /// Whether the other side is there.
+    pub fn is_open(&self) -> bool {
+        self.core.is_open()
+    }
+
+    /// Whether anybody uses it.
+    pub fn has_user(&self) -> bool {
+        lock(&self.core.input).slots.iter().any(Option::is_some)
     }
 
     /// What Ctrl-A x does. Called on the reader thread; must not wait for it.
@@ -678,6 +717,22 @@ mod tests {
             reconnect: None,
         };
         assert!(matches!(Chardev::open("t", &bad.into()), Err(CharError::Io { .. })));
+    }
+
+    #[test]
+    fn a_shared_back_end_keeps_its_input_until_all_users_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("in");
+        std::fs::write(&input, b"\x01cinfo").unwrap();
+        let kind = CharKind::File { path: dir.path().join("out"), append: false, input: Some(input) };
+        let dev = Chardev::open("m", &CharConfig { kind, mux: true, log: None }).unwrap();
+        let (uart, _rx) = user(&dev);
+        let (monitor, rx) = user(&dev);
+        assert_eq!(uart.read(&mut [0; 8]), 0);
+        dev.start();
+        assert_eq!(read_all(&monitor, &rx, 4), b"info");
+        assert_eq!(uart.read(&mut [0; 8]), 0);
+        assert!(monitor.has_focus());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use display::{DumpFormat, Surface};
+use machine::Cause;
 
 use crate::args::{self, CommandError, Outcome, expect, failed, take_flag, take_option, usage, words};
 use crate::context::{Context, LogControl};
@@ -136,7 +137,7 @@ fn info_command(context: &mut Context, rest: &str) -> Outcome {
 fn quit(context: &mut Context, rest: &str) -> Outcome {
     some_words(rest, 0, 0)?;
     context.quit = true;
-    context.machine.quit();
+    context.machine.quit(Cause::Quit);
     Ok(String::new())
 }
 
@@ -166,8 +167,7 @@ fn system_powerdown(context: &mut Context, rest: &str) -> Outcome {
 
 fn nmi(context: &mut Context, rest: &str) -> Outcome {
     some_words(rest, 0, 0)?;
-    let accel = context.machine.accel();
-    (0..accel.count()).try_for_each(|i| accel.inject_nmi(i)).map_err(failed)?;
+    context.inject_nmi().map_err(failed)?;
     Ok(String::new())
 }
 

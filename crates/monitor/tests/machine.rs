@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chardev::Chardev;
+use cli::MonitorMode;
 use machine::{ExitReason, Machine, MachineHandle, Plan};
 use monitor::{Monitor, run_line};
 use whp_soft::SoftPlatform;
@@ -167,7 +168,7 @@ fn a_session_ends_the_machine() {
     let mut b = Bench::new(&[]);
     let (dev, peer) = Chardev::in_memory("mon", 4096, false);
     let log: Arc<dyn monitor::LogControl> = Arc::new(OneEvent(AtomicBool::new(false)));
-    let monitor = Monitor::attach(b.handle.clone(), &dev, Some(log)).unwrap();
+    let monitor = Monitor::attach(b.handle.clone(), &dev, MonitorMode::Readline, Some(log)).unwrap();
     let run = b.run();
     peer.send(
         b"info sta\t\rlog int\rsendkey ctrl-alt-f1 1\rtrace-event ev* on\rinfo trace-events\rinfo history\rquit\r",

@@ -6,6 +6,8 @@ mod cpu;
 mod interrupts;
 mod memory;
 
+pub(crate) use cpu::threads;
+
 use crate::args::Outcome;
 use crate::commands::{Command, commands, some_words};
 use crate::context::Context;
