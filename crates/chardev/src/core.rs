@@ -72,6 +72,17 @@ struct Output {
     stamps: Option<Stamps>,
 }
 
+impl Output {
+    /// Keeps `data` in the ring buffer, the newest bytes of it; whether there is one.
+    fn put_in_ring(&mut self, data: &[u8]) -> bool {
+        let Some((ring, size)) = &mut self.ring else { return false };
+        ring.extend(data);
+        let extra = ring.len().saturating_sub(*size);
+        ring.drain(..extra);
+        true
+    }
+}
+
 type Quit = Arc<dyn Fn() + Send + Sync>;
 
 pub(crate) struct Core {
@@ -168,11 +179,7 @@ impl Core {
         let n = {
             let mut o = lock(&self.output);
             let gone = !o.open;
-            if let Some((ring, size)) = &mut o.ring {
-                ring.extend(data);
-                let extra = ring.len().saturating_sub(*size);
-                ring.drain(..extra);
-            }
+            o.put_in_ring(data);
             if gone && o.log.is_none() {
                 return data.len();
             }
@@ -483,7 +490,12 @@ impl Chardev {
         Some(ring.drain(..n).collect())
     }
 
-    /// Puts bytes in as if the peer had sent them (`ringbuf-write`, tests).
+    /// Puts bytes into a ring buffer as its user does (`ringbuf-write`); `false` for other kinds.
+    pub fn write_ring(&self, data: &[u8]) -> bool {
+        lock(&self.core.output).put_in_ring(data)
+    }
+
+    /// Puts bytes in as if the peer had sent them (tests).
     pub fn inject(&self, data: &[u8]) {
         self.core.feed(data);
     }
@@ -745,6 +757,8 @@ mod tests {
         assert_eq!(port.write(b"abcdefg"), 7);
         assert_eq!(dev.read_ring(2).unwrap(), b"de");
         assert_eq!(dev.read_ring(9).unwrap(), b"fg");
+        assert!(dev.write_ring(b"hi"));
+        assert_eq!(dev.read_ring(9).unwrap(), b"hi");
         assert!(Chardev::open("r", &CharKind::RingBuf { size: 5 }.into()).is_err());
     }
 

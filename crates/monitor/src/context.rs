@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) history: Vec<String>,
     /// Where the absolute pointer was sent last.
     pub(crate) pointer: (u16, u16),
+    /// The pointer's buttons as `mouse_button` set them.
+    pub(crate) buttons: u8,
     /// `quit` was given.
     pub(crate) quit: bool,
 }
@@ -48,7 +50,7 @@ impl Context {
     pub(crate) fn new(machine: MachineHandle, log: Option<Arc<dyn LogControl>>) -> Self {
         let keys = KeyTyper::new(machine.input().clone());
         let (history, format) = (Vec::new(), Format::default());
-        Self { machine, log, cpu: 0, format, keys, history, pointer: (0, 0), quit: false }
+        Self { machine, log, cpu: 0, format, keys, history, pointer: (0, 0), buttons: 0, quit: false }
     }
 
     /// An NMI for every processor.

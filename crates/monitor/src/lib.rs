@@ -5,6 +5,7 @@
 //! and snapshots.
 
 mod args;
+mod by_qmp;
 mod commands;
 mod complete;
 mod context;

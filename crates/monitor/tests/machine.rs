@@ -73,6 +73,34 @@ fn wrong_input_is_answered_in_a_line_or_two() {
 }
 
 #[test]
+fn memory_is_saved_and_ring_buffers_are_read() {
+    let b = Bench::new(&["-chardev", "ringbuf,id=ring,size=64", "-serial", "chardev:ring"]);
+    let file = b.dir.path().join("saved");
+    let name = file.display();
+    assert_eq!(b.line(&format!("pmemsave 0xf0000 2*2 \"{name}\"")), "");
+    assert_eq!(std::fs::read(&file).unwrap(), [0xB8, 0x34, 0x12, 0xA3]);
+    assert_eq!(b.line(&format!("memsave $pc 3 \"{name}\"")), "");
+    assert_eq!(std::fs::read(&file).unwrap(), [0xE9, 0x0D, 0x00]);
+    assert!(b.line(&format!("pmemsave 0x40000000 4 \"{name}\"")).starts_with("Error: Invalid addr"));
+    assert!(b.line("pmemsave 0 4").starts_with("pmemsave: missing argument\nusage: pmemsave addr size file\n"));
+    assert_eq!(b.line("ringbuf_read ring 10"), "\n");
+    assert_eq!(b.line("ringbuf_read nothing 10"), "Error: Device 'nothing' not found\n");
+    assert_eq!(b.line("ringbuf_write ring hello"), "");
+    assert_eq!(b.line("ringbuf_read ring 10"), "hello\n");
+}
+
+#[test]
+fn the_mouse_moves() {
+    let b = Bench::new(&[]);
+    assert_eq!(b.line("mouse_move 5 -3 1"), "");
+    assert_eq!(b.line("mouse_button 1"), "");
+    assert_eq!(b.line("mouse_set 0"), "");
+    assert_eq!(b.line("mouse_set 7"), "Error: Mouse at index '7' not found\n");
+    assert!(b.line("mouse_move 5").contains("usage: mouse_move dx dy [dz]"));
+    assert!(b.line("mouse_button x").contains("'x' is not a number here"));
+}
+
+#[test]
 fn discs_are_changed() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk.img");

@@ -18,4 +18,14 @@ mod stream;
 mod table;
 mod text;
 
+use serde_json::{Map, Value};
+
+use crate::context::Context;
+
+/// Runs a command; the error is its description.
+pub(crate) fn call(context: &mut Context, name: &str, arguments: Value) -> Result<Value, String> {
+    let arguments = if let Value::Object(map) = arguments { map } else { Map::new() };
+    table::run(context, name, arguments).map_err(|e| e.desc)
+}
+
 pub(crate) use session::{QmpSession, start};

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::error::{Outcome, QmpError, failed};
+use crate::LogControl;
 use crate::context::Context;
 use crate::{commands, save_memory};
 
@@ -106,13 +107,31 @@ pub(super) fn pmemsave(c: &mut Context, args: &Args) -> Outcome {
     done()
 }
 
-fn ringbuf<'a>(c: &'a Context, id: &str) -> Result<&'a chardev::Chardev, QmpError> {
+fn log(c: &Context) -> Result<&dyn LogControl, QmpError> {
+    c.log.as_deref().ok_or_else(|| QmpError::new("tracing cannot be changed in this program"))
+}
+
+/// `name` may be a pattern.
+pub(super) fn trace_state(c: &mut Context, args: &Args) -> Outcome {
+    let (names, _) = cli::Trace::select(args.text("name")).map_err(failed)?;
+    let events = log(c)?.events();
+    let matching = events.iter().filter(|e| names.contains(&e.0));
+    let state = |on: bool| if on { "enabled" } else { "disabled" };
+    Ok(matching.map(|(name, on)| json!({"name": name, "state": state(*on)})).collect())
+}
+
+pub(super) fn set_trace_state(c: &mut Context, args: &Args) -> Outcome {
+    log(c)?.set_event(args.text("name"), args.flag("enable")).map_err(failed)?;
+    done()
+}
+
+fn chardev<'a>(c: &'a Context, id: &str) -> Result<&'a chardev::Chardev, QmpError> {
     let found = c.machine.chardevs().iter().find(|d| d.0 == id).map(|d| &d.1);
-    let found = found.ok_or_else(|| QmpError::new(format!("Device '{id}' not found")))?;
-    match found.read_ring(0) {
-        Some(_) => Ok(found),
-        None => Err(QmpError::new(format!("{id} is not a ringbuf device"))),
-    }
+    found.ok_or_else(|| QmpError::new(format!("Device '{id}' not found")))
+}
+
+fn no_ring(id: &str) -> QmpError {
+    QmpError::new(format!("{id} is not a ringbuf device"))
 }
 
 pub(super) fn ringbuf_read(c: &mut Context, args: &Args) -> Outcome {
@@ -120,11 +139,12 @@ pub(super) fn ringbuf_read(c: &mut Context, args: &Args) -> Outcome {
     if size == 0 {
         return Err(QmpError::new("size must be greater than zero"));
     }
-    let bytes = ringbuf(c, args.text("device"))?.read_ring(size).unwrap_or_default();
+    let id = args.text("device");
+    let bytes = chardev(c, id)?.read_ring(size).ok_or_else(|| no_ring(id))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned().into())
 }
 
 pub(super) fn ringbuf_write(c: &mut Context, args: &Args) -> Outcome {
-    ringbuf(c, args.text("device"))?.inject(args.text("data").as_bytes());
-    done()
+    let id = args.text("device");
+    if chardev(c, id)?.write_ring(args.text("data").as_bytes()) { done() } else { Err(no_ring(id)) }
 }

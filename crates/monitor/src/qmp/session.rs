@@ -12,7 +12,6 @@ use machine::{MachineEvent, RunState, Subscription};
 use serde_json::{Map, Value, json};
 use vm_core::lock;
 
-use super::args::Args;
 use super::error::{Outcome, QmpError};
 use super::stream::{Item, JsonStream};
 use super::{query, table, text};
@@ -217,9 +216,7 @@ impl Connection {
     }
 
     fn execute(&mut self, name: &str, arguments: Map<String, Value>) -> Outcome {
-        let Some(command) = table::COMMANDS.iter().find(|c| c.name == name) else {
-            return Err(QmpError::command_not_found(format!("The command {name} has not been found")));
-        };
+        table::find(name)?;
         if (name == table::NEGOTIATE) == self.negotiated {
             return Err(QmpError::command_not_found(if self.negotiated {
                 "Capabilities negotiation is already complete, command ignored"
@@ -227,8 +224,7 @@ impl Connection {
                 "Expecting capabilities negotiation with 'qmp_capabilities'"
             }));
         }
-        let args = Args::check(arguments, command.args, command.open)?;
-        let value = (command.run)(&mut self.context, &args)?;
+        let value = table::run(&mut self.context, name, arguments)?;
         self.negotiated = true;
         Ok(value)
     }

@@ -1,9 +1,12 @@
 //! The commands there are, sorted, with what they take. `query-commands` and `query-qmp-schema` are made from it.
 
+use serde_json::{Map, Value};
+
 use super::args::Kind::{Any, Bool, Int, List, Object, Str, Word};
 use super::args::{Arg, Args, may, must};
-use super::error::Outcome;
-use super::{block, input, pci, query, run, schema};
+use super::error::{Outcome, QmpError};
+use super::run as act_on;
+use super::{block, input, pci, query, schema};
 use crate::context::Context;
 
 /// The command that ends the negotiation.
@@ -65,14 +68,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     act("blockdev-insert-medium", &[must("id", Str), must("node-name", Str)], block::insert_medium),
     act("blockdev-open-tray", &[DRIVE[0], DRIVE[1], FORCE], block::open_tray),
     act("blockdev-remove-medium", &[must("id", Str)], block::remove_medium),
-    act("cont", NONE, run::cont),
+    act("cont", NONE, act_on::cont),
     act("eject", &[DRIVE[0], DRIVE[1], FORCE], block::eject),
-    ask("human-monitor-command", &[must("command-line", Str), may("cpu-index", Int)], run::human),
-    act("inject-nmi", NONE, run::inject_nmi),
+    ask("human-monitor-command", &[must("command-line", Str), may("cpu-index", Int)], act_on::human),
+    act("inject-nmi", NONE, act_on::inject_nmi),
     act("input-send-event", &[may("device", Str), may("head", Int), must("events", List)], input::send_event),
-    act("memsave", &[must("val", Int), must("size", Int), must("filename", Str), may("cpu-index", Int)], run::memsave),
-    act("pmemsave", &[must("val", Int), must("size", Int), must("filename", Str)], run::pmemsave),
-    act(NEGOTIATE, &[may("enable", List)], run::capabilities),
+    act(
+        "memsave",
+        &[must("val", Int), must("size", Int), must("filename", Str), may("cpu-index", Int)],
+        act_on::memsave,
+    ),
+    act("pmemsave", &[must("val", Int), must("size", Int), must("filename", Str)], act_on::pmemsave),
+    act(NEGOTIATE, &[may("enable", List)], act_on::capabilities),
     ask("qom-list-types", &[may("implements", Str), may("abstract", Bool)], query::types),
     ask("query-block", NONE, block::query),
     ask("query-block-jobs", NONE, query::nothing),
@@ -98,19 +105,33 @@ pub(crate) const COMMANDS: &[Command] = &[
     ask("query-uuid", NONE, query::uuid),
     ask("query-version", NONE, query::version),
     ask("query-vnc", NONE, query::vnc),
-    act("quit", NONE, run::quit),
-    ask("ringbuf-read", &[must("device", Str), must("size", Int), may("format", Word(&["utf8"]))], run::ringbuf_read),
-    act("ringbuf-write", &[must("device", Str), must("data", Str), may("format", Word(&["utf8"]))], run::ringbuf_write),
+    act("quit", NONE, act_on::quit),
+    ask(
+        "ringbuf-read",
+        &[must("device", Str), must("size", Int), may("format", Word(&["utf8"]))],
+        act_on::ringbuf_read,
+    ),
+    act(
+        "ringbuf-write",
+        &[must("device", Str), must("data", Str), may("format", Word(&["utf8"]))],
+        act_on::ringbuf_write,
+    ),
     act(
         "screendump",
         &[must("filename", Str), may("device", Str), may("head", Int), may("format", Word(&["ppm", "png"]))],
-        run::screendump,
+        act_on::screendump,
     ),
     act("send-key", &[must("keys", List), may("hold-time", Int)], input::send_key),
-    act("stop", NONE, run::stop),
-    act("system_powerdown", NONE, run::powerdown),
-    act("system_reset", NONE, run::reset),
-    act("system_wakeup", NONE, run::wakeup),
+    act("stop", NONE, act_on::stop),
+    act("system_powerdown", NONE, act_on::powerdown),
+    act("system_reset", NONE, act_on::reset),
+    act("system_wakeup", NONE, act_on::wakeup),
+    ask("trace-event-get-state", &[must("name", Str)], act_on::trace_state),
+    act(
+        "trace-event-set-state",
+        &[must("name", Str), must("enable", Bool), may("ignore-unavailable", Bool)],
+        act_on::set_trace_state,
+    ),
     ask("x-query-exits", NONE, query::exits),
 ];
 
@@ -126,6 +147,18 @@ pub(crate) const EVENTS: &[(&str, &[Arg])] = &[
     ("SHUTDOWN", &[must("guest", Bool), must("reason", Str)]),
     ("STOP", NONE),
 ];
+
+/// The command called `name`.
+pub(crate) fn find(name: &str) -> Result<&'static Command, QmpError> {
+    let not_found = || QmpError::command_not_found(format!("The command {name} has not been found"));
+    COMMANDS.iter().find(|c| c.name == name).ok_or_else(not_found)
+}
+
+/// Checks the arguments of a command and runs it.
+pub(crate) fn run(context: &mut Context, name: &str, arguments: Map<String, Value>) -> Outcome {
+    let command = find(name)?;
+    (command.run)(context, &Args::check(arguments, command.args, command.open)?)
+}
 
 #[cfg(test)]
 mod tests {
