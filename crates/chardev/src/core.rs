@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::backend;
 use crate::config::{CharConfig, CharError};
-use crate::mux::{MuxAction, MuxFilter};
+use crate::mux::{MuxAction, MuxFilter, Stamps};
 
 /// Bytes that wait for the writer thread at most.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -50,6 +50,8 @@ struct Slot {
 struct Input {
     slots: Vec<Option<Slot>>,
     focus: usize,
+    /// Every user is attached: a shared back end's bytes can be given out.
+    started: bool,
 }
 
 struct Output {
@@ -66,6 +68,19 @@ struct Output {
     connection: u64,
     log: Option<std::fs::File>,
     ring: Option<(VecDeque<u8>, usize)>,
+    /// Ctrl-A t: the time before each line.
+    stamps: Option<Stamps>,
+}
+
+impl Output {
+    /// Keeps `data` in the ring buffer, the newest bytes of it; whether there is one.
+    fn put_in_ring(&mut self, data: &[u8]) -> bool {
+        let Some((ring, size)) = &mut self.ring else { return false };
+        ring.extend(data);
+        let extra = ring.len().saturating_sub(*size);
+        ring.drain(..extra);
+        true
+    }
 }
 
 type Quit = Arc<dyn Fn() + Send + Sync>;
@@ -95,6 +110,7 @@ impl Core {
             connection: 0,
             log: None,
             ring: None,
+            stamps: None,
         };
         Self {
             label: label.into(),
@@ -163,16 +179,16 @@ impl Core {
         let n = {
             let mut o = lock(&self.output);
             let gone = !o.open;
-            if let Some((ring, size)) = &mut o.ring {
-                ring.extend(data);
-                let extra = ring.len().saturating_sub(*size);
-                ring.drain(..extra);
-            }
+            o.put_in_ring(data);
             if gone && o.log.is_none() {
                 return data.len();
             }
             let n = data.len().min(o.limit.saturating_sub(o.queue.len()));
-            o.queue.extend(data.iter().take(n));
+            let Output { queue, stamps, .. } = &mut *o;
+            match stamps {
+                Some(stamps) => data.iter().take(n).for_each(|b| stamps.write(*b, queue)),
+                None => queue.extend(data.iter().take(n)),
+            }
             o.refused |= n < data.len();
             n
         };
@@ -223,12 +239,21 @@ impl Core {
         }
     }
 
+    /// Waits until [`Chardev::start`]: before that, Ctrl-A c could not reach a user who comes later.
+    fn wait_for_start(&self) {
+        let mut i = lock(&self.input);
+        while !i.started && !self.manual {
+            i = self.input_taken.wait(i).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
     /// Takes input from the back end; waits while the user's queue is full.
     pub(crate) fn feed(&self, data: &[u8]) {
         let Some(mux) = &self.mux else {
             self.queue_input(data);
             return;
         };
+        self.wait_for_start();
         for &byte in data {
             let action = lock(mux).filter(byte);
             match action {
@@ -239,6 +264,10 @@ impl Core {
                     self.write(text.as_bytes());
                 }
                 MuxAction::Next => self.next_focus(),
+                MuxAction::Stamps => {
+                    let mut o = lock(&self.output);
+                    o.stamps = if o.stamps.is_some() { None } else { Some(Stamps::new()) };
+                }
                 MuxAction::Quit => self.call_quit(),
             }
         }
@@ -348,7 +377,8 @@ pub struct Chardev {
 
 impl Chardev {
     /// Opens the back end `config` under the name `label`. A server with `wait` returns when its first client is
-    /// there. Input is read from the first [`Chardev::attach`] on.
+    /// there. Input is given out from the first [`Chardev::attach`] on; that of a multiplexed one from
+    /// [`Chardev::start`] on.
     ///
     /// # Errors
     /// [`CharError`].
@@ -417,6 +447,22 @@ impl Chardev {
         Ok(CharPort { core: self.core.clone(), index })
     }
 
+    /// Says that every user is attached. A multiplexed back end keeps its input until then; others need no call.
+    pub fn start(&self) {
+        lock(&self.core.input).started = true;
+        self.core.input_taken.notify_all();
+    }
+
+    /// Whether the other side is there.
+    pub fn is_open(&self) -> bool {
+        self.core.is_open()
+    }
+
+    /// Whether anybody uses it.
+    pub fn has_user(&self) -> bool {
+        lock(&self.core.input).slots.iter().any(Option::is_some)
+    }
+
     /// What Ctrl-A x does. Called on the reader thread; must not wait for it.
     pub fn on_quit(&self, quit: impl Fn() + Send + Sync + 'static) {
         *self.core.quit.write().unwrap_or_else(|e| e.into_inner()) = Some(Arc::new(quit));
@@ -444,7 +490,12 @@ impl Chardev {
         Some(ring.drain(..n).collect())
     }
 
-    /// Puts bytes in as if the peer had sent them (`ringbuf-write`, tests).
+    /// Puts bytes into a ring buffer as its user does (`ringbuf-write`); `false` for other kinds.
+    pub fn write_ring(&self, data: &[u8]) -> bool {
+        lock(&self.core.output).put_in_ring(data)
+    }
+
+    /// Puts bytes in as if the peer had sent them (tests).
     pub fn inject(&self, data: &[u8]) {
         self.core.feed(data);
     }
@@ -681,6 +732,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_back_end_keeps_its_input_until_all_users_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let input = dir.path().join("in");
+        std::fs::write(&input, b"\x01cinfo").unwrap();
+        let kind = CharKind::File { path: dir.path().join("out"), append: false, input: Some(input) };
+        let dev = Chardev::open("m", &CharConfig { kind, mux: true, log: None }).unwrap();
+        let (uart, _rx) = user(&dev);
+        let (monitor, rx) = user(&dev);
+        assert_eq!(uart.read(&mut [0; 8]), 0);
+        dev.start();
+        assert_eq!(read_all(&monitor, &rx, 4), b"info");
+        assert_eq!(uart.read(&mut [0; 8]), 0);
+        assert!(monitor.has_focus());
+    }
+
+    #[test]
     fn null_and_ring_buffer() {
         let dev = Chardev::open("n", &CharKind::Null.into()).unwrap();
         let (port, _rx) = user(&dev);
@@ -690,6 +757,8 @@ mod tests {
         assert_eq!(port.write(b"abcdefg"), 7);
         assert_eq!(dev.read_ring(2).unwrap(), b"de");
         assert_eq!(dev.read_ring(9).unwrap(), b"fg");
+        assert!(dev.write_ring(b"hi"));
+        assert_eq!(dev.read_ring(9).unwrap(), b"hi");
         assert!(Chardev::open("r", &CharKind::RingBuf { size: 5 }.into()).is_err());
     }
 

@@ -63,7 +63,7 @@ pub struct Config {
     /// Serial ports in order (defaults applied).
     pub serial: Vec<SerialTarget>,
     /// Monitors.
-    pub monitors: Vec<SerialTarget>,
+    pub monitors: Vec<MonitorSpec>,
     /// `-chardev`.
     pub chardevs: Vec<CharSpec>,
     /// `-debugcon`.
@@ -137,7 +137,7 @@ struct Builder {
     displays: display::Displays,
     nographic: bool,
     serial: Vec<SerialTarget>,
-    monitors: Vec<SerialTarget>,
+    monitors: Vec<MonitorSpec>,
     monitor_given: bool,
     chardevs: Vec<CharSpec>,
     debugcon: Option<SerialTarget>,
@@ -190,10 +190,9 @@ impl Builder {
             "vnc" => return self.displays.vnc(v),
             "nographic" => self.nographic = true,
             "serial" => self.serial.push(SerialTarget::parse("serial", v)?),
-            "monitor" => {
-                self.monitor_given = true;
-                self.monitors.push(SerialTarget::parse("monitor", v)?);
-            }
+            "monitor" => self.monitor("monitor", v, MonitorMode::Readline)?,
+            "qmp" => self.monitor("qmp", v, MonitorMode::Control { pretty: false })?,
+            "qmp-pretty" => self.monitor("qmp-pretty", v, MonitorMode::Control { pretty: true })?,
             "mon" => return self.mon(v),
             "chardev" if is_help(v) => self.ask(HelpTopic::Chardevs),
             "chardev" => self.chardevs.push(CharSpec::parse_chardev(v)?),
@@ -301,16 +300,26 @@ impl Builder {
         Ok(())
     }
 
+    fn monitor(&mut self, option: &str, v: &str, mode: MonitorMode) -> Result<(), UsageError> {
+        let target = SerialTarget::parse(option, v)?;
+        self.monitor_given = true;
+        self.monitors.push(MonitorSpec { target, mode });
+        Ok(())
+    }
+
     fn mon(&mut self, v: &str) -> Result<(), UsageError> {
         let mut k = KeyVal::parse("mon", v, Some("chardev"))?;
         let id = k.take("chardev").ok_or_else(|| k.error("chardev= is missing"))?;
-        if k.take("mode").is_some_and(|m| m != "readline") {
-            return Err(k.error("only mode=readline (the human monitor) is supported yet"));
-        }
-        k.take_bool("pretty")?;
+        let mode = k.take_word("mode", &["readline", "control"])?;
+        let pretty = k.take_bool("pretty")?;
+        let mode = match (mode, pretty) {
+            (Some("control"), pretty) => MonitorMode::Control { pretty: pretty.unwrap_or(false) },
+            (_, Some(true)) => return Err(k.error("pretty=on is for mode=control (QMP)")),
+            _ => MonitorMode::Readline,
+        };
         k.finish()?;
         self.monitor_given = true;
-        self.monitors.push(SerialTarget::Chardev(id));
+        self.monitors.push(MonitorSpec { target: SerialTarget::Chardev(id), mode });
         Ok(())
     }
 
@@ -321,14 +330,15 @@ impl Builder {
                 self.serial.push(SerialTarget::spec("vc"));
             }
             if !self.monitor_given && !self.serial.contains(&SerialTarget::MonStdio) {
-                self.monitors.push(SerialTarget::spec("vc"));
+                let target = SerialTarget::spec("vc");
+                self.monitors.push(MonitorSpec { target, mode: MonitorMode::Readline });
             }
         } else if self.nographic && !self.nodefaults && self.serial.is_empty() && !self.monitor_given {
             self.serial.push(SerialTarget::MonStdio);
         } else if self.nographic && self.serial.is_empty() && !self.nodefaults {
             self.serial.push(SerialTarget::spec("stdio"));
         }
-        self.monitors.retain(|m| *m != SerialTarget::None);
+        self.monitors.retain(|m| m.target != SerialTarget::None);
     }
 
     fn finish(mut self) -> Result<Config, Vec<UsageError>> {
@@ -336,7 +346,8 @@ impl Builder {
         let (display, vnc) = std::mem::take(&mut self.displays).finish(headless);
         self.default_consoles(&display);
         let users = |t: &SerialTarget| matches!(t, SerialTarget::MonStdio) || *t == SerialTarget::spec("stdio");
-        let stdio = self.serial.iter().chain(&self.monitors).chain(&self.debugcon).filter(|t| users(t)).count();
+        let stdio = self.serial.iter().chain(self.monitors.iter().map(|m| &m.target)).chain(&self.debugcon);
+        let stdio = stdio.filter(|t| users(t)).count();
         if stdio > 1 {
             let text = "stdio can have only one user: use '-serial mon:stdio' for serial port and monitor together";
             self.errors.push(UsageError(text.into()));

@@ -55,7 +55,14 @@ pub(crate) const KNOWN: &[Known] = &[
     k("serial", Value, "dev", "serial port: stdio, mon:stdio, vc, file:, null, none, pty, tcp:, unix:, chardev:"),
     k("monitor", Value, "dev", "human monitor: stdio, vc, tcp:, unix:, pty, none, chardev:"),
     k("chardev", Value, "backend,id=id[,prop=value...]", "define a character device"),
-    k("mon", Value, "[chardev=]id[,mode=readline]", "put a monitor on a character device"),
+    k(
+        "qmp",
+        Value,
+        "dev",
+        "QMP for programs: tcp:host:port, unix:path, with ,server=on,wait=off; stdio, pty, chardev:",
+    ),
+    k("qmp-pretty", Value, "dev", "the same with indented answers"),
+    k("mon", Value, "[chardev=]id[,mode=readline|control][,pretty=on|off]", "put a monitor on a character device"),
     k("debugcon", Value, "dev", "isa-debugcon at port 0xe9 on a character device"),
     k("device", Value, "driver[,prop=value...]", "add a device ('-device help' for a list)"),
     k("usb", Nothing, "", "USB controller of the machine (same as -machine usb=on)"),
@@ -78,8 +85,6 @@ pub(crate) const KNOWN: &[Known] = &[
 
 /// Options of QEMU that exist and that we do not serve (yet), so that the error can say so.
 const UNSUPPORTED: &[&str] = &[
-    "qmp",
-    "qmp-pretty",
     "netdev",
     "virtfs",
     "spice",
@@ -218,13 +223,13 @@ mod tests {
 
     #[test]
     fn all_errors_at_once() {
-        let e = parse("-crom x -qmp -m").unwrap_err();
+        let e = parse("-crom x -gdb -m").unwrap_err();
         let text: Vec<_> = e.iter().map(|e| e.0.as_str()).collect();
         assert_eq!(
             text,
             [
                 "-crom: invalid option; did you mean -cdrom?",
-                "-qmp: this QEMU option is not supported yet",
+                "-gdb: the gdb stub is not supported yet",
                 "-m: requires an argument"
             ]
         );

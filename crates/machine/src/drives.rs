@@ -39,6 +39,11 @@ impl DriveInfo {
         lock(&self.medium).clone()
     }
 
+    /// The node name of its image, made from the drive's name as QEMU makes one up.
+    pub fn node_name(&self) -> String {
+        format!("#block-{}", self.id)
+    }
+
     pub(crate) fn set_medium(&self, file: Option<PathBuf>, queue: Option<Arc<BlockQueue>>) {
         let old = std::mem::replace(&mut *lock(&self.medium), Medium { file, queue });
         drop(old); // with the lock open: the last user of a queue waits for its worker

@@ -4,10 +4,12 @@
 mod catalog;
 mod chars;
 mod drives;
+mod events;
 mod irq_counts;
 mod layout;
 mod machine;
 mod media;
+mod nodes;
 mod pc;
 mod plan;
 mod usb_plan;
@@ -16,9 +18,12 @@ mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
 pub use drives::{DriveInfo, Medium};
+pub use events::{Cause, MachineEvent, Subscription};
 pub use layout::{MemoryLayout, apic_id, apic_ids};
 pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
+pub use nodes::{BlockNode, NodeError};
+pub use pc::MonitorBackend;
 pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
 pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan};
 

@@ -16,7 +16,9 @@ use whp::Platform;
 
 use crate::MachineError;
 use crate::drives::DriveInfo;
-use crate::pc::{self, Board, Pc};
+use crate::events::{Cause, Events, MachineEvent};
+use crate::nodes::BlockNodes;
+use crate::pc::{self, Board, MonitorBackend, Pc};
 use crate::plan::Plan;
 
 /// What the machine does, by QEMU's names.
@@ -60,7 +62,14 @@ pub enum ExitReason {
 
 enum Message {
     Guest(MachineRequest),
-    Quit,
+    /// The user's.
+    Reset,
+    /// The guest moved the tray of the drive at this place on IDE.
+    Tray {
+        ide: (u8, u8),
+        open: bool,
+    },
+    Quit(Cause),
 }
 
 /// The queue that devices, processors and the monitor fill and the main thread empties.
@@ -105,6 +114,8 @@ struct Inner {
     queue: Arc<Queue>,
     state: Mutex<RunState>,
     remote: Mutex<Option<Arc<dyn RemoteDisplay>>>,
+    events: Arc<Events>,
+    nodes: BlockNodes,
 }
 
 /// A built machine.
@@ -135,12 +146,18 @@ impl Machine {
         let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids(), options }, attachments)?;
         let pc = pc::build(&plan, &board, &accel, &requests)?;
         let (state, remote) = (Mutex::new(RunState::Prelaunch), Mutex::default());
-        let inner = Inner { plan, board, accel, pc, queue, state, remote };
+        let (events, nodes) = (Arc::default(), BlockNodes::default());
+        let inner = Inner { plan, board, accel, pc, queue, state, remote, events, nodes };
         let machine = Self { handle: MachineHandle(Arc::new(inner)) };
         machine.handle.0.reset()?;
         for (_, chardev) in machine.handle.chardevs() {
             let queue = machine.handle.0.queue.clone();
-            chardev.on_quit(move || queue.push(Message::Quit));
+            chardev.on_quit(move || queue.push(Message::Quit(Cause::Quit)));
+        }
+        for (number, channel) in (0..).zip(&machine.handle.0.pc.channels) {
+            let queue = machine.handle.0.queue.clone();
+            let tray = move |unit: usize, open| queue.push(Message::Tray { ide: (number, unit as u8), open });
+            lock(channel).on_tray(Box::new(tray));
         }
         Ok(machine)
     }
@@ -153,17 +170,24 @@ impl Machine {
     /// Starts the guest (unless `-S`) and serves requests until the machine ends.
     pub fn run(self) -> ExitReason {
         let m = &self.handle.0;
+        for (_, chardev) in &m.pc.chardevs {
+            chardev.start();
+        }
         if !m.plan.paused {
             m.start();
         }
         let reason = loop {
-            match m.queue.pop() {
-                Message::Quit => break ExitReason::Done,
-                Message::Guest(request) => {
-                    if let Some(reason) = m.serve(request) {
-                        break reason;
-                    }
+            let end = match m.queue.pop() {
+                Message::Quit(cause) => m.shut_down(cause, ExitReason::Done),
+                Message::Guest(request) => m.serve(request),
+                Message::Reset => m.restart(Cause::SystemReset),
+                Message::Tray { ide, open } => {
+                    m.tray_moved(ide, open);
+                    None
                 }
+            };
+            if let Some(reason) = end {
+                break reason;
             }
         };
         m.finish();
@@ -171,31 +195,52 @@ impl Machine {
     }
 }
 
-fn change_state(state: &mut RunState, new: RunState) {
-    tracing::trace!(target: "runstate_set", "current_state={} new_state={}", state.name(), new.name());
-    *state = new;
-}
-
 impl Inner {
-    fn set_state(&self, state: RunState) {
-        let mut current = lock(&self.state);
-        change_state(&mut current, state);
+    /// Changes the state and tells it.
+    fn set_state(&self, state: &mut RunState, to: RunState) {
+        tracing::trace!(target: "runstate_set", "current_state={} new_state={}", state.name(), to.name());
+        let from = std::mem::replace(state, to);
+        if from != to {
+            self.events.emit(&MachineEvent::State { from, to });
+        }
+    }
+
+    fn go(&self, state: &mut RunState) {
+        // Told first: an event that the guest causes comes after it.
+        self.set_state(state, RunState::Running);
+        self.board.clock.start();
+        self.accel.resume();
+    }
+
+    fn halt(&self) {
+        self.accel.pause();
+        self.board.clock.stop();
     }
 
     fn start(&self) {
         let mut state = lock(&self.state);
         if *state != RunState::Running {
-            change_state(&mut state, RunState::Running);
-            self.board.clock.start();
-            self.accel.resume();
+            self.go(&mut state);
         }
     }
 
     fn stop(&self, to: RunState) {
         let mut state = lock(&self.state);
-        self.accel.pause();
-        self.board.clock.stop();
-        change_state(&mut state, to);
+        self.halt();
+        self.set_state(&mut state, to);
+    }
+
+    /// Tells that the machine ends.
+    fn shut_down(&self, cause: Cause, reason: ExitReason) -> Option<ExitReason> {
+        let _order = lock(&self.state);
+        self.events.emit(&MachineEvent::Shutdown(cause));
+        Some(reason)
+    }
+
+    fn tray_moved(&self, ide: (u8, u8), open: bool) {
+        if let Some(drive) = self.pc.drives.iter().find(|d| d.ide == Some(ide)) {
+            self.events.emit(&MachineEvent::TrayMoved { drive: drive.id.clone(), open });
+        }
     }
 
     /// Devices, then processors, to their power-on state. Processors must be paused.
@@ -211,18 +256,16 @@ impl Inner {
 
     fn serve(&self, request: MachineRequest) -> Option<ExitReason> {
         match request {
-            MachineRequest::Exit(status) => Some(ExitReason::Status(status)),
+            MachineRequest::Exit(status) => self.shut_down(Cause::GuestShutdown, ExitReason::Status(status)),
             MachineRequest::Reset(by) => {
                 tracing::info!("reset by {by}");
-                if self.plan.no_reboot {
-                    return Some(ExitReason::Done);
-                }
-                self.restart()
+                self.restart(Cause::GuestReset)
             }
             MachineRequest::PowerOff(by) => {
                 tracing::info!("powered off by {by}");
+                let end = self.shut_down(Cause::GuestShutdown, ExitReason::Done);
                 if !self.plan.no_shutdown {
-                    return Some(ExitReason::Done);
+                    return end;
                 }
                 self.stop(RunState::Shutdown);
                 None
@@ -240,18 +283,22 @@ impl Inner {
     }
 
     /// Resets a machine, running or not, and lets it go on as before.
-    fn restart(&self) -> Option<ExitReason> {
-        let before = *lock(&self.state);
-        self.stop(RunState::Paused);
+    fn restart(&self, cause: Cause) -> Option<ExitReason> {
+        if self.plan.no_reboot {
+            return self.shut_down(cause, ExitReason::Done);
+        }
+        let mut state = lock(&self.state);
+        self.halt();
         self.drop_stale_requests();
         if let Err(e) = self.reset() {
             tracing::error!("reset failed: {e}");
-            self.set_state(RunState::InternalError);
+            self.set_state(&mut state, RunState::InternalError);
             return self.pc.monitors.is_empty().then_some(ExitReason::GuestDied);
         }
-        match before {
-            RunState::Running | RunState::Shutdown | RunState::InternalError => self.start(),
-            other => self.set_state(other),
+        self.events.emit(&MachineEvent::Reset(cause));
+        match *state {
+            RunState::Running | RunState::Shutdown | RunState::InternalError => self.go(&mut state),
+            RunState::Prelaunch | RunState::Paused => {}
         }
         None
     }
@@ -259,14 +306,18 @@ impl Inner {
     /// Requests that the guest made before a reset (a second triple fault, the other processors') mean nothing
     /// after it.
     fn drop_stale_requests(&self) {
-        lock(&self.queue.messages)
-            .retain(|m| !matches!(m, Message::Guest(MachineRequest::Reset(_) | MachineRequest::Panicked(_))));
+        lock(&self.queue.messages).retain(|m| {
+            !matches!(m, Message::Reset | Message::Guest(MachineRequest::Reset(_) | MachineRequest::Panicked(_)))
+        });
     }
 
     /// Stops everything and leaves nothing unwritten.
     fn finish(&self) {
-        self.stop(RunState::Paused);
-        for queue in self.pc.drives.iter().filter_map(|d| d.medium().queue) {
+        let added = self.nodes.queues();
+        let state = lock(&self.state);
+        self.halt();
+        drop(state);
+        for queue in self.pc.drives.iter().filter_map(|d| d.medium().queue).chain(added) {
             queue.drain();
             if !queue.backend().readonly()
                 && let Err(e) = queue.backend().flush()
@@ -293,8 +344,10 @@ impl MachineHandle {
 
     /// `stop`.
     pub fn stop(&self) {
-        if self.state() == RunState::Running {
-            self.0.stop(RunState::Paused);
+        let mut state = lock(&self.0.state);
+        if *state == RunState::Running {
+            self.0.halt();
+            self.0.set_state(&mut state, RunState::Paused);
         }
     }
 
@@ -314,17 +367,26 @@ impl MachineHandle {
 
     /// `system_reset`.
     pub fn reset(&self) {
-        self.0.queue.push(Message::Guest(MachineRequest::Reset("the monitor")));
+        self.0.queue.push(Message::Reset);
     }
 
     /// `system_powerdown`: presses the power button.
     pub fn power_button(&self) {
         lock(&self.0.pc.pm).press_power_button();
+        self.0.events.emit(&MachineEvent::PowerButton);
     }
 
-    /// `quit`.
-    pub fn quit(&self) {
-        self.0.queue.push(Message::Quit);
+    /// Ends the machine: `quit`, a signal, a closed window.
+    pub fn quit(&self, cause: Cause) {
+        self.0.queue.push(Message::Quit(cause));
+    }
+
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.0.events
+    }
+
+    pub(crate) fn nodes(&self) -> &BlockNodes {
+        &self.0.nodes
     }
 
     /// Runs `f` with the processors standing, and lets them go on if they ran.
@@ -407,8 +469,8 @@ impl MachineHandle {
         &self.0.pc.chardevs
     }
 
-    /// Back ends that want a monitor.
-    pub fn monitor_chardevs(&self) -> &[Chardev] {
+    /// Back ends that want a monitor, and which.
+    pub fn monitor_backends(&self) -> &[MonitorBackend] {
         &self.0.pc.monitors
     }
 

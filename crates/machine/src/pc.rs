@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use accel::Accelerator;
 use chardev::{CharPeer, Chardev};
+use cli::MonitorMode;
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts, Smbus};
 use devices::debug_ports::{DebugCon, DebugExit, PostPort, ResetControl};
 use devices::dma8237::Dma;
@@ -67,11 +68,20 @@ pub(crate) struct Pc {
     pub(crate) input: Arc<InputBus>,
     pub(crate) drives: Vec<DriveInfo>,
     pub(crate) chardevs: Vec<(String, Chardev)>,
-    pub(crate) monitors: Vec<Chardev>,
+    pub(crate) monitors: Vec<MonitorBackend>,
     pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
     pub(crate) vga: Option<crate::vga::Vga>,
     pub(crate) irq_counts: Arc<IrqCounts>,
     pub(crate) _input_guard: I8042Input,
+}
+
+/// A back end that wants a monitor.
+#[derive(Clone)]
+pub struct MonitorBackend {
+    /// The back end.
+    pub chardev: Chardev,
+    /// What the monitor speaks.
+    pub mode: MonitorMode,
 }
 
 impl Board {
@@ -239,8 +249,9 @@ pub(crate) fn build(
     let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
     infos.extend(crate::usb_wiring::build(plan, board, &bus, &input, &mut devices)?);
-    for (n, target) in plan.monitors.iter().enumerate() {
-        monitors.extend(chars.target(&format!("compat_monitor{n}"), target)?.map(|o| o.chardev));
+    for (n, m) in plan.monitors.iter().enumerate() {
+        let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;
+        monitors.extend(opened.map(|o| MonitorBackend { chardev: o.chardev, mode: m.mode }));
     }
     preset_cmos(plan, &rtc, &ide);
     let signature = accel.cpuid(0, 1, 0).map(|[eax, _, _, edx]| (eax, edx)).unwrap_or_default(); // an old system: unknown
@@ -292,7 +303,7 @@ fn serial(
     board: &Board,
     isa: &Isa,
     chars: &mut Chars,
-    monitors: &mut Vec<Chardev>,
+    monitors: &mut Vec<MonitorBackend>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<(), MachineError> {
     for (n, s) in plan.serial.iter().enumerate() {
@@ -303,7 +314,8 @@ fn serial(
         if let Some(opened) = opened {
             let error = |source| MachineError::Char { option: format!("-serial {n}"), source };
             Uart::attach(&uart, &opened.chardev).map_err(error)?;
-            monitors.extend(opened.with_monitor.then_some(opened.chardev));
+            let backend = MonitorBackend { chardev: opened.chardev, mode: MonitorMode::Readline };
+            monitors.extend(opened.with_monitor.then_some(backend));
         }
         devices.push(device(&uart));
     }

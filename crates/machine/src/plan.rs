@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, RtcBase, SerialTarget, Topology, VgaKind};
+use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, MonitorSpec, RtcBase, SerialTarget, Topology, VgaKind};
 
 use crate::MachineError;
 use crate::catalog::{device_list, machine_list};
@@ -76,7 +76,7 @@ pub struct Plan {
     /// Serial ports.
     pub serial: Vec<SerialPlan>,
     /// Monitors.
-    pub monitors: Vec<SerialTarget>,
+    pub monitors: Vec<MonitorSpec>,
     /// `-chardev`s by their ids.
     pub chardevs: Vec<CharSpec>,
     /// Drives.
@@ -246,7 +246,7 @@ impl Planner<'_> {
                 self.error(format!("{}: the id '{}' is used twice", spec.typed, spec.id));
             }
         }
-        let targets = c.serial.iter().chain(&c.monitors).chain(&c.debugcon);
+        let targets = c.serial.iter().chain(c.monitors.iter().map(|m| &m.target)).chain(&c.debugcon);
         let missing: Vec<_> = targets
             .filter_map(|t| match t {
                 SerialTarget::Chardev(id) if !c.chardevs.iter().any(|s| s.id == *id) => Some(id.clone()),

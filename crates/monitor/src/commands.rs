@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use display::{DumpFormat, Surface};
+use machine::Cause;
 
 use crate::args::{self, CommandError, Outcome, expect, failed, take_flag, take_option, usage, words};
 use crate::context::{Context, LogControl};
 use crate::dump::{self, Format};
-use crate::{info, keys, vnc};
+use crate::{by_qmp, info, keys, vnc};
 
 /// A command, or a topic of `info`.
 pub(crate) struct Command {
@@ -58,15 +59,23 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     "help" | "?", "[cmd]", "show the help", help;
     "info", "[subcommand]", "show various information about the system state", info_command;
     "log", "item1[,...]", "activate logging of the specified items ('none' for nothing)", log;
+    "memsave", "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", by_qmp::memsave;
+    "mouse_button", "state", "change mouse button state (1=L, 2=M, 4=R)", by_qmp::mouse_button;
+    "mouse_move", "dx dy [dz]", "send mouse move events", by_qmp::mouse_move;
+    "mouse_set", "index", "set which mouse device receives events", by_qmp::mouse_set;
     "nmi", "", "inject an NMI on all CPUs", nmi;
+    "pmemsave", "addr size file", "save to disk physical memory dump starting at 'addr' of size 'size'", by_qmp::pmemsave;
     "print" | "p", "/fmt expr", "print expression value (use $reg for CPU register access)", print;
     "quit" | "q", "", "quit the emulator", quit;
+    "ringbuf_read", "device size", "read from a ring buffer character device", by_qmp::ringbuf_read;
+    "ringbuf_write", "device data", "write to a ring buffer character device", by_qmp::ringbuf_write;
     "screendump", "filename [-f format]", "save the screen to a file, as PPM or PNG", screendump;
     "sendkey", "keys [hold_ms]", "send keys to the VM (e.g. 'sendkey ctrl-alt-f1', default hold time=100 ms)", sendkey;
     "set_password", "protocol password [keep]", "set the password of vnc", vnc::set_password;
     "stop" | "s", "", "stop emulation", stop;
     "system_powerdown", "", "send system power down event", system_powerdown;
     "system_reset", "", "reset the system", system_reset;
+    "system_wakeup", "", "wakeup guest from suspend", by_qmp::system_wakeup;
     "trace-event", "name on|off", "change the status of the trace events that fit name (* and ?)", trace_event;
     "x", "/fmt addr", "virtual memory dump starting at 'addr'", x;
     "xp", "/fmt addr", "physical memory dump starting at 'addr'", xp;
@@ -136,7 +145,7 @@ fn info_command(context: &mut Context, rest: &str) -> Outcome {
 fn quit(context: &mut Context, rest: &str) -> Outcome {
     some_words(rest, 0, 0)?;
     context.quit = true;
-    context.machine.quit();
+    context.machine.quit(Cause::Quit);
     Ok(String::new())
 }
 
@@ -166,8 +175,7 @@ fn system_powerdown(context: &mut Context, rest: &str) -> Outcome {
 
 fn nmi(context: &mut Context, rest: &str) -> Outcome {
     some_words(rest, 0, 0)?;
-    let accel = context.machine.accel();
-    (0..accel.count()).try_for_each(|i| accel.inject_nmi(i)).map_err(failed)?;
+    context.inject_nmi().map_err(failed)?;
     Ok(String::new())
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn complete(machine: &MachineHandle, text: &str) -> Candidates {
             among(item, cli::DebugLog::ITEMS.iter().map(|i| i.0).chain(["none"]).map(String::from))
         }
         ["trace-event"] | ["info", "trace-events"] => among(word, cli::Trace::EVENTS.iter().map(|e| e.0.to_string())),
-        ["screendump"] | ["change", _] => files(word),
+        ["screendump"] | ["memsave" | "pmemsave", _, _] | ["change", _] => files(word),
         _ => Candidates::default(),
     }
 }
@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn words_and_files() {
         let c = among("system", names(COMMANDS));
-        assert_eq!((c.typed, c.words), (6, vec!["system_powerdown".to_string(), "system_reset".into()]));
+        assert_eq!(
+            (c.typed, c.words),
+            (6, vec!["system_powerdown".to_string(), "system_reset".into(), "system_wakeup".into()])
+        );
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("shot.png"), "").unwrap();
         std::fs::create_dir(dir.path().join("shots")).unwrap();

@@ -38,6 +38,10 @@ pub(crate) struct Context {
     pub(crate) format: Format,
     pub(crate) keys: KeyTyper,
     pub(crate) history: Vec<String>,
+    /// Where the absolute pointer was sent last.
+    pub(crate) pointer: (u16, u16),
+    /// The pointer's buttons as `mouse_button` set them.
+    pub(crate) buttons: u8,
     /// `quit` was given.
     pub(crate) quit: bool,
 }
@@ -46,7 +50,13 @@ impl Context {
     pub(crate) fn new(machine: MachineHandle, log: Option<Arc<dyn LogControl>>) -> Self {
         let keys = KeyTyper::new(machine.input().clone());
         let (history, format) = (Vec::new(), Format::default());
-        Self { machine, log, cpu: 0, format, keys, history, quit: false }
+        Self { machine, log, cpu: 0, format, keys, history, pointer: (0, 0), buttons: 0, quit: false }
+    }
+
+    /// An NMI for every processor.
+    pub(crate) fn inject_nmi(&self) -> Result<(), accel::AccelError> {
+        let accel = self.machine.accel();
+        (0..accel.count()).try_for_each(|i| accel.inject_nmi(i))
     }
 
     /// The registers of processor `index`.

@@ -1,10 +1,11 @@
-//! The human monitor: QEMU's command line for people and scripts, on a character back end.
+//! The monitors: QEMU's command line for people and scripts, and QMP for programs (`qmp`), on a character back end.
 //!
 //! A session has its own thread (`session`), edits lines (`editor`, `complete`), and runs commands (`commands`, `info`) on a
-//! [`MachineHandle`]. Names, arguments and output are QEMU's. Left out: paging of long output, passwords, migration,
-//! hot plug and snapshots.
+//! [`MachineHandle`]. Names, arguments and output are QEMU's. Left out: paging of long output, passwords, migration
+//! and snapshots.
 
 mod args;
+mod by_qmp;
 mod commands;
 mod complete;
 mod context;
@@ -14,12 +15,15 @@ mod expr;
 mod info;
 mod keys;
 mod paging;
+mod qmp;
+mod save_memory;
 mod session;
 mod vnc;
 
 use std::sync::Arc;
 
 use chardev::{CharError, Chardev};
+use cli::MonitorMode;
 use machine::MachineHandle;
 
 pub use context::LogControl;
@@ -33,8 +37,11 @@ const BANNER: &str = concat!("whpx ", env!("CARGO_PKG_VERSION"), " monitor - typ
 const PROMPT: &str = "(qemu) ";
 
 /// A monitor on a back end; it ends when dropped.
-pub struct Monitor {
-    frontend: Arc<Frontend>,
+pub struct Monitor(Running);
+
+enum Running {
+    Human(Arc<Frontend>),
+    Qmp { _session: qmp::QmpSession },
 }
 
 impl Monitor {
@@ -45,16 +52,22 @@ impl Monitor {
     pub fn attach(
         machine: MachineHandle,
         chardev: &Chardev,
+        mode: MonitorMode,
         log: Option<Arc<dyn LogControl>>,
     ) -> Result<Self, CharError> {
-        let shell = Commands(Context::new(machine, log));
-        Ok(Self { frontend: session::start(chardev, BANNER, PROMPT, shell)? })
+        let context = Context::new(machine, log);
+        Ok(Self(match mode {
+            MonitorMode::Readline => Running::Human(session::start(chardev, BANNER, PROMPT, Commands(context))?),
+            MonitorMode::Control { pretty } => Running::Qmp { _session: qmp::start(context, chardev, pretty)? },
+        }))
     }
 }
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.frontend.end();
+        if let Running::Human(frontend) = &self.0 {
+            frontend.end();
+        }
     }
 }
 

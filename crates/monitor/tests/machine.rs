@@ -1,62 +1,15 @@
-//! The monitor on a whole machine: a 64 KiB firmware of a few instructions on the built-in platform.
+//! The human monitor on a whole machine.
+
+mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use chardev::Chardev;
-use machine::{ExitReason, Machine, MachineHandle, Plan};
-use monitor::{Monitor, run_line};
-use whp_soft::SoftPlatform;
-
-/// At F000:0000: mov ax, 0x1234; mov [0x500], ax; hlt; jmp to the hlt.
-const CODE: [u8; 9] = [0xB8, 0x34, 0x12, 0xA3, 0x00, 0x05, 0xF4, 0xEB, 0xFD];
-
-struct Bench {
-    machine: Option<Machine>,
-    handle: MachineHandle,
-    dir: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new(more: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut bios = vec![0x90; 0x10000];
-        bios[..CODE.len()].copy_from_slice(&CODE);
-        bios[0xFFF0..0xFFF3].copy_from_slice(&[0xE9, 0x0D, 0x00]); // jmp 0000
-        let path = dir.path().join("bios.bin");
-        std::fs::write(&path, bios).unwrap();
-        let mut args: Vec<String> = vec!["-bios".into(), path.display().to_string()];
-        args.extend("-m 16 -S -vga none -display none -serial none -monitor none".split(' ').map(String::from));
-        args.extend(more.iter().map(|s| s.to_string()));
-        let config = cli::Config::new(&cli::Options::parse(args).unwrap()).unwrap();
-        let machine =
-            Machine::new(Plan::new(&config).unwrap(), &SoftPlatform::default(), accel::AccelOptions::default())
-                .unwrap();
-        Self { handle: machine.handle(), machine: Some(machine), dir }
-    }
-
-    fn run(&mut self) -> std::thread::JoinHandle<ExitReason> {
-        let machine = self.machine.take().unwrap();
-        std::thread::spawn(move || machine.run())
-    }
-
-    fn line(&self, line: &str) -> String {
-        run_line(&self.handle, line)
-    }
-
-    fn wait_for(&self, line: &str, part: &str) -> String {
-        let limit = Instant::now() + Duration::from_secs(20);
-        loop {
-            let text = self.line(line);
-            if text.contains(part) {
-                return text;
-            }
-            assert!(Instant::now() < limit, "{line}: {text}");
-            std::thread::sleep(Duration::from_millis(1)); // the guest runs in between
-        }
-    }
-}
+use cli::MonitorMode;
+use common::Bench;
+use machine::ExitReason;
+use monitor::Monitor;
 
 #[test]
 fn memory_registers_and_run_state() {
@@ -120,6 +73,34 @@ fn wrong_input_is_answered_in_a_line_or_two() {
 }
 
 #[test]
+fn memory_is_saved_and_ring_buffers_are_read() {
+    let b = Bench::new(&["-chardev", "ringbuf,id=ring,size=64", "-serial", "chardev:ring"]);
+    let file = b.dir.path().join("saved");
+    let name = file.display();
+    assert_eq!(b.line(&format!("pmemsave 0xf0000 2*2 \"{name}\"")), "");
+    assert_eq!(std::fs::read(&file).unwrap(), [0xB8, 0x34, 0x12, 0xA3]);
+    assert_eq!(b.line(&format!("memsave $pc 3 \"{name}\"")), "");
+    assert_eq!(std::fs::read(&file).unwrap(), [0xE9, 0x0D, 0x00]);
+    assert!(b.line(&format!("pmemsave 0x40000000 4 \"{name}\"")).starts_with("Error: Invalid addr"));
+    assert!(b.line("pmemsave 0 4").starts_with("pmemsave: missing argument\nusage: pmemsave addr size file\n"));
+    assert_eq!(b.line("ringbuf_read ring 10"), "\n");
+    assert_eq!(b.line("ringbuf_read nothing 10"), "Error: Device 'nothing' not found\n");
+    assert_eq!(b.line("ringbuf_write ring hello"), "");
+    assert_eq!(b.line("ringbuf_read ring 10"), "hello\n");
+}
+
+#[test]
+fn the_mouse_moves() {
+    let b = Bench::new(&[]);
+    assert_eq!(b.line("mouse_move 5 -3 1"), "");
+    assert_eq!(b.line("mouse_button 1"), "");
+    assert_eq!(b.line("mouse_set 0"), "");
+    assert_eq!(b.line("mouse_set 7"), "Error: Mouse at index '7' not found\n");
+    assert!(b.line("mouse_move 5").contains("usage: mouse_move dx dy [dz]"));
+    assert!(b.line("mouse_button x").contains("'x' is not a number here"));
+}
+
+#[test]
 fn discs_are_changed() {
     let dir = tempfile::tempdir().unwrap();
     let disk = dir.path().join("disk.img");
@@ -167,7 +148,7 @@ fn a_session_ends_the_machine() {
     let mut b = Bench::new(&[]);
     let (dev, peer) = Chardev::in_memory("mon", 4096, false);
     let log: Arc<dyn monitor::LogControl> = Arc::new(OneEvent(AtomicBool::new(false)));
-    let monitor = Monitor::attach(b.handle.clone(), &dev, Some(log)).unwrap();
+    let monitor = Monitor::attach(b.handle.clone(), &dev, MonitorMode::Readline, Some(log)).unwrap();
     let run = b.run();
     peer.send(
         b"info sta\t\rlog int\rsendkey ctrl-alt-f1 1\rtrace-event ev* on\rinfo trace-events\rinfo history\rquit\r",

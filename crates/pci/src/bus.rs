@@ -352,7 +352,8 @@ fn bar_text(bar: &BarSpec, address: Option<u64>) -> String {
     }
 }
 
-fn class_name(class: u32) -> String {
+/// What a class code (base class, subclass, programming interface) means.
+pub fn class_name(class: u32) -> String {
     let name = match class >> 8 {
         0x0100 => "SCSI controller",
         0x0101 => "IDE controller",

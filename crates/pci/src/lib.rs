@@ -11,7 +11,7 @@ mod config;
 mod intx;
 mod mechanism1;
 
-pub use bus::{BAR_PRIORITY, BarBacking, Deferred, PciBus, PciError, PciFunction, devfn};
+pub use bus::{BAR_PRIORITY, BarBacking, Deferred, PciBus, PciError, PciFunction, class_name, devfn};
 pub use config::{BarKind, BarSpec, ConfigSpace, ConfigState, Identity, command, reg, status};
 pub use intx::{IntxPin, IntxRouter, swizzle};
 pub use mechanism1::{ConfigAddressPort, ConfigDataPort, mechanism1};

@@ -45,7 +45,7 @@ fn quit_on_signals(handle: &machine::MachineHandle) {
             chardev::restore_terminal();
             std::process::exit(1);
         }
-        handle.quit();
+        handle.quit(machine::Cause::Signal);
     });
     if let Err(e) = result {
         tracing::warn!("signals end the program at once: {e}");
@@ -82,9 +82,9 @@ fn start(program: &str, args: impl Iterator<Item = String>) -> Result<ExitCode, 
     }
     let handle = machine.handle();
     let monitors: Result<Vec<_>, _> = handle
-        .monitor_chardevs()
+        .monitor_backends()
         .iter()
-        .map(|c| monitor::Monitor::attach(handle.clone(), c, Some(Arc::new(log::MonitorLog))))
+        .map(|b| monitor::Monitor::attach(handle.clone(), &b.chardev, b.mode, Some(Arc::new(log::MonitorLog))))
         .collect();
     let monitors = monitors.map_err(|e| vec![e.to_string()])?;
     front_ends::start(program, &config, &handle).map_err(|e| vec![e])?;

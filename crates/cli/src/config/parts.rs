@@ -178,6 +178,27 @@ pub enum SerialTarget {
     Chardev(String),
 }
 
+/// What a monitor speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MonitorMode {
+    /// The human monitor.
+    Readline,
+    /// QMP.
+    Control {
+        /// Answers with line breaks and indentation.
+        pretty: bool,
+    },
+}
+
+/// A `-monitor`, `-qmp` or `-mon`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorSpec {
+    /// Where it leads.
+    pub target: SerialTarget,
+    /// What it speaks.
+    pub mode: MonitorMode,
+}
+
 /// A character back end, as `-chardev` words it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CharSpec {

@@ -39,6 +39,25 @@ fn consoles() {
 }
 
 #[test]
+fn monitors() {
+    let c =
+        config("-qmp unix:/tmp/q,server=on,wait=off -qmp-pretty tcp:localhost:1,server,nowait -monitor pty").unwrap();
+    let modes: Vec<_> = c.monitors.iter().map(|m| m.mode).collect();
+    let control = |pretty| MonitorMode::Control { pretty };
+    assert_eq!(modes, [control(false), control(true), MonitorMode::Readline]);
+    for m in &c.monitors[..2] {
+        let SerialTarget::Spec(s) = &m.target else { panic!("{m:?}") };
+        assert!(s.server && !s.wait && s.backend == "socket", "{s:?}");
+    }
+    let c =
+        config("-chardev stdio,id=c,mux=on -serial chardev:c -mon c -mon chardev=c,mode=control,pretty=on").unwrap();
+    assert_eq!(c.monitors[1], MonitorSpec { target: SerialTarget::Chardev("c".into()), mode: control(true) });
+    assert_eq!(config("-nographic -qmp null").unwrap().serial, [SerialTarget::spec("stdio")]);
+    assert!(error("-mon c,mode=foo").contains("readline, control"));
+    assert!(error("-mon c,pretty=on").contains("mode=control"));
+}
+
+#[test]
 fn drives_find_their_places() {
     let c = config("-drive file=a -drive file=b,media=cdrom -hda c -drive file=d,if=none,id=x").unwrap();
     let places: Vec<_> = c.drives.iter().map(|d| (d.id.as_str(), d.index)).collect();

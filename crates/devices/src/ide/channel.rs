@@ -228,7 +228,11 @@ pub struct IdeChannel {
     me: Weak<Mutex<Self>>,
     /// Changes with every reset, so that a completion of before is recognised.
     generation: u64,
+    tray_hook: Option<TrayHook>,
 }
+
+/// Hears of the trays that the guest moves: unit, and whether it is out now.
+pub type TrayHook = Box<dyn Fn(usize, bool) + Send>;
 
 impl IdeChannel {
     /// A channel with up to two drives. `may_master` is the PCI function's bus master enable bit.
@@ -251,6 +255,7 @@ impl IdeChannel {
                 may_master,
                 me: me.clone(),
                 generation: 0,
+                tray_hook: None,
             })
         })
     }
@@ -300,6 +305,26 @@ impl IdeChannel {
     /// The guest has locked the tray of a CD-ROM drive, or opened it.
     pub fn tray(&self, unit: usize) -> Option<(bool, bool)> {
         self.state.drives.get(unit)?.as_ref().map(|d| (d.packet.locked, d.packet.open))
+    }
+
+    /// Moves the tray of a CD-ROM drive as its button does, locked or not. Whether it moved; `None` for other units.
+    pub fn move_tray(&mut self, unit: usize, open: bool) -> Option<bool> {
+        let (Some(Some(Drive::Cdrom(c))), Some(Some(d))) = (self.drives.get(unit), self.state.drives.get_mut(unit))
+        else {
+            return None;
+        };
+        Some(d.packet.move_tray(open, c.queue.is_some()))
+    }
+
+    /// Calls `hook` when the guest moves a tray. The channel is locked then: the hook must only queue.
+    pub fn on_tray(&mut self, hook: TrayHook) {
+        self.tray_hook = Some(hook);
+    }
+
+    pub(super) fn tell_tray(&self, unit: usize, open: bool) {
+        if let Some(hook) = &self.tray_hook {
+            hook(unit, open);
+        }
     }
 
     pub(super) fn bus_master(&mut self) -> &mut BusMaster {

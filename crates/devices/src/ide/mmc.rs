@@ -262,16 +262,11 @@ fn start_stop(c: &CdromConfig, s: &mut PacketState, p: &[u8; 12]) -> Outcome {
     match (load_eject, start) {
         (true, false) if s.locked && !s.open => Check(REMOVAL_PREVENTED),
         (true, false) => {
-            if !s.open {
-                s.event = EVENT_REMOVAL;
-            }
-            s.open = true;
+            s.move_tray(true, c.queue.is_some());
             ok()
         }
         (true, true) => {
-            if s.open {
-                s.medium_changed(c.queue.is_some());
-            }
+            s.move_tray(false, c.queue.is_some());
             ok()
         }
         _ => ok(), // spins up or down at once

@@ -24,7 +24,7 @@ mod tests_ata;
 mod tests_atapi;
 
 pub use bus_master::BusMasterPorts;
-pub use channel::{ControlPort, IdeChannel};
+pub use channel::{ControlPort, IdeChannel, TrayHook};
 pub use geometry::{Geometry, Translation};
 pub use pci::{Ide, IdeWiring, Piix3Ide};
 

@@ -42,6 +42,17 @@ impl PacketState {
         self.event = if there { mmc::EVENT_NEW_MEDIA } else { mmc::EVENT_REMOVAL };
         self.attention = there.then_some(mmc::MEDIUM_CHANGED);
     }
+
+    /// Moves the tray; whether it moved.
+    pub(super) fn move_tray(&mut self, open: bool, medium: bool) -> bool {
+        let moved = self.open != open;
+        if moved && open {
+            (self.open, self.event) = (true, mmc::EVENT_REMOVAL);
+        } else if moved {
+            self.medium_changed(medium);
+        }
+        moved
+    }
 }
 
 impl IdeChannel {
@@ -88,7 +99,9 @@ impl IdeChannel {
         d.buffer.clear();
         (d.pos, d.limit) = (0, 0);
         d.transfer = Transfer { flow: Flow::Reply, dma: d.packet.dma, ..Transfer::none() };
+        let was_open = d.packet.open;
         let outcome = mmc::execute(c, &mut d.packet, &packet);
+        let open = d.packet.open;
         tracing::trace!(target: "ide_atapi_packet", unit, ?packet, ?outcome);
         match outcome {
             Outcome::Check(sense) => self.check(unit, sense),
@@ -107,6 +120,9 @@ impl IdeChannel {
                 d.buffer = data;
                 self.reply(unit);
             }
+        }
+        if open != was_open {
+            self.tell_tray(unit, open);
         }
     }
 

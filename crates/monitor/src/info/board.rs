@@ -49,6 +49,18 @@ pub(super) fn chardev(context: &mut Context, rest: &str) -> Outcome {
     plain(context, rest, |c| c.machine.chardevs().iter().map(line).collect())
 }
 
+/// This program has platforms of its own.
+pub(super) fn kvm(context: &mut Context, rest: &str) -> Outcome {
+    plain(context, rest, |_| "kvm support: not compiled\n".into())
+}
+
+pub(super) fn memory_size(context: &mut Context, rest: &str) -> Outcome {
+    plain(context, rest, |c| {
+        let m = &c.machine.plan().memory;
+        format!("base memory: {}\nplugged memory: 0\n", m.low + m.high)
+    })
+}
+
 pub(super) fn mice(context: &mut Context, rest: &str) -> Outcome {
     plain(context, rest, |c| {
         let list = c.machine.input().pointers();

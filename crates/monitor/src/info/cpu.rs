@@ -102,7 +102,7 @@ pub(super) fn cpus(context: &mut Context, rest: &str) -> Outcome {
 }
 
 /// The processors' host threads, found by their names; none where the host does not list them.
-fn threads() -> Vec<(usize, u64)> {
+pub(crate) fn threads() -> Vec<(usize, u64)> {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
     let one = |entry: std::fs::DirEntry| {
         let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;

@@ -6,6 +6,8 @@ mod cpu;
 mod interrupts;
 mod memory;
 
+pub(crate) use cpu::threads;
+
 use crate::args::Outcome;
 use crate::commands::{Command, commands, some_words};
 use crate::context::Context;
@@ -19,8 +21,10 @@ pub(crate) const TOPICS: &[Command] = commands! {
     "exits", "", "show how often and why the processors left the guest", cpu::exits;
     "history", "", "show the command line history", board::history;
     "irq", "", "show how often each interrupt line was raised", interrupts::irq;
+    "kvm", "", "show KVM information", board::kvm;
     "lapic", "[apic-id]", "show local apic state", interrupts::lapic;
     "mem", "", "show the active virtual memory mappings", memory::mem;
+    "memory_size_summary", "", "show the amount of initially allocated and present hotpluggable (if enabled) memory in bytes", board::memory_size;
     "mice", "", "show which pointing device receives events", board::mice;
     "mtree", "[-f] [-D]", "show memory tree (-f: flat view, -D: also disabled regions)", memory::mtree;
     "name", "", "show the current VM name", board::name;
