@@ -22,6 +22,9 @@ pub(crate) struct Opened {
     pub(crate) with_monitor: bool,
 }
 
+/// Things with their names.
+type Named<T> = Vec<(String, T)>;
+
 impl Chars {
     /// Opens every `-chardev`.
     pub(crate) fn new(specs: &[CharSpec]) -> Result<Self, MachineError> {
@@ -61,7 +64,7 @@ impl Chars {
     }
 
     /// Everything that is open, with its name; and the front end's sides of text consoles.
-    pub(crate) fn finish(self) -> (Vec<(String, Chardev)>, Vec<(String, CharPeer)>) {
+    pub(crate) fn finish(self) -> (Named<Chardev>, Named<CharPeer>) {
         (self.open, self.consoles)
     }
 
