@@ -132,19 +132,19 @@ impl Processors {
     }
 }
 
-fn flush_space(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn flush_space(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     (flush(bus, cpu, input, Ok(Processors::mask(input.u64(16))), false), 0)
 }
 
-fn flush_list(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn flush_list(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     all_or_none(flush(bus, cpu, input, Ok(Processors::mask(input.u64(16))), true), input)
 }
 
-fn flush_space_ex(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn flush_space_ex(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     (flush(bus, cpu, input, Processors::set(input, 16), false), 0)
 }
 
-fn flush_list_ex(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn flush_list_ex(bus: &mut VpBus<'_>, cpu: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     all_or_none(flush(bus, cpu, input, Processors::set(input, 16), true), input)
 }
 
@@ -199,16 +199,16 @@ fn flush_own(cpu: &mut Cpu, input: &Input<'_>, list: bool) {
 }
 
 /// The owner of a lock may want this host processor.
-fn long_spin_wait(bus: &mut VpBus<'_>, _: &mut Cpu, _: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn long_spin_wait(bus: &mut VpBus<'_>, _: &mut Cpu, _: &Input<'_>, _: &mut [u8]) -> Outcome {
     bus.vp.outside(std::thread::yield_now);
     (Status::Success, 0)
 }
 
-fn send_ipi(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn send_ipi(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     (send(bus, input, Ok(Processors::mask(input.u64(8)))), 0)
 }
 
-fn send_ipi_ex(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, _: &mut Vec<u8>) -> Outcome {
+fn send_ipi_ex(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, _: &mut [u8]) -> Outcome {
     (send(bus, input, Processors::set(input, 8)), 0)
 }
 
@@ -229,7 +229,7 @@ fn send(bus: &VpBus<'_>, input: &Input<'_>, processors: Result<Processors, Statu
     Status::Success
 }
 
-fn index_from_apic_id(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, output: &mut Vec<u8>) -> Outcome {
+fn index_from_apic_id(bus: &mut VpBus<'_>, _: &mut Cpu, input: &Input<'_>, output: &mut [u8]) -> Outcome {
     if input.u64(0) != SELF || input.u64(8) & 0xFF != 0 {
         return (Status::InvalidParameter, 0);
     }

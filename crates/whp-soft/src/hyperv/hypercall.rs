@@ -39,7 +39,7 @@ pub(super) struct Definition {
     pub(super) variable: bool,
     /// A rep call: bytes of an input and an output element.
     pub(super) rep: Option<(usize, usize)>,
-    pub(super) run: fn(&mut VpBus<'_>, &mut Cpu, &Input<'_>, &mut Vec<u8>) -> (Status, usize),
+    pub(super) run: fn(&mut VpBus<'_>, &mut Cpu, &Input<'_>, &mut [u8]) -> (Status, usize),
 }
 
 /// The hypercall input value.
@@ -269,7 +269,7 @@ impl VpBus<'_> {
 
     /// The memory of a parameter block: aligned, in one page, mapped.
     fn parameters(&self, gpa: u64, len: usize, want: MapGpaRangeFlags) -> Result<(Range, u64), Status> {
-        if gpa % 8 != 0 || gpa % PAGE_SIZE + len as u64 > PAGE_SIZE {
+        if !gpa.is_multiple_of(8) || gpa % PAGE_SIZE + len as u64 > PAGE_SIZE {
             return Err(Status::InvalidAlignment);
         }
         let ranges = self.shared.map.ranges();

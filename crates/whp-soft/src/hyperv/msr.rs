@@ -93,7 +93,7 @@ impl VpBus<'_> {
             STIMER0_CONFIG..=STIMER_LAST => {
                 let n = msr - STIMER0_CONFIG;
                 let (config, count) = self.vp.irq().hyperv.timer((n / 2) as usize);
-                if n % 2 == 0 { config } else { count }
+                if n.is_multiple_of(2) { config } else { count }
             }
             GUEST_IDLE => {
                 self.vp.idle();
@@ -133,7 +133,7 @@ impl VpBus<'_> {
     }
 
     fn timer_write(&mut self, n: u32, value: u64) -> MsrAction {
-        let config = n % 2 == 0;
+        let config = n.is_multiple_of(2);
         if config && value & DIRECT != 0 && !self.config.synthetic.contains(F::DIRECT_SYNTHETIC_TIMERS) {
             return MsrAction::Fault;
         }
