@@ -436,6 +436,57 @@ fn the_register_batch_and_apic_state_of_qemu() {
     }
 }
 
+/// The SynIC's pages and timers, which have no registers, in a partition that has one.
+#[test]
+fn synic_states_are_read_and_written() {
+    const SYNIC_AND_TIMERS: u64 = 1 << 4 | 1 << 5;
+    let mut p = null_mut();
+    let set = |p, code, bytes: &[u8]| {
+        // SAFETY: see the top of the file.
+        unsafe { WHvSetPartitionProperty(p, code, bytes.as_ptr().cast(), bytes.len() as u32) }
+    };
+    // SAFETY: see the top of the file.
+    unsafe { assert_eq!(WHvCreatePartition(&mut p), 0) };
+    let mut banks = [0u8; 16];
+    banks[0] = 1;
+    banks[8..].copy_from_slice(&SYNIC_AND_TIMERS.to_le_bytes());
+    assert_eq!(set(p, WHvPartitionPropertyCodeProcessorCount, &1u32.to_le_bytes()), 0);
+    assert_eq!(set(p, WHvPartitionPropertyCodeLocalApicEmulationMode, &2u32.to_le_bytes()), 0);
+    assert_eq!(set(p, WHvPartitionPropertyCodeSyntheticProcessorFeaturesBanks, &banks), 0);
+    let without = Machine::new(1, 0);
+    let mut bytes = [0u8; 4096];
+    let at: *mut c_void = bytes.as_mut_ptr().cast();
+    let from = at.cast_const();
+    let mut written = 0;
+    // SAFETY: see the top of the file.
+    unsafe {
+        assert_eq!(WHvSetupPartition(p), 0);
+        assert_eq!(WHvCreateVirtualProcessor(p, 0, 0), 0);
+        let (page, timers) =
+            (WHvVirtualProcessorStateTypeSynicMessagePage, WHvVirtualProcessorStateTypeSynicTimerState);
+        assert_eq!(
+            failure(WHvGetVirtualProcessorState(without.p, 0, page, at, 4096, &mut written)),
+            HResult::E_NOTIMPL
+        );
+        let m = Machine { p, ram: without.ram.clone() };
+        m.registers(&[(WHvRegisterSimp, 0x5001), (WHvRegisterScontrol, 1)]);
+        *at.cast::<u8>().add(0x210) = 7;
+        assert_eq!(WHvSetVirtualProcessorState(p, 0, page, from, 4096), 0);
+        *at.cast::<u8>().add(0x210) = 0;
+        assert_eq!(WHvGetVirtualProcessorState(p, 0, page, at, 4096, &mut written), 0);
+        assert_eq!((written, *at.cast::<u8>().add(0x210)), (4096, 7));
+        assert_eq!(WHvGetVirtualProcessorState(p, 0, timers, at, 4096, &mut written), 0);
+        assert_eq!(written, 200);
+        // Timer 1: not enabled, auto-enable, SINT 2; count 5.
+        at.cast::<u64>().add(6).write(0x2_0008);
+        at.cast::<u64>().add(7).write(5);
+        assert_eq!(WHvSetVirtualProcessorState(p, 0, timers, from, 200), 0);
+        assert_eq!(WHvGetVirtualProcessorState(p, 0, timers, at, 200, &mut written), 0);
+        assert_eq!((at.cast::<u64>().add(6).read(), at.cast::<u64>().add(7).read()), (0x2_0008, 5));
+        assert_eq!(failure(WHvSetVirtualProcessorState(p, 0, timers, from, 199)), HResult::E_INVALIDARG);
+    }
+}
+
 /// A monitor ends with a processor in Run and nothing deleted; the second process of this test is that monitor.
 #[test]
 fn a_process_may_end_with_processors_running() {

@@ -251,7 +251,7 @@ fn bad_hypercalls_have_their_status() {
         (0x0003, 0x3_2000, 0, 3),              // no elements
         (0x0002 | 1 << 63, 0x3_2000, 0, 3),    // reserved bit
         (0x0002 | 1 << 17, 0x3_2000, 0, 3),    // a variable header that it does not have
-        (0x0003 | 20 * REP | FAST, 0, 0, 3),   // more than the registers hold
+        (0x0003 | (20 * REP) | FAST, 0, 0, 3), // more than the registers hold
         (0x0002, 0x3_2004, 0, 4),              // not aligned
         (0x0002, 0x3_2FF0, 0, 4),              // over the end of its page
         (0x0002, 0x8000_0000, 0, 4),           // no memory
