@@ -16,7 +16,7 @@ fn server(context: &Context) -> Result<Arc<dyn RemoteDisplay>, CommandError> {
     context.machine.remote_display().ok_or_else(|| failed("there is no VNC server; start with -vnc"))
 }
 
-fn set(context: &Context, password: &str) -> Outcome {
+pub(crate) fn set(context: &Context, password: &str) -> Outcome {
     if server(context)?.set_password(password) { Ok(String::new()) } else { Err(failed(NO_PASSWORD)) }
 }
 
@@ -47,6 +47,10 @@ pub(crate) fn expire_password(context: &mut Context, rest: &str) -> Outcome {
     let words = some_words(rest, 2, 2)?;
     let [protocol, when] = words.as_slice() else { return Err(usage("missing argument")) };
     is_vnc(protocol)?;
+    expire(context, when)
+}
+
+pub(crate) fn expire(context: &Context, when: &str) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let at = expiry(when, now).ok_or_else(|| usage("expected now, never, +SECONDS, or seconds since 1970"))?;
     if server(context)?.expire_password(at) { Ok(String::new()) } else { Err(failed(NO_PASSWORD)) }

@@ -17,6 +17,7 @@ mod session;
 mod stream;
 mod table;
 mod text;
+mod vnc;
 
 use serde_json::{Map, Value};
 

@@ -74,10 +74,6 @@ pub(super) fn kvm(_: &mut Context, _: &Args) -> Outcome {
     Ok(json!({"enabled": false, "present": false}))
 }
 
-pub(super) fn vnc(_: &mut Context, _: &Args) -> Outcome {
-    Ok(json!({"enabled": false}))
-}
-
 pub(super) fn machines(c: &mut Context, _: &Args) -> Outcome {
     let default = c.machine.plan().machine;
     let one = |m: &machine::MachineInfo| {

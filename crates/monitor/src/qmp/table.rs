@@ -6,7 +6,7 @@ use super::args::Kind::{Any, Bool, Int, List, Object, Str, Word};
 use super::args::{Arg, Args, may, must};
 use super::error::{Outcome, QmpError};
 use super::run as act_on;
-use super::{block, input, pci, query, schema};
+use super::{block, input, pci, query, schema, vnc};
 use crate::context::Context;
 
 /// The command that ends the negotiation.
@@ -70,6 +70,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     act("blockdev-remove-medium", &[must("id", Str)], block::remove_medium),
     act("cont", NONE, act_on::cont),
     act("eject", &[DRIVE[0], DRIVE[1], FORCE], block::eject),
+    act("expire_password", &[must("protocol", Word(&["vnc"])), must("time", Str)], vnc::expire_password),
     ask("human-monitor-command", &[must("command-line", Str), may("cpu-index", Int)], act_on::human),
     act("inject-nmi", NONE, act_on::inject_nmi),
     act("input-send-event", &[may("device", Str), may("head", Int), must("events", List)], input::send_event),
@@ -104,7 +105,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     ask("query-target", NONE, query::target),
     ask("query-uuid", NONE, query::uuid),
     ask("query-version", NONE, query::version),
-    ask("query-vnc", NONE, query::vnc),
+    ask("query-vnc", NONE, vnc::query),
     act("quit", NONE, act_on::quit),
     ask(
         "ringbuf-read",
@@ -122,6 +123,11 @@ pub(crate) const COMMANDS: &[Command] = &[
         act_on::screendump,
     ),
     act("send-key", &[must("keys", List), may("hold-time", Int)], input::send_key),
+    act(
+        "set_password",
+        &[must("protocol", Word(&["vnc"])), must("password", Str), may("connected", Word(&["keep"]))],
+        vnc::set_password,
+    ),
     act("stop", NONE, act_on::stop),
     act("system_powerdown", NONE, act_on::powerdown),
     act("system_reset", NONE, act_on::reset),
