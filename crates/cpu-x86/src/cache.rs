@@ -28,7 +28,7 @@ struct Slot {
 
 /// Mixes the words of a [`Key`]; addresses are the guest's choice, but so is the time it wastes on collisions.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {

@@ -64,7 +64,10 @@ impl Processor {
         {
             self.engine = match tier {
                 Tier::Interpreter => None,
-                other => crate::jit::Engine::new(other == Tier::Check).map(Box::new),
+                other => {
+                    let zmm = self.cpu.model.features.has(iced_x86::CpuidFeature::AVX512F);
+                    crate::jit::Engine::new(other == Tier::Check, zmm).map(Box::new)
+                }
             };
             tier == Tier::Interpreter || self.engine.is_some()
         }

@@ -326,8 +326,8 @@ impl Cpu {
         if at & 15 != 0 {
             return Err(self.gp(0));
         }
-        let page = self.resolve(bus, at, Access::Write, self.tlb.base)?;
-        let old = if page.phys.writable {
+        let page = self.resolve(bus, at, Access::Write, self.data_table())?;
+        let old = if page.phys.writable && self.rehearsal.is_none() {
             let p = page.phys.host.wrapping_add(at as usize & 0xFFF).cast::<u128>();
             // SAFETY: inside a writable page of a block that the TLB keeps alive, aligned because pages are.
             let old = unsafe { atomic::exchange_128(p, expected, new) };

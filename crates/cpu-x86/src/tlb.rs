@@ -109,6 +109,8 @@ pub(crate) struct Tlb {
     pub(crate) base: usize,
     generation: u64,
     last_generation: u64,
+    /// Changes when a translation may have been dropped.
+    pub(crate) epoch: u64,
     /// PCID and generation, most recently used first.
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
@@ -142,6 +144,7 @@ impl Default for Tlb {
             base: SUPERVISOR,
             generation: 1,
             last_generation: 1,
+            epoch: 0,
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
@@ -263,6 +266,7 @@ impl Tlb {
 
     /// Makes `pcid` the current address space, with its old translations if `keep` and there are some.
     fn switch(&mut self, pcid: u16, keep: bool) {
+        self.epoch = self.epoch.wrapping_add(1);
         let known = self.pcids.iter().position(|(p, _)| *p == pcid).map(|i| self.pcids.remove(i));
         self.generation = match known {
             Some((_, generation)) if keep => generation,
@@ -274,6 +278,7 @@ impl Tlb {
 
     /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
     fn flush_page(&mut self, at: u64) {
+        self.epoch = self.epoch.wrapping_add(1);
         if self.huge >> (at >> 30 & 63) & 1 != 0 {
             self.drop_region(at, 30);
         } else if self.large[(at >> 27) as usize & 15] >> (at >> 21 & 63) & 1 != 0 {
@@ -295,6 +300,7 @@ impl Tlb {
 
     /// Forgets everything, host memory included: the physical map changed.
     pub(crate) fn drop_memory(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
         self.clear();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();

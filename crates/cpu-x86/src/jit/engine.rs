@@ -2,16 +2,20 @@
 //! between blocks, and running it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::asm::*;
+use super::pages::{self, PAGES};
 use super::runtime;
-use super::translate::{self, OFFSETS};
+use super::translate::{self, OFFSETS, Way};
+use super::vectors::{self, WHOLE, Width, XMM};
 use super::{Context, JitStatistics};
 use crate::block::{Block, Key};
+use crate::cache::KeyHasher;
 use crate::bus::Bus;
 use crate::code_memory::CodeMemory;
 use crate::op::Op;
@@ -52,6 +56,10 @@ pub(super) struct Common {
     pub(super) refuse: usize,
     /// Called with a RIP in R14: ZF and code in R13, or no ZF.
     pub(super) lookup: usize,
+    /// Called: XMM registers, or all vector registers, are loaded; or no ZF.
+    pub(super) vectors: [usize; 2],
+    /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
+    pub(super) fill: [usize; PAGES],
 }
 
 /// Code of a block.
@@ -61,14 +69,27 @@ pub(super) struct Entries {
     pub(super) reg: usize,
     /// Entered with flags in the slot.
     pub(super) slot: usize,
+    /// The same, without a look at the attention word.
+    pub(super) page: usize,
+    /// The same, without any check: from earlier code of the page that was checked.
+    pub(super) ahead: usize,
+    /// The same with flags in EFLAGS.
+    pub(super) reg_ahead: usize,
 }
 
-/// A branch that can lead straight to another block of the page.
+/// A branch that can lead straight to another block.
 struct Link {
     /// Offset of the displacement.
     place: usize,
+    /// Where it leads while it is not linked.
+    unlinked: usize,
+    target: u64,
+    mode: Mode,
+    /// The target when it is in the same page.
     key: Key,
     reg: bool,
+    way: Way,
+    linked: bool,
 }
 
 /// How translated code came back.
@@ -89,7 +110,7 @@ pub(crate) struct Engine {
     used: usize,
     common: Common,
     common_end: usize,
-    known: HashMap<Key, Entries>,
+    known: HashMap<Key, (Entries, usize), BuildHasherDefault<KeyHasher>>,
     /// Keeps alive what code has addresses of.
     blocks: Vec<Arc<Block>>,
     links: Vec<Link>,
@@ -106,9 +127,9 @@ type Enter = unsafe extern "sysv64" fn(*mut Cpu, u64) -> u32;
 
 impl Engine {
     /// `None` when the system gives no executable memory.
-    pub(crate) fn new(single: bool) -> Option<Self> {
+    pub(crate) fn new(single: bool, zmm: bool) -> Option<Self> {
         let mut memory = CodeMemory::new(CAPACITY)?;
-        let (code, common) = common_code();
+        let (code, common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
         memory.write(0, &code)?;
         let used = code.len().next_multiple_of(64);
         Some(Self {
@@ -116,7 +137,7 @@ impl Engine {
             used,
             common,
             common_end: used,
-            known: HashMap::new(),
+            known: HashMap::default(),
             blocks: Vec::new(),
             links: Vec::new(),
             wanted: None,
@@ -160,7 +181,7 @@ impl Engine {
     #[cold]
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
         let ours = block.page.as_ref().is_some_and(|p| !p.watched());
-        let can = ours && block.second.is_none() && block.key.mode.has(Mode::CODE64);
+        let can = ours && block.second.is_none() && translatable(block.key.mode);
         let made = can.then(|| translate::translate(cpu, block, self.common, self.used, self.single)).flatten();
         let made = made.filter(|m| self.used + m.code.len() <= CAPACITY);
         let Some(made) = made else {
@@ -171,25 +192,34 @@ impl Engine {
         let base = self.used;
         self.memory.write(base, &made.code)?;
         self.used = (base + made.code.len()).next_multiple_of(16);
-        let entries = Entries { reg: base + made.entries.reg, slot: base + made.entries.slot };
+        let e = made.entries;
+        let entries = Entries {
+            reg: base + e.reg,
+            slot: base + e.slot,
+            page: base + e.page,
+            ahead: base + e.ahead,
+            reg_ahead: base + e.reg_ahead,
+        };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
-            self.links.push(Link { place: base + l.place, key: translate::key_at(block.key, l.target), reg: l.reg });
+            self.add_link(block.key, base, l, &made.code);
             // Leaving through the link says which it is.
             self.patch32(base + l.id_place, (first + n + 1) as u32);
         }
-        if let Some(old) = self.known.insert(block.key, entries) {
+        block.set_links(first..self.links.len(), base + made.version);
+        if let Some((old, _)) = self.known.insert(block.key, (entries, self.blocks.len())) {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
+            self.jump(old.page, entries.page);
         }
+        self.blocks.push(block.clone());
         for n in first..self.links.len() {
-            self.link(n);
+            self.link(n, None);
         }
         let code = self.memory.start() + (base + made.body) as u64;
         block.set_counted(made.count, made.vectors);
         block.entry.store(self.memory.start() + entries.slot as u64, Ordering::Relaxed);
         block.code.store(code, Ordering::Relaxed);
-        self.blocks.push(block.clone());
         let s = &mut self.statistics;
         s.blocks += 1;
         s.bytes += made.code.len() as u64;
@@ -209,13 +239,73 @@ impl Engine {
         let _inside = self.memory.write(from, &code);
     }
 
-    /// Makes the branch lead to its block, if that is translated.
-    fn link(&mut self, n: usize) {
-        let Some(l) = self.links.get(n).filter(|_| !self.single) else { return };
-        let Some(e) = self.known.get(&l.key) else { return };
-        let (to, place) = (if l.reg { e.reg } else { e.slot }, l.place);
-        self.statistics.links += 1;
+    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite, code: &[u8]) {
+        let field = |at: usize| code.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
+        let unlinked = (base + l.place + 4).wrapping_add_signed(field(l.place) as isize);
+        let way = match l.way {
+            Way::Far { counter, miss, search, back } => {
+                Way::Far { counter: base + counter, miss: base + miss, search: base + search, back }
+            }
+            other => other,
+        };
+        self.links.push(Link {
+            place: base + l.place,
+            unlinked,
+            target: l.target,
+            mode: from.mode,
+            key: translate::key_at(from, l.target),
+            reg: l.reg,
+            way,
+            linked: false,
+        });
+    }
+
+    fn lead(&mut self, place: usize, to: usize) {
         self.patch32(place, (to as i64 - (place as i64 + 4)) as i32 as u32);
+    }
+
+    /// Makes the branch lead to its block, if that is translated. `at`: the block that control came to through it.
+    fn link(&mut self, n: usize, at: Option<&Block>) {
+        let Some(l) = self.links.get_mut(n).filter(|_| !self.single) else { return };
+        let key = match (l.way, at) {
+            (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
+            (Way::Far { .. }, _) => return,
+            _ => l.key,
+        };
+        let Some((e, of)) = self.known.get(&key) else { return };
+        if l.way == Way::Ahead && !self.blocks.get(*of).is_some_and(|b| b.fresh()) {
+            return;
+        }
+        l.linked = true;
+        let (place, way, reg) = (l.place, l.way, l.reg);
+        self.statistics.links += 1;
+        let to = match way {
+            Way::Ahead if reg => e.reg_ahead,
+            Way::Ahead => e.ahead,
+            Way::Back if reg => e.reg,
+            Way::Back | Way::Far { back: true, .. } => e.slot,
+            Way::Far { .. } => e.page,
+        };
+        if let (Way::Far { counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+            self.lead(miss, search);
+            let _inside = self.memory.write(counter, &(page.counter() as u64).to_le_bytes());
+        }
+        self.lead(place, to);
+    }
+
+    /// The bytes of the block were found unchanged after something else in its page was written: what it is linked to
+    /// without a check may not be.
+    #[cold]
+    fn unlink(&mut self, block: &Block) {
+        if let (Some(at), Some(page)) = (block.version_place(), &block.page) {
+            self.patch32(at, page.version());
+        }
+        for n in block.links() {
+            let Some(l) = self.links.get_mut(n).filter(|l| l.linked && l.way == Way::Ahead) else { continue };
+            l.linked = false;
+            let (place, to) = (l.place, l.unlinked);
+            self.lead(place, to);
+        }
     }
 
     /// Makes the block known to indirect branches.
@@ -234,8 +324,11 @@ impl Engine {
     /// Runs `code` of `block`, which is at RIP.
     #[inline]
     pub(crate) fn run<'a>(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, block: &'a Block, code: u64) -> Ran<'a> {
+        if block.renewed() {
+            self.unlink(block);
+        }
         if let Some(n) = self.wanted.take() {
-            self.link(n);
+            self.link(n, Some(block));
         }
         if !self.single {
             self.remember(block);
@@ -246,6 +339,7 @@ impl Engine {
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = u8::from(translate::avx_enabled(cpu));
         cpu.jit.link = 0;
+        cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and
         // forgotten below.
@@ -287,6 +381,17 @@ const HELD: [(u8, u8); 12] =
 /// Registers that the caller wants back.
 const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
 
+/// Bytes of the host's stack for predicted returns.
+const STACK: i32 = 16 << 10;
+/// No return address: it is not canonical.
+const NO_RETURN: u64 = 1 << 63;
+
+/// Whether code of this mode can be translated: 64-bit code, and 32-bit code with flat segments.
+fn translatable(mode: Mode) -> bool {
+    mode.has(Mode::CODE64)
+        || mode.has(Mode::CODE32 | Mode::STACK32 | Mode::FLAT | Mode::PROTECTED) && !mode.has(Mode::V86)
+}
+
 fn spill(a: &mut Asm) {
     for (host, guest) in HELD {
         a.store(Mem::state(translate::register(guest)), host);
@@ -299,61 +404,70 @@ fn reload(a: &mut Asm) {
     }
 }
 
-fn push(a: &mut Asm, r: u8) {
-    if r > 7 {
-        a.bytes(&[0x41]);
-    }
-    a.bytes(&[0x50 | r & 7]);
-}
-
-fn pop(a: &mut Asm, r: u8) {
-    if r > 7 {
-        a.bytes(&[0x41]);
-    }
-    a.bytes(&[0x58 | r & 7]);
+/// Calls `save` when something is in vector registers. T1 is lost.
+fn save_vectors(a: &mut Asm, save: usize) {
+    a.byte_is_zero(Mem::state(OFFSETS.level));
+    let none = a.jcc(Cc::Equal as u8);
+    let call = a.call();
+    a.fill(call, save);
+    a.fill_here(none);
 }
 
 /// The code that is there once.
-fn common_code() -> (Vec<u8>, Common) {
+fn common_code(width: Width) -> (Vec<u8>, Common) {
     let mut a = Asm::default();
     let mut c = Common { enter: a.at(), ..Common::default() };
-    SAVED.iter().for_each(|r| push(&mut a, *r));
+    SAVED.iter().for_each(|r| a.push(*r));
     a.alu_imm(true, Alu::Sub, RSP, 8);
     a.mov(STATE, RDI);
     a.mov(T2, RSI);
     reload(&mut a);
+    // At the bottom of the predictions is one that no return address equals (but a bad one, which leaves).
+    a.imm(T1, NO_RETURN);
+    a.push(T1);
+    let bottom = a.call();
+    let bad = a.jmp();
+    a.fill_here(bottom);
+    a.store(Mem::state(OFFSETS.stack), RSP);
+    a.lea(T1, Mem::base(RSP, -STACK));
+    a.store(Mem::state(OFFSETS.stack_limit), T1);
     a.jmp_reg(T2);
 
     // The registers are in `Cpu`, EAX is what to return.
     let leave = a.at();
-    a.alu_imm(true, Alu::Add, RSP, 8);
-    SAVED.iter().rev().for_each(|r| pop(&mut a, *r));
-    a.bytes(&[0xC3]);
+    a.load(RSP, Mem::state(OFFSETS.stack));
+    a.alu_imm(true, Alu::Add, RSP, 24);
+    SAVED.iter().rev().for_each(|r| a.pop(*r));
+    a.ret();
+    let save = vectors::save_code(&mut a, width);
+    c.vectors = [XMM, WHOLE].map(|level| vectors::load_code(&mut a, level, width));
 
     c.exit_link = a.at();
     a.store(Mem::state(OFFSETS.link), T1);
-    c.exit = a.at();
-    a.store(Mem::state(OFFSETS.rip), T2);
-    spill(&mut a);
-    a.imm(RAX, u64::from(runtime::GO_ON));
-    let j = a.jmp();
-    a.fill(j, leave);
-
-    c.refuse = a.at();
-    a.store(Mem::state(OFFSETS.rip), T2);
-    spill(&mut a);
-    a.imm(RAX, u64::from(runtime::REFUSED));
-    let j = a.jmp();
-    a.fill(j, leave);
-
-    c.op = thunk(&mut a, runtime::run_op as *const () as u64, leave);
-    c.written = thunk(&mut a, runtime::written as *const () as u64, leave);
+    a.fill_here(bad);
+    c.exit = exit(&mut a, runtime::GO_ON, save, leave);
+    c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
+    c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
+    c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
     c.lookup = lookup(&mut a);
+    c.fill = std::array::from_fn(|page| pages::fill_code(&mut a, page));
     (a.buf, c)
 }
 
+/// Leaves with `how` for the RIP in R14.
+fn exit(a: &mut Asm, how: u32, save: usize, leave: usize) -> usize {
+    let start = a.at();
+    a.store(Mem::state(OFFSETS.rip), T2);
+    spill(a);
+    save_vectors(a, save);
+    a.imm(RAX, u64::from(how));
+    let j = a.jmp();
+    a.fill(j, leave);
+    start
+}
+
 /// Calls `f(cpu, block R14, instruction R13)`; returns to the block, or leaves.
-fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
+fn thunk(a: &mut Asm, f: u64, save: usize, leave: usize) -> usize {
     let start = a.at();
     spill(a);
     a.store(Mem::state(OFFSETS.op), T1);
@@ -361,6 +475,7 @@ fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
     a.mov(RDI, STATE);
     a.mov(RSI, T2);
     a.mov(2, T1);
+    save_vectors(a, save);
     a.imm(RAX, f);
     a.alu_imm(true, Alu::Sub, RSP, 8);
     a.call_reg(RAX);
@@ -368,11 +483,8 @@ fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
     a.bytes(&[0x85, 0xC0]); // test eax, eax
     let out = a.jcc(Cc::NotEqual as u8);
     reload(a);
-    a.bytes(&[0xC3]);
-    a.fill_here(out);
-    a.alu_imm(true, Alu::Add, RSP, 8);
-    let j = a.jmp();
-    a.fill(j, leave);
+    a.ret();
+    a.fill(out, leave);
     start
 }
 
@@ -407,7 +519,7 @@ fn lookup(a: &mut Asm) -> usize {
     a.load(T1, Mem::base(RCX, offset_of!(Jump, code) as i32));
     misses.into_iter().for_each(|m| a.fill_here(m));
     a.load(RCX, keep);
-    a.bytes(&[0xC3]);
+    a.ret();
     start
 }
 

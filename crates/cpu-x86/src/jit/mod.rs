@@ -39,6 +39,8 @@ mod flow;
 mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod pages;
 mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod runtime;
