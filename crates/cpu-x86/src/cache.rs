@@ -17,8 +17,8 @@ use crate::slow::Page;
 use crate::state::{Cpu, Mode, Seg};
 use crate::tlb::{Phys, SUPERVISOR, USER};
 
-const SLOTS: usize = 8192;
-const MAX_BLOCKS: usize = 128 << 10;
+const SLOTS: usize = 32768;
+const MAX_BLOCKS: usize = 256 << 10;
 
 #[derive(Clone, Default)]
 struct Slot {

@@ -87,6 +87,18 @@ impl Processor {
         let _ = runs;
     }
 
+    /// What the translator has done, for other threads; `None` when there is none.
+    pub fn shared_jit_statistics(&self) -> Option<Arc<crate::jit::SharedJitStatistics>> {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        {
+            self.engine.as_ref().map(|e| e.shared.clone())
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        {
+            None
+        }
+    }
+
     /// What the translator has done.
     pub fn jit_statistics(&self) -> JitStatistics {
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
@@ -315,8 +327,15 @@ impl Processor {
     #[inline(always)]
     fn execute(&mut self, bus: &mut dyn Bus, step: u32) -> Outcome {
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        if step == 0 && self.engine.is_some() {
-            return self.execute_translated(bus);
+        if let Some(engine) = &self.engine {
+            if engine.single {
+                // Without it: another look at the attention word, since the processor that has it may wait for this one.
+                let Some(_alone) = crate::jit::check::alone() else { return Outcome::Continue };
+                return if step == 0 { self.execute_translated(bus) } else { self.interpret(bus, step) };
+            }
+            if step == 0 {
+                return self.execute_translated(bus);
+            }
         }
         self.interpret(bus, step)
     }

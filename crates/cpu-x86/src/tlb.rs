@@ -111,6 +111,10 @@ pub(crate) struct Tlb {
     last_generation: u64,
     /// Changes when a translation may have been dropped.
     pub(crate) epoch: u64,
+    /// Pages whose translations were dropped since this was taken, all of them with `None`.
+    dropped: Vec<Option<u64>>,
+    /// Times generations started anew.
+    wraps: u64,
     /// PCID and generation, most recently used first.
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
@@ -145,6 +149,8 @@ impl Default for Tlb {
             generation: 1,
             last_generation: 1,
             epoch: 0,
+            dropped: Vec::new(),
+            wraps: 0,
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
@@ -260,6 +266,7 @@ impl Tlb {
             self.clear();
             self.pcids.clear();
             self.last_generation = 1;
+            self.wraps += 1;
         }
         self.last_generation
     }
@@ -279,14 +286,37 @@ impl Tlb {
     /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
     fn flush_page(&mut self, at: u64) {
         self.epoch = self.epoch.wrapping_add(1);
+        self.note_dropped(Some(at >> 12));
         if self.huge >> (at >> 30 & 63) & 1 != 0 {
+            self.note_dropped(None);
             self.drop_region(at, 30);
         } else if self.large[(at >> 27) as usize & 15] >> (at >> 21 & 63) & 1 != 0 {
+            self.note_dropped(None);
             self.drop_region(at, 22);
         }
         for base in [USER, SUPERVISOR, SUPERVISOR_AC] {
             self.entries[base | (at >> 12) as usize & (ENTRIES - 1)] = Entry::EMPTY;
         }
+    }
+
+    fn note_dropped(&mut self, page: Option<u64>) {
+        const MOST: usize = 256;
+        if page.is_none() || self.dropped.len() >= MOST {
+            self.dropped.clear();
+            self.dropped.push(None);
+        } else if self.dropped.last() != Some(&None) {
+            self.dropped.push(page);
+        }
+    }
+
+    /// The pages whose translations were dropped since last time; `None` stands for all. (New generations not counted.)
+    pub(crate) fn take_dropped(&mut self) -> Vec<Option<u64>> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// A number of the current address space that is never used for another.
+    pub(crate) fn space(&self) -> u64 {
+        self.wraps * GENERATIONS + self.generation
     }
 
     fn drop_region(&mut self, at: u64, shift: u32) {

@@ -414,7 +414,7 @@ fn both(set: impl Fn(&mut Machine), program: impl Fn(&mut CodeAssembler)) -> Mac
         assert!(m.bus.ram.read(DATA, &mut data));
         let data = data.iter().fold(0u64, |h, b| h.rotate_left(7).wrapping_mul(31) ^ u64::from(*b));
         let regs: Vec<_> = m.p.cpu.regs[..16].iter().map(|r| format!("{r:x}")).collect();
-        result.push(((stop, m.p.cpu.rip, regs, m.p.cpu.rflags(), data, m.p.cpu.retired), m));
+        result.push(((stop, m.p.cpu.rip, regs, m.p.cpu.rflags(), data), m));
     }
     let (b, m) = result.pop().unwrap();
     for other in result {

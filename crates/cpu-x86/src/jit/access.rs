@@ -6,6 +6,7 @@ use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 use super::asm::*;
 use super::select::{encodable, named};
 use super::pages;
+use super::strides;
 use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
@@ -110,7 +111,7 @@ impl Translator<'_> {
             _ => {}
         }
         let site = &mut self.sites[usize::from(write)];
-        let free = self.loops && *site < pages::SITES;
+        let free = self.steps.is_some_and(|s| strides::stays(&s, e)) && *site < pages::SITES;
         *site += usize::from(free);
         free.then(|| *site - 1 + if write { pages::STORES } else { pages::LOADS })
     }
@@ -246,7 +247,7 @@ impl Translator<'_> {
         // The shortest form: the guest's base register plus the entry's addend.
         let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
         let mut found = Found { host: T2, free: T1, page: None };
-        let paged = matches!(e.base, Some(SP | BP)) || self.loops;
+        let paged = matches!(e.base, Some(SP | BP)) || self.steps.is_some_and(|s| strides::stays(&s, &e));
         if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0 && !paged) {
             self.check(&e, size, write, &mut misses)?;
             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));

@@ -34,16 +34,18 @@ pub(crate) struct Context {
     pub(crate) avx: u8,
     /// How much of the guest's vector registers (and MXCSR) is in the host's: nothing, XMM, everything. 0 outside.
     pub(crate) level: u8,
-    /// `Cpu::mode`, for the look-up of branch targets.
-    pub(crate) mode: u32,
     /// First entry of the TLB table of data accesses.
     pub(crate) data: u64,
     /// The same for fetches.
     pub(crate) exec: u64,
     /// Generation in TLB tags.
     pub(crate) generation: u64,
+    /// Address space and mode, for the look-up of branch targets.
+    pub(crate) tag: u64,
     /// Address of the attention word.
     pub(crate) attention: u64,
+    /// The bits of it that matter: an interrupt does not while it cannot be taken.
+    pub(crate) attention_mask: u32,
     /// The table of branch targets.
     pub(crate) jumps: u64,
     /// The host's stack pointer with no predicted return on it.
@@ -84,7 +86,7 @@ impl Cpu {
         self.jit.data = data as u64;
         self.jit.exec = exec as u64;
         self.jit.generation = generation;
-        self.jit.mode = self.mode.0;
+        self.jit.tag = self.tlb.space() << 32 | u64::from(self.mode.0);
         self.jit.flags = Slot::from_flags(self.lazy.get());
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
         self.jit.forget_pages([generation, data as u64, self.tlb.epoch]);

@@ -13,30 +13,34 @@ use super::pages::{self, PAGES};
 use super::runtime;
 use super::translate::{self, OFFSETS, Way};
 use super::vectors::{self, WHOLE, Width, XMM};
-use super::{Context, JitStatistics};
+use super::{Context, JitStatistics, SharedJitStatistics};
 use crate::block::{Block, Key};
 use crate::cache::KeyHasher;
-use crate::bus::Bus;
+use crate::bus::{Attention, Bus};
 use crate::code_memory::CodeMemory;
+use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode};
 
-const CAPACITY: usize = 64 << 20;
+const CAPACITY: usize = 128 << 20;
+/// Entries between two times the statistics are told.
+const TELL: u64 = 1024;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
 /// `Engine::hot` unless a test says otherwise.
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
-pub(super) const JUMPS: usize = 4096;
+pub(super) const JUMPS: usize = 16384;
 
 /// Where a branch target's code is.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(32))]
 pub(super) struct Jump {
     pub(super) rip: u64,
-    pub(super) version: u64,
-    pub(super) mode: u64,
+    /// Address space and mode that it is for.
+    pub(super) tag: u64,
     pub(super) code: u64,
+    unused: u64,
 }
 
 /// Offsets of the code that is there once.
@@ -54,8 +58,6 @@ pub(super) struct Common {
     pub(super) exit_link: usize,
     /// Leaves with REFUSED for RIP in R14.
     pub(super) refuse: usize,
-    /// Called with a RIP in R14: ZF and code in R13, or no ZF.
-    pub(super) lookup: usize,
     /// Called: XMM registers, or all vector registers, are loaded; or no ZF.
     pub(super) vectors: [usize; 2],
     /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
@@ -116,11 +118,16 @@ pub(crate) struct Engine {
     links: Vec<Link>,
     wanted: Option<usize>,
     jumps: Box<[Jump]>,
+    /// Hash of the pages that `jumps` has targets in.
+    pages: [u64; 64],
+    /// `Tlb::epoch` that `jumps` is right for.
+    epoch: u64,
     /// Blocks are not linked, to be compared one by one.
     pub(crate) single: bool,
     /// Times the interpreter runs a block before it is translated.
     pub(crate) hot: u32,
     pub(crate) statistics: JitStatistics,
+    pub(crate) shared: Arc<SharedJitStatistics>,
 }
 
 type Enter = unsafe extern "sysv64" fn(*mut Cpu, u64) -> u32;
@@ -142,9 +149,12 @@ impl Engine {
             links: Vec::new(),
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
+            pages: [0; 64],
+            epoch: 0,
             single,
             hot: if single { 1 } else { HOT },
             statistics: JitStatistics::default(),
+            shared: Arc::default(),
         })
     }
 
@@ -310,14 +320,33 @@ impl Engine {
 
     /// Makes the block known to indirect branches.
     #[inline]
-    fn remember(&mut self, block: &Block) {
-        let Some(page) = &block.page else { return };
-        let (rip, version, mode) = (block.key.rip, page.counter() as u64, u64::from(block.key.mode.0));
+    fn remember(&mut self, cpu: &Cpu, block: &Block) {
+        let rip = block.key.rip;
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
+        let entry = block.entry.load(Ordering::Relaxed);
         let j = &mut self.jumps[at];
-        // Code that is there is this block's, or jumps to it.
-        if (j.rip, j.version, j.mode) != (rip, version, mode) {
-            *j = Jump { rip, version, mode, code: block.entry.load(Ordering::Relaxed) };
+        if (j.rip, j.tag, j.code) != (rip, cpu.jit.tag, entry) {
+            *j = Jump { rip, tag: cpu.jit.tag, code: entry, unused: 0 };
+            let page = (rip >> 12) as usize;
+            self.pages[page >> 6 & 63] |= 1 << (page & 63);
+        }
+    }
+
+    /// Forgets branch targets in pages whose translations were dropped.
+    #[cold]
+    fn forget_jumps(&mut self, cpu: &mut Cpu) {
+        self.epoch = cpu.tlb.epoch;
+        for dropped in cpu.tlb.take_dropped() {
+            match dropped {
+                None => {
+                    self.jumps.fill(Jump::default());
+                    self.pages = [0; 64];
+                }
+                Some(page) if self.pages[page as usize >> 6 & 63] >> (page & 63) & 1 != 0 => {
+                    self.jumps.iter_mut().filter(|j| j.rip >> 12 == page).for_each(|j| *j = Jump::default());
+                }
+                Some(_) => {}
+            }
         }
     }
 
@@ -330,12 +359,21 @@ impl Engine {
         if let Some(n) = self.wanted.take() {
             self.link(n, Some(block));
         }
-        if !self.single {
-            self.remember(block);
-        }
         self.statistics.entries += 1;
+        if self.statistics.entries % TELL == 0 {
+            self.shared.tell(&self.statistics);
+        }
         cpu.refresh_context();
+        if self.epoch != cpu.tlb.epoch {
+            self.forget_jumps(cpu);
+        }
+        if !self.single {
+            self.remember(cpu, block);
+        }
         cpu.jit.attention = Arc::as_ptr(&cpu.attention) as u64;
+        // Enabling interrupts leaves translated code.
+        let interrupts = Attention::INTR | Attention::INTR_WINDOW;
+        cpu.jit.attention_mask = if cpu.sysflags & rflags::IF != 0 { u32::MAX } else { !interrupts };
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = u8::from(translate::avx_enabled(cpu));
         cpu.jit.link = 0;
@@ -354,6 +392,14 @@ impl Engine {
         cpu.jit.bus = None;
         cpu.lazy.set(cpu.jit.flags.flags());
         self.wanted = (cpu.jit.link as usize).checked_sub(1);
+        let s = &mut self.statistics;
+        match (how, self.wanted) {
+            (runtime::GO_ON, Some(_)) => s.left_unlinked += 1,
+            (runtime::GO_ON, None) => s.left_checks += 1,
+            (runtime::REFUSED, _) => s.left_refused += 1,
+            (runtime::ABORTED, _) => s.left_aborted += 1,
+            _ => s.left_stopped += 1,
+        }
         match how {
             runtime::GO_ON => Ran::Continue,
             runtime::REFUSED => Ran::Interpret,
@@ -365,11 +411,7 @@ impl Engine {
                 let of: &'a Block = unsafe { &*at };
                 let index = (cpu.jit.op & 0xFFFF) as usize;
                 let Some(op) = of.ops.get(index) else { return Ran::Continue };
-                // What was counted when the block was entered, less what was not done.
-                let aborted = how == runtime::ABORTED;
-                let undone = of.counted().saturating_sub(index + usize::from(!aborted));
-                cpu.retired = cpu.retired.wrapping_sub(undone as u64);
-                if aborted { Ran::Aborted(of, op) } else { Ran::Stopped(of, op) }
+                if how == runtime::ABORTED { Ran::Aborted(of, op) } else { Ran::Stopped(of, op) }
             }
         }
     }
@@ -449,7 +491,6 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
-    c.lookup = lookup(&mut a);
     c.fill = std::array::from_fn(|page| pages::fill_code(&mut a, page));
     (a.buf, c)
 }
@@ -485,41 +526,6 @@ fn thunk(a: &mut Asm, f: u64, save: usize, leave: usize) -> usize {
     reload(a);
     a.ret();
     a.fill(out, leave);
-    start
-}
-
-/// From RIP in R14 to code in R13. All but R13 is kept.
-fn lookup(a: &mut Asm) -> usize {
-    let start = a.at();
-    let keep = Mem::state(OFFSETS.scratch + 24);
-    a.store(keep, RCX);
-    a.mov(RCX, T2);
-    a.shift(true, 5, RCX, 6);
-    a.alu_imm(false, Alu::And, RCX, translate::TLB_MASK);
-    a.alu(Alu::Add, RCX, Mem::state(OFFSETS.exec));
-    a.mov(T1, T2);
-    a.alu_imm(true, Alu::And, T1, -4096);
-    a.alu(Alu::Or, T1, Mem::state(OFFSETS.generation));
-    a.alu(Alu::Cmp, T1, Mem::base(RCX, OFFSETS.entry_exec as i32));
-    let mut misses = vec![a.jcc(Cc::NotEqual as u8)];
-    a.load(T1, Mem::base(RCX, OFFSETS.entry_version as i32));
-    a.mov(RCX, T2);
-    a.shift(true, 5, RCX, 12);
-    a.alu_rr(false, Alu::Xor, RCX, T2);
-    a.alu_imm(false, Alu::And, RCX, JUMPS as i32 - 1);
-    a.shift(false, 4, RCX, 5);
-    a.alu(Alu::Add, RCX, Mem::state(OFFSETS.jumps));
-    a.alu(Alu::Cmp, T2, Mem::base(RCX, offset_of!(Jump, rip) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.alu(Alu::Cmp, T1, Mem::base(RCX, offset_of!(Jump, version) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.load32(T1, Mem::state(OFFSETS.mode));
-    a.alu32(Alu::Cmp, T1, Mem::base(RCX, offset_of!(Jump, mode) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.load(T1, Mem::base(RCX, offset_of!(Jump, code) as i32));
-    misses.into_iter().for_each(|m| a.fill_here(m));
-    a.load(RCX, keep);
-    a.ret();
     start
 }
 

@@ -263,7 +263,7 @@ impl Translator<'_> {
         let mut misses = Vec::new();
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
-        misses.push(self.lookup());
+        self.lookup(&mut misses);
         self.a.jmp_reg(T1);
         self.slow_end(n, misses);
         Ok(())
@@ -274,7 +274,7 @@ impl Translator<'_> {
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
         self.a.store(Mem::state(OFFSETS.branch), T2);
-        misses.push(self.lookup());
+        self.lookup(&mut misses);
         self.a.store(Mem::state(CODE), T1);
         self.push_value(n, &mut misses, None, back)?;
         if self.single {

@@ -6,8 +6,9 @@ use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, 
 
 use super::asm::*;
 use super::context::Context;
-use super::engine::{Common, Entries};
+use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
+use super::strides::{self, Steps};
 use super::select::{self, host_has, is_native, named, vectors};
 use super::vectors::{NOTHING, WHOLE, XMM};
 use crate::block::{Block, Key, Place};
@@ -20,7 +21,6 @@ use crate::tlb::{ENTRIES, Entry};
 /// Where things are in `Cpu`, in a TLB entry.
 pub(super) struct Offsets {
     pub(super) rip: usize,
-    pub(super) retired: usize,
     pub(super) seg_base: usize,
     pub(super) fpu: usize,
     pub(super) flags: usize,
@@ -29,11 +29,12 @@ pub(super) struct Offsets {
     pub(super) stack: usize,
     pub(super) stack_limit: usize,
     pub(super) host_mxcsr: usize,
-    pub(super) mode: usize,
+    pub(super) tag: usize,
     pub(super) data: usize,
     pub(super) exec: usize,
     pub(super) generation: usize,
     pub(super) attention: usize,
+    pub(super) attention_mask: usize,
     pub(super) jumps: usize,
     pub(super) scratch: usize,
     pub(super) branch: usize,
@@ -52,7 +53,6 @@ pub(super) struct Offsets {
 const JIT: usize = offset_of!(Cpu, jit);
 pub(super) const OFFSETS: Offsets = Offsets {
     rip: offset_of!(Cpu, rip),
-    retired: offset_of!(Cpu, retired),
     seg_base: offset_of!(Cpu, seg_base),
     fpu: offset_of!(Cpu, fpu),
     flags: JIT + offset_of!(Context, flags),
@@ -61,11 +61,12 @@ pub(super) const OFFSETS: Offsets = Offsets {
     stack: JIT + offset_of!(Context, stack),
     stack_limit: JIT + offset_of!(Context, stack_limit),
     host_mxcsr: JIT + offset_of!(Context, host_mxcsr),
-    mode: JIT + offset_of!(Context, mode),
+    tag: JIT + offset_of!(Context, tag),
     data: JIT + offset_of!(Context, data),
     exec: JIT + offset_of!(Context, exec),
     generation: JIT + offset_of!(Context, generation),
     attention: JIT + offset_of!(Context, attention),
+    attention_mask: JIT + offset_of!(Context, attention_mask),
     jumps: JIT + offset_of!(Context, jumps),
     scratch: JIT + offset_of!(Context, scratch),
     branch: JIT + offset_of!(Context, branch),
@@ -226,16 +227,14 @@ pub(super) struct Translator<'a> {
     handlers: u64,
     /// 64-bit code.
     pub(super) wide: bool,
-    /// Instructions the translation covers.
-    count: usize,
     /// Nothing is linked or predicted.
     pub(super) single: bool,
     /// The vector registers that are certainly in the host's.
     pub(super) level: u8,
     /// Where the version of the page is in the code.
     version: usize,
-    /// The block branches to itself.
-    pub(super) loops: bool,
+    /// Of a block that branches to itself: by how much registers change in a round.
+    pub(super) steps: Option<Steps>,
     /// Loads and stores that have pages of their own so far.
     pub(super) sites: [usize; 2],
     /// In cold code: jumps to the slow path of instructions.
@@ -310,18 +309,14 @@ fn attempt_all(
         encoder: Encoder::new(64),
         handlers: 0,
         wide: block.key.mode.has(Mode::CODE64),
-        count,
         single: exact,
         level: NOTHING,
         version: 0,
-        loops: decoded.last().is_some_and(|i| {
-            matches!(i.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32)
-                && i.near_branch_target() == block.key.rip
-        }),
+        steps: strides::of(decoded, block.key.rip),
         sites: [0; 2],
         page_misses: Vec::new(),
     };
-    let (mut entries, body) = t.prologue(live_in, count);
+    let (mut entries, body) = t.prologue(live_in);
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
         let done = match vector[n] {
@@ -360,7 +355,7 @@ fn attempt_all(
 }
 
 impl Translator<'_> {
-    fn prologue(&mut self, live_in: bool, count: usize) -> (Entries, usize) {
+    fn prologue(&mut self, live_in: bool) -> (Entries, usize) {
         let reg = self.a.at();
         if live_in {
             self.a.save_flags(OFFSETS.flags);
@@ -369,12 +364,12 @@ impl Translator<'_> {
         }
         let slot = self.a.at();
         self.a.load(T1, Mem::state(OFFSETS.attention));
-        self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
+        self.a.load32(T2, Mem::state(OFFSETS.attention_mask));
+        self.a.rm(false, &[0x85], T2, Mem::base(T1, 0)); // test
         let attention = self.a.jcc(Cc::NotEqual as u8);
         let page = self.a.at();
         let stale = self.page_check();
         let body = self.a.at();
-        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), count as u8);
         self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
         self.flags = Flags::Slot;
         (Entries { reg, slot, page, ahead: body, reg_ahead: body }, body)
@@ -611,11 +606,21 @@ impl Translator<'_> {
         }
     }
 
-    /// Looks up the RIP in T2: jumps to `miss`es or has the code in T1. Flags are in the slot.
-    pub(super) fn lookup(&mut self) -> usize {
-        let call = self.a.call();
-        self.join_common(call, self.common.lookup);
-        self.a.jcc(Cc::NotEqual as u8)
+    /// Looks up the RIP in T2: jumps to a miss (T2 is kept then), or has the code in T1. Flags are in the slot.
+    pub(super) fn lookup(&mut self, misses: &mut Vec<usize>) {
+        self.a.mov(T1, T2);
+        self.a.shift(true, 5, T1, 12);
+        self.a.alu_rr(false, Alu::Xor, T1, T2);
+        self.a.alu_imm(false, Alu::And, T1, JUMPS as i32 - 1);
+        self.a.shift(false, 4, T1, 5);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.jumps));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        self.a.load(T2, Mem::state(OFFSETS.tag));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, tag) as i32));
+        self.a.load(T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        self.a.load(T1, Mem::base(T1, offset_of!(Jump, code) as i32));
     }
 
     /// The code behind the block.
@@ -667,8 +672,6 @@ impl Translator<'_> {
                 let done = self.a.jcc(Cc::Equal as u8);
                 self.a.fill(done, back);
                 let start = self.block.ops.get(index).map_or(0, |o| o.start);
-                let undone = self.count.saturating_sub(index) as u8;
-                self.a.alu_mem_imm8(true, Alu::Sub, Mem::state(OFFSETS.retired), undone);
                 self.leave_for(self.rip_at(start), self.common.refuse);
             }
             Cold::Op { jumps, back, index, restore, level } => {
@@ -776,9 +779,10 @@ impl Translator<'_> {
         let miss = self.a.jmp();
         let search = self.a.at();
         self.a.imm(T2, target);
-        let found = self.lookup();
+        let mut misses = Vec::new();
+        self.lookup(&mut misses);
         self.a.jmp_reg(T1);
-        self.a.fill_here(found);
+        misses.into_iter().for_each(|m| self.a.fill_here(m));
         self.a.fill_here(place);
         self.a.fill_here(miss);
         let back = target <= self.block.key.rip;
@@ -793,10 +797,11 @@ impl Translator<'_> {
         let none = self.a.jcc(Cc::Equal as u8);
         self.a.lea(RSP, Mem::base(RSP, 16));
         self.a.fill_here(none);
-        let miss = self.lookup();
+        let mut misses = Vec::new();
+        self.lookup(&mut misses);
         self.drop_return(index);
         self.a.jmp_reg(T1);
-        self.slow_end(index, vec![miss]);
+        self.slow_end(index, misses);
     }
 
     /// Goes to a constant address.
