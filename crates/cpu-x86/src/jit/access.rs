@@ -4,8 +4,8 @@
 use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
-use super::select::{encodable, named};
 use super::pages;
+use super::select::{encodable, named};
 use super::strides;
 use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
@@ -117,7 +117,14 @@ impl Translator<'_> {
     }
 
     /// Where the operand is in the host: by its page, or by the TLB.
-    pub(super) fn find(&mut self, n: usize, e: &Ea, size: usize, write: bool, misses: &mut Vec<usize>) -> Result<Found, Unsupported> {
+    pub(super) fn find(
+        &mut self,
+        n: usize,
+        e: &Ea,
+        size: usize,
+        write: bool,
+        misses: &mut Vec<usize>,
+    ) -> Result<Found, Unsupported> {
         let Some(page) = self.page_of(e, size, write) else {
             self.check(e, size, write, misses)?;
             self.host(e)?;
