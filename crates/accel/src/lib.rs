@@ -347,6 +347,11 @@ impl Accelerator {
         self.shared.vcpus.iter().map(|v| v.stats.row()).collect()
     }
 
+    /// How the platform's translators do; nothing where the processors do not translate.
+    pub fn translator_stats(&self) -> Vec<StatsRow> {
+        self.shared.vcpus.iter().map(|v| v.vp.translator_counters()).filter(|row| !row.is_empty()).collect()
+    }
+
     /// The processors' counters as the platform keeps them.
     pub fn counters(&self, index: usize) -> Option<whp::ProcessorCounters> {
         self.shared.vcpus.get(index).map(|v| v.vp.counters())

@@ -5,7 +5,7 @@
 //! API that plays DMA), the bytes are compared too, at every entry. It is the thing a translator would hang compiled code on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use guest_memory::RamBlock;
 
@@ -52,6 +52,7 @@ pub(crate) struct CodePage {
     pub(crate) offset: u64,
     counter: *const AtomicU32,
     version: AtomicU32,
+    renewed: AtomicBool,
     /// In foreign memory: what must still be there.
     watch: Option<Watch>,
 }
@@ -111,7 +112,7 @@ impl CodePage {
     pub(crate) fn mark(ram: Arc<RamBlock>, offset: u64, len: u64) -> Self {
         let version = ram.mark_code(offset, len);
         let counter = std::ptr::from_ref(ram.code_version(offset));
-        Self { ram, offset, counter, version: AtomicU32::new(version), watch: None }
+        Self { ram, offset, counter, version: AtomicU32::new(version), renewed: AtomicBool::new(false), watch: None }
     }
 
     /// The bytes that were read at the start of it.
@@ -130,6 +131,7 @@ impl CodePage {
     /// The bytes are what they were: valid for `version` too (as `mark_code` gave it before they were compared).
     pub(crate) fn renew(&self, version: u32) {
         self.version.store(version, Ordering::Relaxed);
+        self.renewed.store(true, Ordering::Relaxed);
     }
 
     /// Whether nothing was written to the bytes since.
@@ -140,9 +142,9 @@ impl CodePage {
         known && self.watch.as_ref().is_none_or(Watch::same)
     }
 
-    /// Address of the version for which the bytes are known to be right.
-    pub(crate) fn version(&self) -> *const AtomicU32 {
-        &raw const self.version
+    /// The version for which the bytes are known to be right.
+    pub(crate) fn version(&self) -> u32 {
+        self.version.load(Ordering::Relaxed)
     }
 
     /// Address of the code version counter.
@@ -169,6 +171,8 @@ pub(crate) struct Block {
     pub(crate) code: AtomicU64,
     /// Where branches from other blocks enter it.
     pub(crate) entry: AtomicU64,
+    /// The numbers of its translation's first link and the one after the last, and where in the code its page's version is.
+    links: [AtomicU32; 3],
 }
 
 impl Block {
@@ -213,7 +217,34 @@ impl Block {
             heat: AtomicU32::new(0),
             code: AtomicU64::new(Self::NO_CODE),
             entry: AtomicU64::new(0),
+            links: [const { AtomicU32::new(0) }; 3],
         }
+    }
+
+    /// Notes the numbers of the links of its translation, and where it has its page's version.
+    pub(crate) fn set_links(&self, links: std::ops::Range<usize>, version: usize) {
+        self.links[2].store(version as u32, Ordering::Relaxed);
+        self.links[0].store(links.start as u32, Ordering::Relaxed);
+        self.links[1].store(links.end as u32, Ordering::Relaxed);
+    }
+
+    /// The links of its translation.
+    pub(crate) fn links(&self) -> std::ops::Range<usize> {
+        let [start, end, _] = &self.links;
+        start.load(Ordering::Relaxed) as usize..end.load(Ordering::Relaxed) as usize
+    }
+
+    /// Where its translation has its page's version, if there is one.
+    pub(crate) fn version_place(&self) -> Option<usize> {
+        Some(self.links[2].load(Ordering::Relaxed) as usize).filter(|at| *at != 0)
+    }
+
+    /// Whether it was found unchanged though its page was written, since this was asked last.
+    #[inline(always)]
+    pub(crate) fn renewed(&self) -> bool {
+        self.page
+            .as_ref()
+            .is_some_and(|p| p.renewed.load(Ordering::Relaxed) && p.renewed.swap(false, Ordering::Relaxed))
     }
 
     /// Whether the bytes of the first page are unchanged.

@@ -17,8 +17,8 @@ use crate::slow::Page;
 use crate::state::{Cpu, Mode, Seg};
 use crate::tlb::{Phys, SUPERVISOR, USER};
 
-const SLOTS: usize = 8192;
-const MAX_BLOCKS: usize = 128 << 10;
+const SLOTS: usize = 32768;
+const MAX_BLOCKS: usize = 256 << 10;
 
 #[derive(Clone, Default)]
 struct Slot {
@@ -28,7 +28,7 @@ struct Slot {
 
 /// Mixes the words of a [`Key`]; addresses are the guest's choice, but so is the time it wastes on collisions.
 #[derive(Default)]
-struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {

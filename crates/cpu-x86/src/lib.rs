@@ -45,7 +45,7 @@ pub mod walk;
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage, Untranslated};
 pub use fault::Stop;
 pub use fault::{Abort, AbortKind, Exception, Exec};
-pub use jit::{JitStatistics, Tier};
+pub use jit::{JitStatistics, SharedJitStatistics, Tier};
 pub use processor::{Emulated, Processor};
 pub use state::{Cpu, Mode, Seg, SegReg};
 pub use sys::{InterruptKind, ResetKind};

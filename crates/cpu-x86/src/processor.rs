@@ -68,7 +68,10 @@ impl Processor {
         {
             self.engine = match tier {
                 Tier::Interpreter => None,
-                other => crate::jit::Engine::new(other == Tier::Check).map(Box::new),
+                other => {
+                    let zmm = self.cpu.model.features.has(iced_x86::CpuidFeature::AVX512F);
+                    crate::jit::Engine::new(other == Tier::Check, zmm).map(Box::new)
+                }
             };
             tier == Tier::Interpreter || self.engine.is_some()
         }
@@ -86,6 +89,18 @@ impl Processor {
         }
         #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
         let _ = runs;
+    }
+
+    /// What the translator has done, for other threads; `None` when there is none.
+    pub fn shared_jit_statistics(&self) -> Option<Arc<crate::jit::SharedJitStatistics>> {
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        {
+            self.engine.as_ref().map(|e| e.shared.clone())
+        }
+        #[cfg(not(all(target_arch = "x86_64", any(target_os = "linux", windows))))]
+        {
+            None
+        }
     }
 
     /// What the translator has done.
@@ -324,8 +339,15 @@ impl Processor {
     #[inline(always)]
     fn execute(&mut self, bus: &mut dyn Bus, step: u32) -> Outcome {
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        if step == 0 && self.engine.is_some() {
-            return self.execute_translated(bus);
+        if let Some(engine) = &self.engine {
+            if engine.single {
+                // Without it: another look at the attention word, since the processor that has it may wait for this one.
+                let Some(_alone) = crate::jit::check::alone() else { return Outcome::Continue };
+                return if step == 0 { self.execute_translated(bus) } else { self.interpret(bus, step) };
+            }
+            if step == 0 {
+                return self.execute_translated(bus);
+            }
         }
         self.interpret(bus, step)
     }

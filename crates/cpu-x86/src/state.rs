@@ -290,7 +290,7 @@ pub struct Cpu {
     pub exception_exits: u64,
     /// Set by other threads, looked at between blocks: [`Attention`](crate::bus::Attention).
     pub attention: Arc<AtomicU32>,
-    /// Instructions completed.
+    /// Instructions completed by the interpreter.
     pub retired: u64,
     /// x87 and SIMD registers.
     pub fpu: Box<Fpu>,

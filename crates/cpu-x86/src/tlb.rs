@@ -109,6 +109,12 @@ pub(crate) struct Tlb {
     pub(crate) base: usize,
     generation: u64,
     last_generation: u64,
+    /// Changes when a translation may have been dropped.
+    pub(crate) epoch: u64,
+    /// Pages whose translations were dropped since this was taken, all of them with `None`.
+    dropped: Vec<Option<u64>>,
+    /// Times generations started anew.
+    wraps: u64,
     /// PCID and generation, most recently used first.
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
@@ -142,6 +148,9 @@ impl Default for Tlb {
             base: SUPERVISOR,
             generation: 1,
             last_generation: 1,
+            epoch: 0,
+            dropped: Vec::new(),
+            wraps: 0,
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
@@ -218,6 +227,20 @@ impl Tlb {
         };
     }
 
+    /// RAM at `at`, if the table at `base` knows that it may be read (or written).
+    pub(crate) fn cached(&self, base: usize, at: u64, write: bool) -> Option<Phys> {
+        let e = self.slot(base, at);
+        ((if write { e.write } else { e.read }) == self.tag(at)).then(|| Phys {
+            host: e.addend.wrapping_add((at & PAGE_MASK) as usize) as *mut u8,
+            flags: e.flags,
+            version: e.version,
+            offset: e.offset,
+            block: e.block,
+            writable: write,
+            ..Phys::device(0)
+        })
+    }
+
     /// What is behind the guest-physical page of `gpa`.
     pub(crate) fn physical(&mut self, bus: &mut dyn Bus, gpa: u64) -> Phys {
         let gpa = gpa & PAGE_MASK;
@@ -257,12 +280,14 @@ impl Tlb {
             self.clear();
             self.pcids.clear();
             self.last_generation = 1;
+            self.wraps += 1;
         }
         self.last_generation
     }
 
     /// Makes `pcid` the current address space, with its old translations if `keep` and there are some.
     fn switch(&mut self, pcid: u16, keep: bool) {
+        self.epoch = self.epoch.wrapping_add(1);
         let known = self.pcids.iter().position(|(p, _)| *p == pcid).map(|i| self.pcids.remove(i));
         self.generation = match known {
             Some((_, generation)) if keep => generation,
@@ -274,14 +299,38 @@ impl Tlb {
 
     /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
     fn flush_page(&mut self, at: u64) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.note_dropped(Some(at >> 12));
         if self.huge >> (at >> 30 & 63) & 1 != 0 {
+            self.note_dropped(None);
             self.drop_region(at, 30);
         } else if self.large[(at >> 27) as usize & 15] >> (at >> 21 & 63) & 1 != 0 {
+            self.note_dropped(None);
             self.drop_region(at, 22);
         }
         for base in [USER, SUPERVISOR, SUPERVISOR_AC] {
             self.entries[base | (at >> 12) as usize & (ENTRIES - 1)] = Entry::EMPTY;
         }
+    }
+
+    fn note_dropped(&mut self, page: Option<u64>) {
+        const MOST: usize = 256;
+        if page.is_none() || self.dropped.len() >= MOST {
+            self.dropped.clear();
+            self.dropped.push(None);
+        } else if self.dropped.last() != Some(&None) {
+            self.dropped.push(page);
+        }
+    }
+
+    /// The pages whose translations were dropped since last time; `None` stands for all. (New generations not counted.)
+    pub(crate) fn take_dropped(&mut self) -> Vec<Option<u64>> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// A number of the current address space that is never used for another.
+    pub(crate) fn space(&self) -> u64 {
+        self.wraps * GENERATIONS + self.generation
     }
 
     fn drop_region(&mut self, at: u64, shift: u32) {
@@ -295,6 +344,7 @@ impl Tlb {
 
     /// Forgets everything, host memory included: the physical map changed.
     pub(crate) fn drop_memory(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
         self.clear();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();
@@ -373,6 +423,16 @@ mod tests {
         let all = Allowed { read: true, write: true, exec: true };
         t.fill(USER, 0x40_3000, &Phys { writable: true, executable: true, ..Phys::device(0) }, all, shift);
         t
+    }
+
+    #[test]
+    fn what_is_cached_can_be_asked_for() {
+        let mut t = Tlb::default();
+        let ram = Phys { host: 0x7000_0000 as *mut u8, offset: 0x5000, writable: true, ..Phys::device(0) };
+        t.fill(USER, 0x40_3000, &ram, Allowed { read: true, write: false, exec: false }, 12);
+        let found = t.cached(USER, 0x40_3123, false).expect("a page");
+        assert_eq!((found.host as usize, found.offset, found.writable), (0x7000_0000, 0x5000, false));
+        assert!(t.cached(USER, 0x40_3123, true).is_none() && t.cached(SUPERVISOR, 0x40_3123, false).is_none());
     }
 
     fn hit(t: &Tlb, at: u64) -> bool {

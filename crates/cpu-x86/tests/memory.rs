@@ -38,7 +38,7 @@ fn flat_32_bit_code_runs() {
     m.halts();
     assert_eq!(m.reg(RAX), 55);
     assert_eq!(m.bus.read64(DATA), 55);
-    assert_eq!(m.p.cpu.retired, 2 + 30 + 2);
+    m.retired(2 + 30 + 2);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn alignment_check() {
         ok(a.mov(eax, dword_ptr(DATA + 2)));
     });
     assert_eq!(m.run(), Stop::Exception(Exception { vector: 17, error: Some(0), payload: 0 }));
-    assert_eq!(m.p.cpu.retired, 1);
+    m.retired(1);
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn single_step_and_breakpoints() {
     m.p.cpu.dr[7] = 1 << 2 | 1 << 20; // stores
     m.p.cpu.flush_tlb(true);
     assert_eq!(m.run(), db(2));
-    assert_eq!(m.p.cpu.retired, 2, "the store is done");
+    m.retired(2);
     assert_eq!(m.run(), Stop::Halt);
     m.p.cpu.dr[0] = CODE + 1;
     m.p.cpu.dr[7] = 1;

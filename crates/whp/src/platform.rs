@@ -213,6 +213,11 @@ pub trait VirtualProcessor: Send + Sync {
 
     /// `WHvGetVirtualProcessorCounters`, all sets. Also while it runs.
     fn counters(&self) -> ProcessorCounters;
+
+    /// How the platform's translator does, by name. Also while it runs. Empty: there is none.
+    fn translator_counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Serves decoded accesses inside [`VirtualProcessor::run`], on the thread that called it. During a call the

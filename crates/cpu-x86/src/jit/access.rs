@@ -4,9 +4,14 @@
 use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
-use super::select::{named, with_modrm};
-use super::translate::{Cold, Done, Ea, Flags, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
+use super::pages;
+use super::select::{encodable, named};
+use super::strides;
+use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
+
+const SP: u8 = 4;
+const BP: u8 = 5;
 
 impl Translator<'_> {
     /// The address (plus `more`) into T2; flags are destroyed.
@@ -95,6 +100,54 @@ impl Translator<'_> {
         Ok(())
     }
 
+    /// Which page an access may be looked for in first.
+    fn page_of(&mut self, e: &Ea, size: usize, write: bool) -> Option<usize> {
+        if e.narrow || size > 32 {
+            return None;
+        }
+        match (e.base, e.index, e.seg) {
+            (Some(4), None, None) => return Some(pages::STACK),
+            (Some(5), None, None) => return Some(pages::FRAME),
+            _ => {}
+        }
+        let site = &mut self.sites[usize::from(write)];
+        let free = self.steps.is_some_and(|s| strides::stays(&s, e)) && *site < pages::SITES;
+        *site += usize::from(free);
+        free.then(|| *site - 1 + if write { pages::STORES } else { pages::LOADS })
+    }
+
+    /// Where the operand is in the host: by its page, or by the TLB.
+    pub(super) fn find(
+        &mut self,
+        n: usize,
+        e: &Ea,
+        size: usize,
+        write: bool,
+        misses: &mut Vec<usize>,
+    ) -> Result<Found, Unsupported> {
+        let Some(page) = self.page_of(e, size, write) else {
+            self.check(e, size, write, misses)?;
+            self.host(e)?;
+            return Ok(Found { host: T2, free: T1, page: None });
+        };
+        match (e.base.and_then(held), e.index, e.seg) {
+            (Some(b), None, None) => match i32::try_from(e.disp).map_err(|_| Unsupported)? {
+                0 => self.a.mov(T1, b),
+                disp => self.a.lea(T1, Mem::base(b, disp)),
+            },
+            _ => {
+                self.address(e)?;
+                self.a.mov(T1, T2);
+            }
+        }
+        self.a.alu(Alu::Sub, T1, pages::start(page));
+        self.a.alu(Alu::Cmp, T1, pages::room(page, size));
+        let jump = self.a.jcc(Cc::AboveEqual as u8);
+        self.a.alu(Alu::Add, T1, pages::host(page));
+        self.cold.push(Cold::Page { jump, back: self.a.at(), index: n, e: *e, size, write, page });
+        Ok(Found { host: T1, free: T2, page: Some(page) })
+    }
+
     /// After [`Self::check`]: the host address into T2.
     pub(super) fn host(&mut self, e: &Ea) -> Done {
         self.address(e)?;
@@ -102,20 +155,24 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// After a store of `len` bytes: T1 is the entry, T2 the host address.
-    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>) {
+    /// After a store of `len` bytes to what was found.
+    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>, to: Found) {
         let live = self.flags == Flags::Reg && self.live_after(n);
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_flags as i32));
+        let of = to.free;
+        match to.page {
+            Some(page) => self.a.load(of, pages::flags(page)),
+            None => self.a.load(of, Mem::base(of, OFFSETS.entry_flags as i32)),
+        }
         let jump = if live {
             let keep = Mem::state(OFFSETS.scratch + 8);
             self.a.store(keep, RCX);
-            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(T1, 0)); // movzx ecx, byte
+            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(of, 0)); // movzx ecx, byte
             self.a.bytes(&[0xE3, 0x05]); // jrcxz over the jump
             let jump = self.a.jmp();
             self.a.load(RCX, keep);
             jump
         } else {
-            self.a.byte_is_zero(Mem::base(T1, 0));
+            self.a.byte_is_zero(Mem::base(of, 0));
             if self.flags == Flags::Both {
                 self.flags = Flags::Slot;
             }
@@ -128,7 +185,8 @@ impl Translator<'_> {
             len,
             save: live,
             branch,
-            vectors: self.vectors,
+            host: to.host,
+            level: self.level,
         });
     }
 
@@ -165,14 +223,15 @@ impl Translator<'_> {
     }
 
     pub(super) fn memory(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
-        if i.memory_size().size() > 8 {
+        if i.memory_size().size() > 8 && i.mnemonic() != Mnemonic::Cmpxchg16b {
             return Err(Unsupported);
         }
-        self.access(n, i, op, 0, 0)
+        let align = if i.mnemonic() == Mnemonic::Cmpxchg16b { 15 } else { 0 };
+        self.access(n, i, op, align)
     }
 
-    /// An instruction with a memory operand, `align`ed, that writes the vector registers in `vectors`.
-    pub(super) fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8, vectors: u16) -> Done {
+    /// An instruction with a memory operand, `align`ed.
+    pub(super) fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8) -> Done {
         let size = i.memory_size().size();
         let e = self.ea_of(i, op)?;
         let list = self.spilled(i);
@@ -185,41 +244,45 @@ impl Translator<'_> {
             !matches!(info.op_access(at), OpAccess::Read | OpAccess::CondRead)
         };
         let mut j = *i;
-        j.set_code(with_modrm(i.code()));
-        Self::rename(&mut j, &list, &[T1]);
+        j.set_code(encodable(i.code()));
         j.set_segment_prefix(Register::None);
         j.set_has_xacquire_prefix(false);
         j.set_has_xrelease_prefix(false);
         j.set_memory_index_scale(1);
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
-        self.check(&e, size, write, &mut misses)?;
         // The shortest form: the guest's base register plus the entry's addend.
         let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
-        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0) {
+        let mut found = Found { host: T2, free: T1, page: None };
+        let paged = matches!(e.base, Some(SP | BP)) || self.steps.is_some_and(|s| strides::stays(&s, &e));
+        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0 && !paged) {
+            self.check(&e, size, write, &mut misses)?;
             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
             j.set_memory_base(named(b, 8));
             j.set_memory_index(Register::R13);
             j.set_memory_displacement64(e.disp as u64);
             j.set_memory_displ_size(u32::from(e.disp != 0));
         } else {
-            self.host(&e)?;
+            found = self.find(n, &e, size, write, &mut misses)?;
             if align != 0 {
-                self.a.bytes(&[0x41, 0xF6, 0xC6, align]); // test r14b, align
+                self.a.bytes(&[0x41, 0xF6, 0xC0 | found.host & 7, align]); // test r13b or r14b, align
                 misses.push(self.a.jcc(Cc::NotEqual as u8));
             }
-            j.set_memory_base(Register::R14);
+            j.set_memory_base(named(found.host, 8));
             j.set_memory_index(Register::None);
             j.set_memory_displacement64(0);
             j.set_memory_displ_size(0);
         }
         let entry = Mem::state(OFFSETS.scratch + 16);
+        let spare = found.free;
+        let keep = write && found.page.is_none();
+        Self::rename(&mut j, &list, &[spare]);
         if let Some(x) = list.first() {
-            if write {
-                self.a.store(entry, T1);
+            if keep {
+                self.a.store(entry, spare);
             }
             if x.1 {
-                self.a.load(T1, Mem::state(register(x.0)));
+                self.a.load(spare, Mem::state(register(x.0)));
             }
         }
         self.before(n);
@@ -227,18 +290,16 @@ impl Translator<'_> {
         self.after(n);
         if let Some(x) = list.first() {
             if x.2 {
-                self.a.store(Mem::state(register(x.0)), T1);
+                self.a.store(Mem::state(register(x.0)), spare);
             }
-            if write {
-                self.a.load(T1, entry);
+            if keep {
+                self.a.load(spare, entry);
             }
         }
-        let before = self.vectors;
-        self.wrote_vectors(vectors);
         if write {
-            self.marked(n, size, None);
+            self.marked(n, size, None, found);
         }
-        self.slow_with(n, misses, before);
+        self.slow(n, misses);
         Ok(())
     }
 

@@ -47,6 +47,7 @@ pub(super) enum Alu {
 /// Conditions of Jcc.
 #[derive(Clone, Copy)]
 pub(super) enum Cc {
+    Below = 2,
     AboveEqual = 3,
     Equal = 4,
     NotEqual = 5,
@@ -179,6 +180,62 @@ impl Asm {
     pub(super) fn byte_is_zero(&mut self, m: Mem) {
         self.rm(false, &[0x80], Alu::Cmp as u8, m);
         self.buf.push(0);
+    }
+
+    /// `cmp byte [m], v`.
+    pub(super) fn compare_byte(&mut self, m: Mem, v: u8) {
+        self.rm(false, &[0x80], Alu::Cmp as u8, m);
+        self.buf.push(v);
+    }
+    /// `mov byte [m], v`.
+    pub(super) fn store_byte(&mut self, m: Mem, v: u8) {
+        self.rm(false, &[0xC6], 0, m);
+        self.buf.push(v);
+    }
+    /// `test byte [m], v`.
+    pub(super) fn test_byte(&mut self, m: Mem, v: u8) {
+        self.rm(false, &[0xF6], 0, m);
+        self.buf.push(v);
+    }
+    /// `mov dword [m], r`.
+    pub(super) fn store32(&mut self, m: Mem, r: u8) {
+        self.rm(false, &[0x89], r, m);
+    }
+    /// `mov dword [m], v`.
+    pub(super) fn store_imm32(&mut self, m: Mem, v: u32) {
+        self.rm(false, &[0xC7], 0, m);
+        self.imm32(v as i32);
+    }
+    /// Loads a constant that is to be patched: the place of its 8 bytes.
+    pub(super) fn imm_later(&mut self, r: u8) -> usize {
+        self.bytes(&[0x48 | r >> 3, 0xB8 | r & 7]);
+        self.bytes(&[0; 8]);
+        self.at() - 8
+    }
+    /// PUSH of a constant.
+    pub(super) fn push_imm(&mut self, v: u64, temporary: u8) {
+        if let Ok(v) = i32::try_from(v as i64) {
+            self.buf.push(0x68);
+            self.imm32(v);
+        } else {
+            self.imm(temporary, v);
+            self.push(temporary);
+        }
+    }
+    pub(super) fn push(&mut self, r: u8) {
+        if r > 7 {
+            self.buf.push(0x41);
+        }
+        self.buf.push(0x50 | r & 7);
+    }
+    pub(super) fn pop(&mut self, r: u8) {
+        if r > 7 {
+            self.buf.push(0x41);
+        }
+        self.buf.push(0x58 | r & 7);
+    }
+    pub(super) fn ret(&mut self) {
+        self.buf.push(0xC3);
     }
 
     /// JMP to be filled in: the place of its displacement.

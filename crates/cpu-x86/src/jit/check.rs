@@ -3,7 +3,9 @@
 //! The interpreter goes first, on the real state, with its stores noted; then they are undone, the registers put back,
 //! and the translation runs for good. At the first difference the program ends with both results. Translations of this
 //! tier end before the first instruction that is left to a handler, and blocks are not linked; instructions that
-//! reach devices are run once, by the interpreter.
+//! reach devices are run once, by the interpreter. Processors of this tier run one at a time.
+
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use iced_x86::{Decoder, Instruction, Mnemonic, RflagsBits};
 
@@ -16,6 +18,21 @@ use crate::flags::{LazyFlags, rflags};
 use crate::fpu::Fpu;
 use crate::state::{Cpu, REG_FILE};
 use crate::tlb::UNCACHED;
+
+/// Held while a block is run twice: other processors must not change memory meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// The right to execute; `None`: another processor of this tier has it at the moment.
+pub(crate) fn alone() -> Option<MutexGuard<'static, ()>> {
+    for _ in 0..100 {
+        match ALONE.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(e)) => return Some(e.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
+}
 
 /// What translated code may change besides memory.
 #[derive(Clone)]

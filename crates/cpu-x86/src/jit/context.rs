@@ -32,18 +32,33 @@ pub(crate) struct Context {
     pub(crate) flags: Slot,
     /// The current mode allows AVX.
     pub(crate) avx: u8,
-    /// `Cpu::mode`, for the look-up of branch targets.
-    pub(crate) mode: u32,
+    /// How much of the guest's vector registers (and MXCSR) is in the host's: nothing, XMM, everything. 0 outside.
+    pub(crate) level: u8,
     /// First entry of the TLB table of data accesses.
     pub(crate) data: u64,
     /// The same for fetches.
     pub(crate) exec: u64,
     /// Generation in TLB tags.
     pub(crate) generation: u64,
+    /// Address space and mode, for the look-up of branch targets.
+    pub(crate) tag: u64,
     /// Address of the attention word.
     pub(crate) attention: u64,
+    /// The bits of it that matter: an interrupt does not while it cannot be taken.
+    pub(crate) attention_mask: u32,
     /// The table of branch targets.
     pub(crate) jumps: u64,
+    /// The host's stack pointer with no predicted return on it.
+    pub(crate) stack: u64,
+    /// Below this there is no room for predicted returns.
+    pub(crate) stack_limit: u64,
+    /// The host's MXCSR.
+    pub(crate) host_mxcsr: u32,
+    /// Pages found lately.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) pages: [super::pages::Page; super::pages::PAGES],
+    /// What they depend on.
+    pub(crate) pages_depend: [u64; 3],
     /// Scratch words of translated code.
     pub(crate) scratch: [u64; 4],
     /// RIP that a call goes to, while its store is pending.
@@ -71,8 +86,10 @@ impl Cpu {
         self.jit.data = data as u64;
         self.jit.exec = exec as u64;
         self.jit.generation = generation;
-        self.jit.mode = self.mode.0;
+        self.jit.tag = self.tlb.space() << 32 | u64::from(self.mode.0);
         self.jit.flags = Slot::from_flags(self.lazy.get());
+        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+        self.jit.forget_pages([generation, data as u64, self.tlb.epoch]);
     }
 }
 

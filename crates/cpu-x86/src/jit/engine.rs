@@ -2,37 +2,45 @@
 //! between blocks, and running it.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::asm::*;
+use super::pages::{self, PAGES};
 use super::runtime;
-use super::translate::{self, OFFSETS};
-use super::{Context, JitStatistics};
+use super::translate::{self, OFFSETS, Way};
+use super::vectors::{self, WHOLE, Width, XMM};
+use super::{Context, JitStatistics, SharedJitStatistics};
 use crate::block::{Block, Key};
-use crate::bus::Bus;
+use crate::bus::{Attention, Bus};
+use crate::cache::KeyHasher;
 use crate::code_memory::CodeMemory;
+use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode};
 
-const CAPACITY: usize = 64 << 20;
+const CAPACITY: usize = 128 << 20;
+/// Entries between two times the statistics are told.
+const TELL: u64 = 1024;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
 /// `Engine::hot` unless a test says otherwise.
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
-pub(super) const JUMPS: usize = 4096;
+pub(super) const JUMPS: usize = 16384;
 
 /// Where a branch target's code is.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(32))]
 pub(super) struct Jump {
     pub(super) rip: u64,
-    pub(super) version: u64,
-    pub(super) mode: u64,
+    /// Address space and mode that it is for.
+    pub(super) tag: u64,
     pub(super) code: u64,
+    unused: u64,
 }
 
 /// Offsets of the code that is there once.
@@ -50,8 +58,10 @@ pub(super) struct Common {
     pub(super) exit_link: usize,
     /// Leaves with REFUSED for RIP in R14.
     pub(super) refuse: usize,
-    /// Called with a RIP in R14: ZF and code in R13, or no ZF.
-    pub(super) lookup: usize,
+    /// Called: XMM registers, or all vector registers, are loaded; or no ZF.
+    pub(super) vectors: [usize; 2],
+    /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
+    pub(super) fill: [usize; PAGES],
 }
 
 /// Code of a block.
@@ -61,14 +71,27 @@ pub(super) struct Entries {
     pub(super) reg: usize,
     /// Entered with flags in the slot.
     pub(super) slot: usize,
+    /// The same, without a look at the attention word.
+    pub(super) page: usize,
+    /// The same, without any check: from earlier code of the page that was checked.
+    pub(super) ahead: usize,
+    /// The same with flags in EFLAGS.
+    pub(super) reg_ahead: usize,
 }
 
-/// A branch that can lead straight to another block of the page.
+/// A branch that can lead straight to another block.
 struct Link {
     /// Offset of the displacement.
     place: usize,
+    /// Where it leads while it is not linked.
+    unlinked: usize,
+    target: u64,
+    mode: Mode,
+    /// The target when it is in the same page.
     key: Key,
     reg: bool,
+    way: Way,
+    linked: bool,
 }
 
 /// How translated code came back.
@@ -89,26 +112,31 @@ pub(crate) struct Engine {
     used: usize,
     common: Common,
     common_end: usize,
-    known: HashMap<Key, Entries>,
+    known: HashMap<Key, (Entries, usize), BuildHasherDefault<KeyHasher>>,
     /// Keeps alive what code has addresses of.
     blocks: Vec<Arc<Block>>,
     links: Vec<Link>,
     wanted: Option<usize>,
     jumps: Box<[Jump]>,
+    /// Hash of the pages that `jumps` has targets in.
+    pages: [u64; 64],
+    /// `Tlb::epoch` that `jumps` is right for.
+    epoch: u64,
     /// Blocks are not linked, to be compared one by one.
     pub(crate) single: bool,
     /// Times the interpreter runs a block before it is translated.
     pub(crate) hot: u32,
     pub(crate) statistics: JitStatistics,
+    pub(crate) shared: Arc<SharedJitStatistics>,
 }
 
 type Enter = unsafe extern "sysv64" fn(*mut Cpu, u64) -> u32;
 
 impl Engine {
     /// `None` when the system gives no executable memory.
-    pub(crate) fn new(single: bool) -> Option<Self> {
+    pub(crate) fn new(single: bool, zmm: bool) -> Option<Self> {
         let mut memory = CodeMemory::new(CAPACITY)?;
-        let (code, common) = common_code();
+        let (code, common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
         memory.write(0, &code)?;
         let used = code.len().next_multiple_of(64);
         Some(Self {
@@ -116,14 +144,17 @@ impl Engine {
             used,
             common,
             common_end: used,
-            known: HashMap::new(),
+            known: HashMap::default(),
             blocks: Vec::new(),
             links: Vec::new(),
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
+            pages: [0; 64],
+            epoch: 0,
             single,
             hot: if single { 1 } else { HOT },
             statistics: JitStatistics::default(),
+            shared: Arc::default(),
         })
     }
 
@@ -160,7 +191,7 @@ impl Engine {
     #[cold]
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
         let ours = block.page.as_ref().is_some_and(|p| !p.watched());
-        let can = ours && block.second.is_none() && block.key.mode.has(Mode::CODE64);
+        let can = ours && block.second.is_none() && translatable(block.key.mode);
         let made = can.then(|| translate::translate(cpu, block, self.common, self.used, self.single)).flatten();
         let made = made.filter(|m| self.used + m.code.len() <= CAPACITY);
         let Some(made) = made else {
@@ -171,25 +202,34 @@ impl Engine {
         let base = self.used;
         self.memory.write(base, &made.code)?;
         self.used = (base + made.code.len()).next_multiple_of(16);
-        let entries = Entries { reg: base + made.entries.reg, slot: base + made.entries.slot };
+        let e = made.entries;
+        let entries = Entries {
+            reg: base + e.reg,
+            slot: base + e.slot,
+            page: base + e.page,
+            ahead: base + e.ahead,
+            reg_ahead: base + e.reg_ahead,
+        };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
-            self.links.push(Link { place: base + l.place, key: translate::key_at(block.key, l.target), reg: l.reg });
+            self.add_link(block.key, base, l, &made.code);
             // Leaving through the link says which it is.
             self.patch32(base + l.id_place, (first + n + 1) as u32);
         }
-        if let Some(old) = self.known.insert(block.key, entries) {
+        block.set_links(first..self.links.len(), base + made.version);
+        if let Some((old, _)) = self.known.insert(block.key, (entries, self.blocks.len())) {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
+            self.jump(old.page, entries.page);
         }
+        self.blocks.push(block.clone());
         for n in first..self.links.len() {
-            self.link(n);
+            self.link(n, None);
         }
         let code = self.memory.start() + (base + made.body) as u64;
         block.set_counted(made.count, made.vectors);
         block.entry.store(self.memory.start() + entries.slot as u64, Ordering::Relaxed);
         block.code.store(code, Ordering::Relaxed);
-        self.blocks.push(block.clone());
         let s = &mut self.statistics;
         s.blocks += 1;
         s.bytes += made.code.len() as u64;
@@ -209,43 +249,135 @@ impl Engine {
         let _inside = self.memory.write(from, &code);
     }
 
-    /// Makes the branch lead to its block, if that is translated.
-    fn link(&mut self, n: usize) {
-        let Some(l) = self.links.get(n).filter(|_| !self.single) else { return };
-        let Some(e) = self.known.get(&l.key) else { return };
-        let (to, place) = (if l.reg { e.reg } else { e.slot }, l.place);
-        self.statistics.links += 1;
+    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite, code: &[u8]) {
+        let field = |at: usize| code.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
+        let unlinked = (base + l.place + 4).wrapping_add_signed(field(l.place) as isize);
+        let way = match l.way {
+            Way::Far { counter, miss, search, back } => {
+                Way::Far { counter: base + counter, miss: base + miss, search: base + search, back }
+            }
+            other => other,
+        };
+        self.links.push(Link {
+            place: base + l.place,
+            unlinked,
+            target: l.target,
+            mode: from.mode,
+            key: translate::key_at(from, l.target),
+            reg: l.reg,
+            way,
+            linked: false,
+        });
+    }
+
+    fn lead(&mut self, place: usize, to: usize) {
         self.patch32(place, (to as i64 - (place as i64 + 4)) as i32 as u32);
+    }
+
+    /// Makes the branch lead to its block, if that is translated. `at`: the block that control came to through it.
+    fn link(&mut self, n: usize, at: Option<&Block>) {
+        let Some(l) = self.links.get_mut(n).filter(|_| !self.single) else { return };
+        let key = match (l.way, at) {
+            (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
+            (Way::Far { .. }, _) => return,
+            _ => l.key,
+        };
+        let Some((e, of)) = self.known.get(&key) else { return };
+        if l.way == Way::Ahead && !self.blocks.get(*of).is_some_and(|b| b.fresh()) {
+            return;
+        }
+        l.linked = true;
+        let (place, way, reg) = (l.place, l.way, l.reg);
+        self.statistics.links += 1;
+        let to = match way {
+            Way::Ahead if reg => e.reg_ahead,
+            Way::Ahead => e.ahead,
+            Way::Back if reg => e.reg,
+            Way::Back | Way::Far { back: true, .. } => e.slot,
+            Way::Far { .. } => e.page,
+        };
+        if let (Way::Far { counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+            self.lead(miss, search);
+            let _inside = self.memory.write(counter, &(page.counter() as u64).to_le_bytes());
+        }
+        self.lead(place, to);
+    }
+
+    /// The bytes of the block were found unchanged after something else in its page was written: what it is linked to
+    /// without a check may not be.
+    #[cold]
+    fn unlink(&mut self, block: &Block) {
+        if let (Some(at), Some(page)) = (block.version_place(), &block.page) {
+            self.patch32(at, page.version());
+        }
+        for n in block.links() {
+            let Some(l) = self.links.get_mut(n).filter(|l| l.linked && l.way == Way::Ahead) else { continue };
+            l.linked = false;
+            let (place, to) = (l.place, l.unlinked);
+            self.lead(place, to);
+        }
     }
 
     /// Makes the block known to indirect branches.
     #[inline]
-    fn remember(&mut self, block: &Block) {
-        let Some(page) = &block.page else { return };
-        let (rip, version, mode) = (block.key.rip, page.counter() as u64, u64::from(block.key.mode.0));
+    fn remember(&mut self, cpu: &Cpu, block: &Block) {
+        let rip = block.key.rip;
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
+        let entry = block.entry.load(Ordering::Relaxed);
         let j = &mut self.jumps[at];
-        // Code that is there is this block's, or jumps to it.
-        if (j.rip, j.version, j.mode) != (rip, version, mode) {
-            *j = Jump { rip, version, mode, code: block.entry.load(Ordering::Relaxed) };
+        if (j.rip, j.tag, j.code) != (rip, cpu.jit.tag, entry) {
+            *j = Jump { rip, tag: cpu.jit.tag, code: entry, unused: 0 };
+            let page = (rip >> 12) as usize;
+            self.pages[page >> 6 & 63] |= 1 << (page & 63);
+        }
+    }
+
+    /// Forgets branch targets in pages whose translations were dropped.
+    #[cold]
+    fn forget_jumps(&mut self, cpu: &mut Cpu) {
+        self.epoch = cpu.tlb.epoch;
+        for dropped in cpu.tlb.take_dropped() {
+            match dropped {
+                None => {
+                    self.jumps.fill(Jump::default());
+                    self.pages = [0; 64];
+                }
+                Some(page) if self.pages[page as usize >> 6 & 63] >> (page & 63) & 1 != 0 => {
+                    self.jumps.iter_mut().filter(|j| j.rip >> 12 == page).for_each(|j| *j = Jump::default());
+                }
+                Some(_) => {}
+            }
         }
     }
 
     /// Runs `code` of `block`, which is at RIP.
     #[inline]
     pub(crate) fn run<'a>(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, block: &'a Block, code: u64) -> Ran<'a> {
-        if let Some(n) = self.wanted.take() {
-            self.link(n);
+        if block.renewed() {
+            self.unlink(block);
         }
-        if !self.single {
-            self.remember(block);
+        if let Some(n) = self.wanted.take() {
+            self.link(n, Some(block));
         }
         self.statistics.entries += 1;
+        if self.statistics.entries % TELL == 0 {
+            self.shared.tell(&self.statistics);
+        }
         cpu.refresh_context();
+        if self.epoch != cpu.tlb.epoch {
+            self.forget_jumps(cpu);
+        }
+        if !self.single {
+            self.remember(cpu, block);
+        }
         cpu.jit.attention = Arc::as_ptr(&cpu.attention) as u64;
+        // Enabling interrupts leaves translated code.
+        let interrupts = Attention::INTR | Attention::INTR_WINDOW;
+        cpu.jit.attention_mask = if cpu.sysflags & rflags::IF != 0 { u32::MAX } else { !interrupts };
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = u8::from(translate::avx_enabled(cpu));
         cpu.jit.link = 0;
+        cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and
         // forgotten below.
@@ -260,6 +392,14 @@ impl Engine {
         cpu.jit.bus = None;
         cpu.lazy.set(cpu.jit.flags.flags());
         self.wanted = (cpu.jit.link as usize).checked_sub(1);
+        let s = &mut self.statistics;
+        match (how, self.wanted) {
+            (runtime::GO_ON, Some(_)) => s.left_unlinked += 1,
+            (runtime::GO_ON, None) => s.left_checks += 1,
+            (runtime::REFUSED, _) => s.left_refused += 1,
+            (runtime::ABORTED, _) => s.left_aborted += 1,
+            _ => s.left_stopped += 1,
+        }
         match how {
             runtime::GO_ON => Ran::Continue,
             runtime::REFUSED => Ran::Interpret,
@@ -271,11 +411,7 @@ impl Engine {
                 let of: &'a Block = unsafe { &*at };
                 let index = (cpu.jit.op & 0xFFFF) as usize;
                 let Some(op) = of.ops.get(index) else { return Ran::Continue };
-                // What was counted when the block was entered, less what was not done.
-                let aborted = how == runtime::ABORTED;
-                let undone = of.counted().saturating_sub(index + usize::from(!aborted));
-                cpu.retired = cpu.retired.wrapping_sub(undone as u64);
-                if aborted { Ran::Aborted(of, op) } else { Ran::Stopped(of, op) }
+                if how == runtime::ABORTED { Ran::Aborted(of, op) } else { Ran::Stopped(of, op) }
             }
         }
     }
@@ -286,6 +422,17 @@ const HELD: [(u8, u8); 12] =
     [(0, 0), (1, 1), (2, 2), (3, 3), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11), (GUEST_RSP, 4)];
 /// Registers that the caller wants back.
 const SAVED: [u8; 6] = [3, 5, 12, 13, 14, 15];
+
+/// Bytes of the host's stack for predicted returns.
+const STACK: i32 = 16 << 10;
+/// No return address: it is not canonical.
+const NO_RETURN: u64 = 1 << 63;
+
+/// Whether code of this mode can be translated: 64-bit code, and 32-bit code with flat segments.
+pub(super) fn translatable(mode: Mode) -> bool {
+    mode.has(Mode::CODE64)
+        || mode.has(Mode::CODE32 | Mode::STACK32 | Mode::FLAT | Mode::PROTECTED) && !mode.has(Mode::V86)
+}
 
 fn spill(a: &mut Asm) {
     for (host, guest) in HELD {
@@ -299,61 +446,69 @@ fn reload(a: &mut Asm) {
     }
 }
 
-fn push(a: &mut Asm, r: u8) {
-    if r > 7 {
-        a.bytes(&[0x41]);
-    }
-    a.bytes(&[0x50 | r & 7]);
-}
-
-fn pop(a: &mut Asm, r: u8) {
-    if r > 7 {
-        a.bytes(&[0x41]);
-    }
-    a.bytes(&[0x58 | r & 7]);
+/// Calls `save` when something is in vector registers. T1 is lost.
+fn save_vectors(a: &mut Asm, save: usize) {
+    a.byte_is_zero(Mem::state(OFFSETS.level));
+    let none = a.jcc(Cc::Equal as u8);
+    let call = a.call();
+    a.fill(call, save);
+    a.fill_here(none);
 }
 
 /// The code that is there once.
-fn common_code() -> (Vec<u8>, Common) {
+fn common_code(width: Width) -> (Vec<u8>, Common) {
     let mut a = Asm::default();
     let mut c = Common { enter: a.at(), ..Common::default() };
-    SAVED.iter().for_each(|r| push(&mut a, *r));
+    SAVED.iter().for_each(|r| a.push(*r));
     a.alu_imm(true, Alu::Sub, RSP, 8);
     a.mov(STATE, RDI);
     a.mov(T2, RSI);
     reload(&mut a);
+    // At the bottom of the predictions is one that no return address equals (but a bad one, which leaves).
+    a.imm(T1, NO_RETURN);
+    a.push(T1);
+    let bottom = a.call();
+    let bad = a.jmp();
+    a.fill_here(bottom);
+    a.store(Mem::state(OFFSETS.stack), RSP);
+    a.lea(T1, Mem::base(RSP, -STACK));
+    a.store(Mem::state(OFFSETS.stack_limit), T1);
     a.jmp_reg(T2);
 
     // The registers are in `Cpu`, EAX is what to return.
     let leave = a.at();
-    a.alu_imm(true, Alu::Add, RSP, 8);
-    SAVED.iter().rev().for_each(|r| pop(&mut a, *r));
-    a.bytes(&[0xC3]);
+    a.load(RSP, Mem::state(OFFSETS.stack));
+    a.alu_imm(true, Alu::Add, RSP, 24);
+    SAVED.iter().rev().for_each(|r| a.pop(*r));
+    a.ret();
+    let save = vectors::save_code(&mut a, width);
+    c.vectors = [XMM, WHOLE].map(|level| vectors::load_code(&mut a, level, width));
 
     c.exit_link = a.at();
     a.store(Mem::state(OFFSETS.link), T1);
-    c.exit = a.at();
-    a.store(Mem::state(OFFSETS.rip), T2);
-    spill(&mut a);
-    a.imm(RAX, u64::from(runtime::GO_ON));
-    let j = a.jmp();
-    a.fill(j, leave);
-
-    c.refuse = a.at();
-    a.store(Mem::state(OFFSETS.rip), T2);
-    spill(&mut a);
-    a.imm(RAX, u64::from(runtime::REFUSED));
-    let j = a.jmp();
-    a.fill(j, leave);
-
-    c.op = thunk(&mut a, runtime::run_op as *const () as u64, leave);
-    c.written = thunk(&mut a, runtime::written as *const () as u64, leave);
-    c.lookup = lookup(&mut a);
+    a.fill_here(bad);
+    c.exit = exit(&mut a, runtime::GO_ON, save, leave);
+    c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
+    c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
+    c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
+    c.fill = std::array::from_fn(|page| pages::fill_code(&mut a, page));
     (a.buf, c)
 }
 
+/// Leaves with `how` for the RIP in R14.
+fn exit(a: &mut Asm, how: u32, save: usize, leave: usize) -> usize {
+    let start = a.at();
+    a.store(Mem::state(OFFSETS.rip), T2);
+    spill(a);
+    save_vectors(a, save);
+    a.imm(RAX, u64::from(how));
+    let j = a.jmp();
+    a.fill(j, leave);
+    start
+}
+
 /// Calls `f(cpu, block R14, instruction R13)`; returns to the block, or leaves.
-fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
+fn thunk(a: &mut Asm, f: u64, save: usize, leave: usize) -> usize {
     let start = a.at();
     spill(a);
     a.store(Mem::state(OFFSETS.op), T1);
@@ -361,6 +516,7 @@ fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
     a.mov(RDI, STATE);
     a.mov(RSI, T2);
     a.mov(2, T1);
+    save_vectors(a, save);
     a.imm(RAX, f);
     a.alu_imm(true, Alu::Sub, RSP, 8);
     a.call_reg(RAX);
@@ -368,46 +524,8 @@ fn thunk(a: &mut Asm, f: u64, leave: usize) -> usize {
     a.bytes(&[0x85, 0xC0]); // test eax, eax
     let out = a.jcc(Cc::NotEqual as u8);
     reload(a);
-    a.bytes(&[0xC3]);
-    a.fill_here(out);
-    a.alu_imm(true, Alu::Add, RSP, 8);
-    let j = a.jmp();
-    a.fill(j, leave);
-    start
-}
-
-/// From RIP in R14 to code in R13. All but R13 is kept.
-fn lookup(a: &mut Asm) -> usize {
-    let start = a.at();
-    let keep = Mem::state(OFFSETS.scratch + 24);
-    a.store(keep, RCX);
-    a.mov(RCX, T2);
-    a.shift(true, 5, RCX, 6);
-    a.alu_imm(false, Alu::And, RCX, translate::TLB_MASK);
-    a.alu(Alu::Add, RCX, Mem::state(OFFSETS.exec));
-    a.mov(T1, T2);
-    a.alu_imm(true, Alu::And, T1, -4096);
-    a.alu(Alu::Or, T1, Mem::state(OFFSETS.generation));
-    a.alu(Alu::Cmp, T1, Mem::base(RCX, OFFSETS.entry_exec as i32));
-    let mut misses = vec![a.jcc(Cc::NotEqual as u8)];
-    a.load(T1, Mem::base(RCX, OFFSETS.entry_version as i32));
-    a.mov(RCX, T2);
-    a.shift(true, 5, RCX, 12);
-    a.alu_rr(false, Alu::Xor, RCX, T2);
-    a.alu_imm(false, Alu::And, RCX, JUMPS as i32 - 1);
-    a.shift(false, 4, RCX, 5);
-    a.alu(Alu::Add, RCX, Mem::state(OFFSETS.jumps));
-    a.alu(Alu::Cmp, T2, Mem::base(RCX, offset_of!(Jump, rip) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.alu(Alu::Cmp, T1, Mem::base(RCX, offset_of!(Jump, version) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.load32(T1, Mem::state(OFFSETS.mode));
-    a.alu32(Alu::Cmp, T1, Mem::base(RCX, offset_of!(Jump, mode) as i32));
-    misses.push(a.jcc(Cc::NotEqual as u8));
-    a.load(T1, Mem::base(RCX, offset_of!(Jump, code) as i32));
-    misses.into_iter().for_each(|m| a.fill_here(m));
-    a.load(RCX, keep);
-    a.bytes(&[0xC3]);
+    a.ret();
+    a.fill(out, leave);
     start
 }
 

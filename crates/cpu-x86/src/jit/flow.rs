@@ -1,86 +1,141 @@
-//! Stack instructions and control transfer in 64-bit code.
+//! Stack instructions and control transfer.
+//!
+//! A call leaves a *prediction* on the host's stack: the guest's return address, and (by the host's own CALL) where in
+//! the caller's code to go on. A return that goes to that address is the host's own RET, which the host predicts. What
+//! changes the guest's stack behind the back of this only makes predictions fail. They are forgotten whenever
+//! translated code is left, so that in their lifetime no translation of an address changes.
 
-use iced_x86::{Instruction, Mnemonic, OpKind};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::asm::*;
-use super::translate::{Cold, Done, Ea, Flags, OFFSETS, Translator, Unsupported, held, register};
-use super::vectors::Vectors;
+use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
 const SP: u8 = 4;
 const BP: u8 = 5;
 /// Scratch word for the code a call goes to.
 const CODE: usize = OFFSETS.scratch + 16;
+/// In the slot's upper byte: SF, ZF, PF, CF; in the lower byte: OF.
+const FLAG_BITS: [(usize, u8); 6] = [(0, 1), (1, 1), (1, 0x40), (1, 0x41), (1, 0x80), (1, 4)];
 
 impl Translator<'_> {
-    /// PUSH and POP of 64-bit registers and immediates, LEAVE.
+    /// Bytes of a stack slot and of an address.
+    fn word(&self) -> usize {
+        if self.wide { 8 } else { 4 }
+    }
+
+    /// Memory at the address in guest register `base` plus `disp`.
+    fn at(&self, base: u8, disp: i64) -> Ea {
+        Ea { narrow: !self.wide, ..Ea::base(base, disp) }
+    }
+
+    /// Loads a word.
+    fn load_word(&mut self, r: u8, m: Mem) {
+        if self.wide { self.a.load(r, m) } else { self.a.load32(r, m) }
+    }
+
+    fn store_word(&mut self, m: Mem, r: u8) {
+        if self.wide { self.a.store(m, r) } else { self.a.store32(m, r) }
+    }
+
+    fn move_stack(&mut self, from: u8, by: i32) {
+        let m = Mem::base(from, by);
+        if self.wide { self.a.lea(GUEST_RSP, m) } else { self.a.lea32(GUEST_RSP, m) }
+    }
+
+    /// Loads the word at guest register `base` into `to`.
+    fn load_from(&mut self, n: usize, to: u8, base: u8, misses: &mut Vec<usize>) -> Done {
+        let at = self.find(n, &self.at(base, 0), self.word(), false, misses)?;
+        self.load_word(to, Mem::base(at.host, 0));
+        Ok(())
+    }
+
+    /// PUSH and POP of registers and immediates of the stack's size, LEAVE.
     pub(super) fn stack(&mut self, n: usize, i: &Instruction) -> Done {
         if i.mnemonic() == Mnemonic::Leave {
             return self.leave(n, i);
         }
-        if i.stack_pointer_increment().unsigned_abs() != 8 || i.op0_kind() == OpKind::Memory {
+        let word = self.word();
+        if i.stack_pointer_increment().unsigned_abs() as usize != word || i.op0_kind() == OpKind::Memory {
             return Err(Unsupported);
         }
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
         if i.mnemonic() == Mnemonic::Pop {
             let to = gpr(i.op0_register());
-            self.check(&Ea::base(SP, 0), 8, false, &mut misses)?;
-            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-            let m = Mem { base: Some(GUEST_RSP), index: Some((T1, 1)), disp: 0 };
-            self.a.load(held(to).unwrap_or(T1), m);
+            self.load_from(n, held(to).unwrap_or(T1), SP, &mut misses)?;
             if to != SP {
-                self.a.lea(GUEST_RSP, Mem::base(GUEST_RSP, 8));
+                self.move_stack(GUEST_RSP, word as i32);
             }
             if held(to).is_none() {
                 self.a.store(Mem::state(register(to)), T1);
             }
         } else if i.op0_kind() == OpKind::Register {
             let from = gpr(i.op0_register());
-            self.push(n, &mut misses, None, |t| match held(from) {
-                Some(r) => t.a.store(Mem::base(T2, 0), r),
-                None => t.with_t1(|t| {
-                    t.a.load(T1, Mem::state(register(from)));
-                    t.a.store(Mem::base(T2, 0), T1);
+            self.push(n, &mut misses, None, |t, to| match held(from) {
+                Some(r) => t.store_word(Mem::base(to.host, 0), r),
+                None => t.with_free(to, |t| {
+                    t.a.load(to.free, Mem::state(register(from)));
+                    t.a.store(Mem::base(to.host, 0), to.free);
                 }),
             })?;
         } else {
-            let v = i32::try_from(i.immediate(0) as i64).map_err(|_| Unsupported)?;
-            self.push(n, &mut misses, None, |t| t.a.store_imm(Mem::base(T2, 0), v))?;
+            let v = i.immediate(0);
+            self.push_value(n, &mut misses, None, v)?;
         }
         self.slow(n, misses);
         Ok(())
     }
 
-    /// Uses T1 for something else.
-    fn with_t1(&mut self, f: impl FnOnce(&mut Self)) {
+    /// Uses the free register of an access, and keeps what the rest of the access needs of it.
+    fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
         let keep = Mem::state(OFFSETS.scratch);
-        self.a.store(keep, T1);
+        if to.page.is_none() {
+            self.a.store(keep, to.free);
+        }
         f(self);
-        self.a.load(T1, keep);
+        if to.page.is_none() {
+            self.a.load(to.free, keep);
+        }
     }
 
-    /// Pushes what `store` stores at T2. Flags are in the slot.
-    fn push(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<u64>, store: impl FnOnce(&mut Self)) -> Done {
-        let e = Ea::base(SP, -8);
-        self.check(&e, 8, true, misses)?;
-        self.host(&e)?;
-        store(self);
-        self.a.lea(GUEST_RSP, Mem::base(GUEST_RSP, -8));
-        self.marked(n, 8, branch);
+    /// Pushes what `store` stores. Flags are in the slot.
+    fn push(
+        &mut self,
+        n: usize,
+        misses: &mut Vec<usize>,
+        branch: Option<u64>,
+        store: impl FnOnce(&mut Self, Found),
+    ) -> Done {
+        let word = self.word();
+        let e = self.at(SP, -(word as i64));
+        let to = self.find(n, &e, word, true, misses)?;
+        store(self, to);
+        self.move_stack(GUEST_RSP, -(word as i32));
+        self.marked(n, word, branch, to);
         Ok(())
     }
 
+    fn push_value(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<u64>, v: u64) -> Done {
+        self.push(n, misses, branch, |t, to| match i32::try_from(v as i64) {
+            _ if !t.wide => t.a.store_imm32(Mem::base(to.host, 0), v as u32),
+            Ok(v) => t.a.store_imm(Mem::base(to.host, 0), v),
+            Err(_) => t.with_free(to, |t| {
+                t.a.imm(to.free, v);
+                t.a.store(Mem::base(to.host, 0), to.free);
+            }),
+        })
+    }
+
     fn leave(&mut self, n: usize, i: &Instruction) -> Done {
-        if i.stack_pointer_increment() != 0 && i.code() != iced_x86::Code::Leaveq {
+        let code = if self.wide { Code::Leaveq } else { Code::Leaved };
+        if i.code() != code {
             return Err(Unsupported);
         }
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
-        self.check(&Ea::base(BP, 0), 8, false, &mut misses)?;
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-        self.a.load(T1, Mem { base: Some(BP), index: Some((T1, 1)), disp: 0 });
-        self.a.lea(GUEST_RSP, Mem::base(BP, 8));
+        self.load_from(n, T1, BP, &mut misses)?;
+        self.move_stack(BP, self.word() as i32);
         self.a.mov(BP, T1);
         self.slow(n, misses);
         Ok(())
@@ -88,11 +143,13 @@ impl Translator<'_> {
 
     /// What ends a block.
     pub(super) fn control(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
-        let next = self.block.key.rip.wrapping_add(u64::from(op.end));
-        let direct = i.op_count() > 0 && i.op0_kind() == OpKind::NearBranch64;
+        let next = self.rip_at(op.end);
+        let kind = if self.wide { OpKind::NearBranch64 } else { OpKind::NearBranch32 };
+        let direct = i.op_count() > 0 && i.op0_kind() == kind;
         if direct && !crate::int::canonical(i.near_branch_target()) {
             return Err(Unsupported);
         }
+        let returns = if self.wide { [Code::Retnq, Code::Retnq_imm16] } else { [Code::Retnd, Code::Retnd_imm16] };
         match i.mnemonic() {
             Mnemonic::Jmp if direct => {
                 self.go(i.near_branch_target());
@@ -101,12 +158,10 @@ impl Translator<'_> {
             Mnemonic::Call if direct => self.call(n, i.near_branch_target(), next),
             Mnemonic::Jmp if i.is_jmp_near_indirect() => self.jump_indirect(n, i, op),
             Mnemonic::Call if i.is_call_near_indirect() => self.call_indirect(n, i, op, next),
-            Mnemonic::Ret if matches!(i.code(), iced_x86::Code::Retnq | iced_x86::Code::Retnq_imm16) => self.ret(op),
+            Mnemonic::Ret if returns.contains(&i.code()) => self.ret(n),
             _ if i.is_jcc_short_or_near() && direct => {
-                self.need_flags();
-                let reg = self.flags == Flags::Reg;
-                let place = self.a.jcc((i.condition_code() as u8).wrapping_sub(1));
-                self.leave_by(place, i.near_branch_target(), reg);
+                let place = self.branch_on((i.condition_code() as u8).wrapping_sub(1));
+                self.leave_by(place, i.near_branch_target(), self.flags == Flags::Reg);
                 self.go(next);
                 Ok(())
             }
@@ -114,80 +169,124 @@ impl Translator<'_> {
         }
     }
 
-    fn push_return(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<u64>, back: u64) -> Done {
-        self.push(n, misses, branch, |t| match i32::try_from(back as i64) {
-            Ok(v) => t.a.store_imm(Mem::base(T2, 0), v),
-            Err(_) => t.with_t1(|t| {
-                t.a.imm(T1, back);
-                t.a.store(Mem::base(T2, 0), T1);
-            }),
-        })
+    /// A conditional jump by the guest's flags, wherever they are.
+    fn branch_on(&mut self, condition: u8) -> usize {
+        let bits = match condition >> 1 {
+            c @ 0..=4 => FLAG_BITS.get(usize::from(c)),
+            5 => FLAG_BITS.get(5),
+            _ => None,
+        };
+        match bits {
+            Some((byte, bits)) if self.flags == Flags::Slot => {
+                self.a.test_byte(Mem::state(OFFSETS.flags + byte), *bits);
+                let set = condition & 1 == 0;
+                self.a.jcc(if set { Cc::NotEqual as u8 } else { Cc::Equal as u8 })
+            }
+            _ => {
+                self.need_flags();
+                self.a.jcc(condition)
+            }
+        }
+    }
+
+    /// With the prediction for `back` pushed, `call` is to call the target; then what the return comes to.
+    fn predicted_call(&mut self, back: u64, call: impl FnOnce(&mut Self)) {
+        self.a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack_limit));
+        let jump = self.a.jcc(Cc::Below as u8);
+        self.cold.push(Cold::Forget { jump, back: self.a.at() });
+        self.a.push_imm(back, T2);
+        call(self);
+        self.a.lea(RSP, Mem::base(RSP, 8));
+        self.flags = Flags::Slot;
+        self.go(back);
     }
 
     fn call(&mut self, n: usize, target: u64, back: u64) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
-        self.push_return(n, &mut misses, Some(target), back)?;
-        self.go(target);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
+        self.push_value(n, &mut misses, Some(target), back)?;
+        if self.single {
+            self.go(target);
+        } else {
+            self.predicted_call(back, |t| {
+                let place = t.a.call();
+                t.leave_by(place, target, false);
+            });
+        }
+        self.slow_end(n, misses);
         Ok(())
     }
 
-    fn ret(&mut self, op: &Op) -> Done {
-        let n = self.block.ops.len() - 1;
+    fn ret(&mut self, n: usize) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
-        self.check(&Ea::base(SP, 0), 8, false, &mut misses)?;
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-        self.a.load(T2, Mem { base: Some(GUEST_RSP), index: Some((T1, 1)), disp: 0 });
-        misses.push(self.lookup());
-        self.a.lea(GUEST_RSP, Mem::base(GUEST_RSP, 8 + op.imm as i32));
-        self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
+        self.load_from(n, T2, SP, &mut misses)?;
+        self.a.alu(Alu::Cmp, T2, Mem::base(RSP, 8));
+        let jump = self.a.jcc(Cc::NotEqual as u8);
+        self.drop_return(n);
+        self.a.ret();
+        self.cold.push(Cold::Return { jump, index: n });
+        self.slow_end(n, misses);
         Ok(())
+    }
+
+    /// Takes the return address, and what RET `n` says, off the guest's stack.
+    pub(super) fn drop_return(&mut self, n: usize) {
+        let more = self.block.ops.get(n).map_or(0, |o| o.imm as i32);
+        self.move_stack(GUEST_RSP, self.word() as i32 + more);
     }
 
     /// The target of an indirect branch into T2; flags are in the slot.
-    fn target(&mut self, i: &Instruction, op: &Op, misses: &mut Vec<usize>) -> Done {
+    fn target(&mut self, n: usize, i: &Instruction, op: &Op, misses: &mut Vec<usize>) -> Done {
         if i.op0_kind() == OpKind::Register {
+            if i.op0_register().size() != self.word() {
+                return Err(Unsupported);
+            }
             let r = gpr(i.op0_register());
             match held(r) {
-                Some(r) => self.a.mov(T2, r),
+                Some(r) if self.wide => self.a.mov(T2, r),
+                Some(r) => self.a.rr(false, &[0x89], r, T2),
                 None => self.a.load(T2, Mem::state(register(r))),
             }
             return Ok(());
         }
-        if i.memory_size().size() != 8 {
+        if i.memory_size().size() != self.word() {
             return Err(Unsupported);
         }
         let e = self.ea_of(i, op)?;
-        self.check(&e, 8, false, misses)?;
-        self.host(&e)?;
-        self.a.load(T2, Mem::base(T2, 0));
+        let at = self.find(n, &e, self.word(), false, misses)?;
+        self.load_word(T2, Mem::base(at.host, 0));
         Ok(())
     }
 
     fn jump_indirect(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
-        self.target(i, op, &mut misses)?;
-        misses.push(self.lookup());
+        self.target(n, i, op, &mut misses)?;
+        self.lookup(&mut misses);
         self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
+        self.slow_end(n, misses);
         Ok(())
     }
 
     fn call_indirect(&mut self, n: usize, i: &Instruction, op: &Op, back: u64) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
-        self.target(i, op, &mut misses)?;
+        self.target(n, i, op, &mut misses)?;
         self.a.store(Mem::state(OFFSETS.branch), T2);
-        misses.push(self.lookup());
+        self.lookup(&mut misses);
         self.a.store(Mem::state(CODE), T1);
-        self.push_return(n, &mut misses, None, back)?;
-        self.a.load(T1, Mem::state(CODE));
-        self.a.jmp_reg(T1);
-        self.cold.push(Cold::Op { jumps: misses, back: None, index: n, restore: false, vectors: Vectors::default() });
+        self.push_value(n, &mut misses, None, back)?;
+        if self.single {
+            self.a.load(T1, Mem::state(CODE));
+            self.a.jmp_reg(T1);
+        } else {
+            self.predicted_call(back, |t| {
+                t.a.load(T1, Mem::state(CODE));
+                t.a.call_reg(T1);
+            });
+        }
+        self.slow_end(n, misses);
         Ok(())
     }
 }

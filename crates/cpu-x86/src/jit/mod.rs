@@ -42,11 +42,15 @@ mod flow;
 mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod pages;
 mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod runtime;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod select;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod strides;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
@@ -65,8 +69,8 @@ pub enum Tier {
     Interpreter,
     /// Translates what runs often.
     Translator,
-    /// Runs every translated block by the interpreter too and panics with both results at the first difference. Slow, and
-    /// only for one processor without devices that write memory in the background.
+    /// Runs every translated block by the interpreter too and panics with both results at the first difference. Slow; and
+    /// devices that write memory that is being read make differences that are none.
     Check,
 }
 
@@ -93,4 +97,53 @@ pub struct JitStatistics {
     pub flushes: u64,
     /// Blocks compared (tier "check").
     pub compared: u64,
+    /// Times translated code was left for a branch that is not linked.
+    pub left_unlinked: u64,
+    /// For a look at the attention word, a changed page, or a target that was not found.
+    pub left_checks: u64,
+    /// After an instruction that ends what may be assumed (system instructions, stores to code).
+    pub left_stopped: u64,
+    /// With an exception or an exit.
+    pub left_aborted: u64,
+    /// For the interpreter.
+    pub left_refused: u64,
+}
+
+impl JitStatistics {
+    /// All of them, by name.
+    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("blocks translated", self.blocks),
+            ("blocks refused", self.refused),
+            ("bytes of code", self.bytes),
+            ("instructions", self.instructions),
+            ("left to handlers", self.handlers),
+            ("links", self.links),
+            ("buffer flushes", self.flushes),
+            ("entries", self.entries),
+            ("left: not linked", self.left_unlinked),
+            ("left: checks", self.left_checks),
+            ("left: stopped", self.left_stopped),
+            ("left: aborted", self.left_aborted),
+            ("left: refused", self.left_refused),
+            ("blocks interpreted", self.interpreted),
+            ("blocks compared", self.compared),
+        ]
+    }
+}
+
+/// [`JitStatistics`] for other threads: what they were a short while ago.
+#[derive(Debug, Default)]
+pub struct SharedJitStatistics(std::sync::Mutex<JitStatistics>);
+
+impl SharedJitStatistics {
+    /// As of the last time they were told.
+    pub fn snapshot(&self) -> JitStatistics {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    fn tell(&self, s: &JitStatistics) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = *s;
+    }
 }

@@ -26,6 +26,7 @@ pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, 
     cpu.rip = block.key.rip;
     cpu.lazy.set(cpu.jit.flags.flags());
     cpu.stop_block = false;
+    let epoch = cpu.tlb.epoch;
     let (Some(op), Some(mut bus)) = (block.ops.get(index as usize), cpu.jit.bus) else { return REFUSED };
     // SAFETY: the bus that `Engine::run` was called with, used by nobody else while translated code runs.
     let bus = unsafe { bus.as_mut() };
@@ -33,7 +34,8 @@ pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, 
     cpu.refresh_context();
     match done {
         Err(_) => ABORTED,
-        Ok(()) if cpu.stop_block || op.is(Op::ENDS) => STOPPED,
+        // Predicted returns rely on translations of addresses.
+        Ok(()) if cpu.stop_block || op.is(Op::ENDS) || cpu.tlb.epoch != epoch => STOPPED,
         Ok(()) => GO_ON,
     }
 }

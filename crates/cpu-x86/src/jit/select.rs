@@ -2,9 +2,8 @@
 
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 
-use super::vectors::Width;
 use crate::simd::{self, Translatable};
-use crate::state::{Cpu, Mode};
+use crate::state::Mode;
 
 /// The register's name in iced, by number and size.
 pub(super) fn named(n: u8, size: usize) -> Register {
@@ -18,9 +17,13 @@ pub(super) fn named(n: u8, size: usize) -> Register {
     }
 }
 
-/// Moves with an absolute address have another form with a ModRM byte.
-pub(super) fn with_modrm(c: Code) -> Code {
+/// The form with a ModRM byte of what has a short one: moves with an absolute address, and INC and DEC of 32-bit code.
+pub(super) fn encodable(c: Code) -> Code {
     match c {
+        Code::Inc_r16 => Code::Inc_rm16,
+        Code::Inc_r32 => Code::Inc_rm32,
+        Code::Dec_r16 => Code::Dec_rm16,
+        Code::Dec_r32 => Code::Dec_rm32,
         Code::Mov_AL_moffs8 => Code::Mov_r8_rm8,
         Code::Mov_AX_moffs16 => Code::Mov_r16_rm16,
         Code::Mov_EAX_moffs32 => Code::Mov_r32_rm32,
@@ -39,34 +42,10 @@ pub(super) fn vectors(
     mode: Mode,
     exists: impl Fn(&Instruction) -> bool,
 ) -> Vec<Option<Translatable>> {
-    let mut control = true; // MXCSR is what the guard at the start found
-    decoded
-        .iter()
-        .map(|i| {
-            let name = i.mnemonic();
-            control &= !matches!(
-                name,
-                Mnemonic::Ldmxcsr
-                    | Mnemonic::Vldmxcsr
-                    | Mnemonic::Fxrstor
-                    | Mnemonic::Fxrstor64
-                    | Mnemonic::Xrstor
-                    | Mnemonic::Xrstor64
-                    | Mnemonic::Xrstors
-                    | Mnemonic::Xrstors64
-            );
-            let off = mode.has(Mode::FPU_CHECK) || !exists(i);
-            if off { None } else { simd::translatable(i).filter(|v| control || !v.float) }
-        })
-        .collect()
-}
-
-pub(super) fn width(vector: &[Option<Translatable>], cpu: &Cpu) -> Width {
-    match vector.iter().flatten().any(|v| v.vex) {
-        false => Width::Xmm,
-        true if cpu.model.features.has(CpuidFeature::AVX512F) => Width::Zmm,
-        true => Width::Ymm,
-    }
+    let translated = |i: &Instruction| {
+        if mode.has(Mode::FPU_CHECK) || !exists(i) { None } else { simd::translatable(i) }
+    };
+    decoded.iter().map(translated).collect()
 }
 
 /// Whether the host executes it. Of what the list below has, only these are not everywhere.
@@ -84,7 +63,7 @@ pub(super) fn host_has(i: &Instruction) -> bool {
 }
 
 /// The instructions that may be translated (Intel SDM volume 2): everything else has to be left to its handler.
-pub(super) fn is_native(i: &Instruction) -> bool {
+pub(super) fn is_native(i: &Instruction, mode: Mode) -> bool {
     use Mnemonic::*;
     let known = matches!(
         i.mnemonic(),
@@ -132,6 +111,8 @@ pub(super) fn is_native(i: &Instruction) -> bool {
             | Xchg
             | Xadd
             | Cmpxchg
+            | Cmpxchg8b
+            | Cmpxchg16b
             | Cbw
             | Cwde
             | Cdqe
@@ -181,7 +162,8 @@ pub(super) fn is_native(i: &Instruction) -> bool {
         || is_conditional(i);
     let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
         OpKind::Register => i.op_register(n).is_gpr(),
-        OpKind::FarBranch16 | OpKind::FarBranch32 | OpKind::NearBranch16 | OpKind::NearBranch32 => false,
+        OpKind::NearBranch32 => !mode.has(Mode::CODE64),
+        OpKind::FarBranch16 | OpKind::FarBranch32 | OpKind::NearBranch16 => false,
         _ => true,
     });
     // With a register as bit offset the memory operand is a string of bits.
@@ -193,8 +175,40 @@ pub(super) fn is_native(i: &Instruction) -> bool {
 
 /// CMOVcc and SETcc.
 pub(super) fn is_conditional(i: &Instruction) -> bool {
-    i.condition_code() != iced_x86::ConditionCode::None && !i.is_jcc_short_or_near() && {
-        let name = format!("{:?}", i.mnemonic());
-        name.starts_with("Cmov") || name.starts_with("Set")
-    }
+    use Mnemonic::*;
+    matches!(
+        i.mnemonic(),
+        Cmova
+            | Cmovae
+            | Cmovb
+            | Cmovbe
+            | Cmove
+            | Cmovg
+            | Cmovge
+            | Cmovl
+            | Cmovle
+            | Cmovne
+            | Cmovno
+            | Cmovnp
+            | Cmovns
+            | Cmovo
+            | Cmovp
+            | Cmovs
+            | Seta
+            | Setae
+            | Setb
+            | Setbe
+            | Sete
+            | Setg
+            | Setge
+            | Setl
+            | Setle
+            | Setne
+            | Setno
+            | Setnp
+            | Setns
+            | Seto
+            | Setp
+            | Sets
+    )
 }

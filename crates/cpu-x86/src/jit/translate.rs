@@ -6,30 +6,35 @@ use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, 
 
 use super::asm::*;
 use super::context::Context;
-use super::engine::{Common, Entries};
+use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
-use super::select::{host_has, is_native, named, vectors, width};
-use super::vectors::{Vectors, Width};
+use super::strides::{self, Steps};
+use super::select::{self, host_has, is_native, named, vectors};
+use super::vectors::{NOTHING, WHOLE, XMM};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
 use crate::simd::Translatable;
-use crate::state::{Cpu, HIGH8, Seg};
+use crate::state::{Cpu, HIGH8, Mode, Seg};
 use crate::tlb::{ENTRIES, Entry};
 
 /// Where things are in `Cpu`, in a TLB entry.
 pub(super) struct Offsets {
     pub(super) rip: usize,
-    pub(super) retired: usize,
     pub(super) seg_base: usize,
     pub(super) fpu: usize,
     pub(super) flags: usize,
     pub(super) avx: usize,
-    pub(super) mode: usize,
+    pub(super) level: usize,
+    pub(super) stack: usize,
+    pub(super) stack_limit: usize,
+    pub(super) host_mxcsr: usize,
+    pub(super) tag: usize,
     pub(super) data: usize,
     pub(super) exec: usize,
     pub(super) generation: usize,
     pub(super) attention: usize,
+    pub(super) attention_mask: usize,
     pub(super) jumps: usize,
     pub(super) scratch: usize,
     pub(super) branch: usize,
@@ -48,16 +53,20 @@ pub(super) struct Offsets {
 const JIT: usize = offset_of!(Cpu, jit);
 pub(super) const OFFSETS: Offsets = Offsets {
     rip: offset_of!(Cpu, rip),
-    retired: offset_of!(Cpu, retired),
     seg_base: offset_of!(Cpu, seg_base),
     fpu: offset_of!(Cpu, fpu),
     flags: JIT + offset_of!(Context, flags),
     avx: JIT + offset_of!(Context, avx),
-    mode: JIT + offset_of!(Context, mode),
+    level: JIT + offset_of!(Context, level),
+    stack: JIT + offset_of!(Context, stack),
+    stack_limit: JIT + offset_of!(Context, stack_limit),
+    host_mxcsr: JIT + offset_of!(Context, host_mxcsr),
+    tag: JIT + offset_of!(Context, tag),
     data: JIT + offset_of!(Context, data),
     exec: JIT + offset_of!(Context, exec),
     generation: JIT + offset_of!(Context, generation),
     attention: JIT + offset_of!(Context, attention),
+    attention_mask: JIT + offset_of!(Context, attention_mask),
     jumps: JIT + offset_of!(Context, jumps),
     scratch: JIT + offset_of!(Context, scratch),
     branch: JIT + offset_of!(Context, branch),
@@ -101,13 +110,35 @@ pub(super) fn key_at(from: Key, rip: u64) -> Key {
     Key { place: Place::moved(from.place, rip), rip, mode: from.mode }
 }
 
-/// A link to be made.
+/// A link to be made. Offsets are of displacements unless said otherwise.
 pub(super) struct LinkSite {
     pub(super) place: usize,
     /// Of the number that says which link it is.
     pub(super) id_place: usize,
     pub(super) target: u64,
+    /// Flags are in EFLAGS.
     pub(super) reg: bool,
+    pub(super) way: Way,
+}
+
+/// How a link leads to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To a later address of the same page: no checks.
+    Ahead,
+    /// To this or an earlier address of the page: loops look at the attention word and the code version.
+    Back,
+    /// To another page, behind a look into the execution TLB.
+    Far {
+        /// Of the code version counter's address that is expected.
+        counter: usize,
+        /// Of the jump that is taken when the TLB says something else.
+        miss: usize,
+        /// Where that jump goes once the link is made: looks the target up.
+        search: usize,
+        /// To an earlier address.
+        back: bool,
+    },
 }
 
 /// What became of a block. Offsets from its start.
@@ -116,6 +147,8 @@ pub(super) struct Made {
     pub(super) entries: Entries,
     pub(super) body: usize,
     pub(super) links: Vec<LinkSite>,
+    /// Of the page's version, for which the bytes are right.
+    pub(super) version: usize,
     pub(super) handlers: u64,
     /// Instructions it covers, from the first.
     pub(super) count: usize,
@@ -133,16 +166,27 @@ pub(super) enum Flags {
 
 /// Code that is put behind the block.
 pub(super) enum Cold {
-    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS.
-    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, vectors: Vectors },
+    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS; `level`: with vector
+    /// registers.
+    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, level: u8 },
     /// A store to a marked page. `save`: flags are in EFLAGS and live.
-    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64>, vectors: Vectors },
+    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64>, host: u8, level: u8 },
     /// Leaves for `target`, or is linked to it.
     Link { place: usize, target: u64, save: bool },
-    /// Leaves for the interpreter to run the block.
-    Refuse { jumps: Vec<usize> },
+    /// Loads vector registers.
+    Vectors { jump: usize, back: usize, index: usize, level: u8 },
+    /// Looks up the return address in T2, which was not the predicted one.
+    Return { jump: usize, index: usize },
+    /// Forgets the predicted returns.
+    Forget { jump: usize, back: usize },
+    /// Finds the page of an access that is not the one that `page` has.
+    Page { jump: usize, back: usize, index: usize, e: Ea, size: usize, write: bool, page: usize },
+    /// Leaves for RIP.
+    Leave { jumps: Vec<usize> },
     /// Goes to another page.
     Far { jump: usize, target: u64, save: bool },
+    /// Nothing.
+    Done,
 }
 
 /// The instruction has to be left to its handler.
@@ -181,9 +225,30 @@ pub(super) struct Translator<'a> {
     pub(super) info: InstructionInfoFactory,
     encoder: Encoder,
     handlers: u64,
-    pub(super) width: Width,
-    /// What is in vector registers of the host.
-    pub(super) vectors: Vectors,
+    /// 64-bit code.
+    pub(super) wide: bool,
+    /// Nothing is linked or predicted.
+    pub(super) single: bool,
+    /// The vector registers that are certainly in the host's.
+    pub(super) level: u8,
+    /// Where the version of the page is in the code.
+    version: usize,
+    /// Of a block that branches to itself: by how much registers change in a round.
+    pub(super) steps: Option<Steps>,
+    /// Loads and stores that have pages of their own so far.
+    pub(super) sites: [usize; 2],
+    /// In cold code: jumps to the slow path of instructions.
+    page_misses: Vec<(usize, usize)>,
+}
+
+/// Where the memory of an access is in the host.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    /// The register with the host address.
+    pub(super) host: u8,
+    /// A register that is free; without a `page` it holds the TLB entry.
+    pub(super) free: u8,
+    pub(super) page: Option<usize>,
 }
 
 /// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be. With `exact` the translation
@@ -198,10 +263,13 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
     }
     let exists = |i: &Instruction| decode::exists(i, &cpu.model.features);
     let vector = vectors(&decoded, mode, exists);
-    let mut native: Vec<bool> =
-        decoded.iter().zip(&vector).map(|(i, v)| v.is_some() || is_native(i) && exists(i) && host_has(i)).collect();
+    let mut native: Vec<bool> = decoded
+        .iter()
+        .zip(&vector)
+        .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
+        .collect();
     loop {
-        match attempt_all(cpu, block, common, start, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, start, exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -210,7 +278,6 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
 
 /// One try; `Err`: this instruction cannot be translated after all, which changes what is live.
 fn attempt_all(
-    cpu: &Cpu,
     block: &Block,
     common: Common,
     start: usize,
@@ -226,6 +293,7 @@ fn attempt_all(
     let mut uses: Vec<Use> =
         decoded.iter().zip(native).map(|(i, n)| if *n { Use::of(i) } else { Use::OPAQUE }).collect();
     live::solve(&mut uses);
+    let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
         a: Asm { buf: Vec::with_capacity(1024) },
         block,
@@ -240,15 +308,17 @@ fn attempt_all(
         info: InstructionInfoFactory::new(),
         encoder: Encoder::new(64),
         handlers: 0,
-        width: width(vector, cpu),
-        vectors: Vectors::default(),
+        wide: block.key.mode.has(Mode::CODE64),
+        single: exact,
+        level: NOTHING,
+        version: 0,
+        steps: strides::of(decoded, block.key.rip),
+        sites: [0; 2],
+        page_misses: Vec::new(),
     };
-    let (entries, body) = t.prologue(vector, count);
+    let (mut entries, body) = t.prologue(live_in);
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
-        if op.is(Op::ENDS) {
-            t.flush_vectors();
-        }
         let done = match vector[n] {
             _ if !native[n] => Err(Unsupported),
             v => t.attempt(n, i, op, v),
@@ -263,15 +333,21 @@ fn attempt_all(
     }
     if !ended {
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
-        t.flush_vectors();
-        t.go(block.key.rip.wrapping_add(u64::from(end)));
+        t.go(t.rip_at(end));
     }
     t.finish_cold();
+    if live_in {
+        entries.reg_ahead = t.a.at();
+        t.a.save_flags(OFFSETS.flags);
+        let j = t.a.jmp();
+        t.a.fill(j, body);
+    }
     Ok(Some(Made {
         code: t.a.buf,
         entries,
         body,
         links: t.links,
+        version: t.version,
         handlers: t.handlers,
         count,
         vectors: vector.iter().any(Option::is_some),
@@ -279,38 +355,45 @@ fn attempt_all(
 }
 
 impl Translator<'_> {
-    fn prologue(&mut self, vector: &[Option<Translatable>], count: usize) -> (Entries, usize) {
+    fn prologue(&mut self, live_in: bool) -> (Entries, usize) {
         let reg = self.a.at();
-        // Even if no instruction here reads them: when the code was rewritten, what is here now may.
-        self.a.save_flags(OFFSETS.flags);
+        if live_in {
+            self.a.save_flags(OFFSETS.flags);
+        } else {
+            self.a.bytes(&[0x0F, 0x1F, 0x44, 0, 0]); // room for a jump
+        }
         let slot = self.a.at();
         self.a.load(T1, Mem::state(OFFSETS.attention));
-        self.a.alu_mem_imm8(false, Alu::Cmp, Mem::base(T1, 0), 0);
-        let leave = [self.a.jcc(Cc::NotEqual as u8), self.page_check()];
+        self.a.load32(T2, Mem::state(OFFSETS.attention_mask));
+        self.a.rm(false, &[0x85], T2, Mem::base(T1, 0)); // test
+        let attention = self.a.jcc(Cc::NotEqual as u8);
+        let page = self.a.at();
+        let stale = self.page_check();
         let body = self.a.at();
-        let any = |f: fn(&Translatable) -> bool| vector.iter().flatten().any(f);
-        self.vector_guard(any(|v| v.vex), any(|v| v.float));
-        self.a.alu_mem_imm8(true, Alu::Add, Mem::state(OFFSETS.retired), count as u8);
-        for jump in leave {
-            self.cold.push(Cold::Far { jump, target: self.block.key.rip, save: false });
-        }
+        self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
         self.flags = Flags::Slot;
-        (Entries { reg, slot }, body)
+        (Entries { reg, slot, page, ahead: body, reg_ahead: body }, body)
+    }
+
+    /// RIP so many bytes after the block's start.
+    pub(super) fn rip_at(&self, bytes: u16) -> u64 {
+        let rip = self.block.key.rip.wrapping_add(u64::from(bytes));
+        if self.wide { rip } else { rip & 0xFFFF_FFFF }
     }
 
     fn page_check(&mut self) -> usize {
         let Some(page) = &self.block.page else { return self.a.jmp() };
         self.a.imm(T1, page.counter() as u64);
-        self.a.load32(T1, Mem::base(T1, 0));
-        self.a.imm(T2, page.version() as u64);
-        self.a.alu32(Alu::Cmp, T1, Mem::base(T2, 0));
+        self.a.rm(false, &[0x81], Alu::Cmp as u8, Mem::base(T1, 0));
+        self.version = self.a.at();
+        self.a.bytes(&page.version().to_le_bytes());
         self.a.jcc(Cc::NotEqual as u8)
     }
 
     /// Tries to translate an instruction; leaves no trace when it cannot.
     fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
         let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
-        let (flags, vectors) = (self.flags, self.vectors);
+        let (flags, level, sites) = (self.flags, self.level, self.sites);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
             None if op.is(Op::ENDS) => self.control(n, i, op),
@@ -320,7 +403,7 @@ impl Translator<'_> {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
-            (self.flags, self.vectors) = (flags, vectors);
+            (self.flags, self.level, self.sites) = (flags, level, sites);
         }
         done
     }
@@ -328,7 +411,7 @@ impl Translator<'_> {
     /// The instruction is run by its handler.
     fn handler(&mut self, n: usize) {
         self.handlers += 1;
-        self.flush_vectors();
+        self.level = NOTHING;
         if self.flags == Flags::Reg {
             self.a.save_flags(OFFSETS.flags);
         }
@@ -373,25 +456,19 @@ impl Translator<'_> {
 
     /// After an instruction with a slow path.
     pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
-        self.slow_with(n, jumps, self.vectors);
+        let restore = self.flags != Flags::Slot && self.live_after(n);
+        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, level: self.level });
     }
 
-    /// The same; `vectors` is what was in host registers when it was not done.
-    pub(super) fn slow_with(&mut self, n: usize, jumps: Vec<usize>, vectors: Vectors) {
-        let restore = self.flags != Flags::Slot && self.live_after(n);
-        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, vectors });
+    /// An instruction that ends the block is run by its handler after `jumps`.
+    pub(super) fn slow_end(&mut self, n: usize, jumps: Vec<usize>) {
+        self.cold.push(Cold::Op { jumps, back: None, index: n, restore: false, level: NOTHING });
     }
 
     /// SSE and AVX.
     fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
-        let written = self.use_vectors(i, v.float);
-        if op.is(Op::MEM) {
-            self.access(n, i, op, v.align, written)
-        } else {
-            self.registers(n, i, op)?;
-            self.wrote_vectors(written);
-            Ok(())
-        }
+        self.want_vectors(n, if v.vex { WHOLE } else { XMM });
+        if op.is(Op::MEM) { self.access(n, i, op, v.align) } else { self.registers(n, i, op) }
     }
 
     pub(super) fn encode(&mut self, i: &Instruction) -> Done {
@@ -409,7 +486,7 @@ impl Translator<'_> {
             return Err(Unsupported);
         }
         let narrow = op.addr_mask == 0xFFFF_FFFF;
-        if op.addr_mask == 0xFFFF {
+        if op.addr_mask == 0xFFFF || op.is(Op::SEG_CHECK) && !self.wide {
             return Err(Unsupported);
         }
         let disp = i.memory_displacement64() as i64;
@@ -419,7 +496,7 @@ impl Translator<'_> {
             base: (!fixed).then(|| gpr(base)),
             index: (index != Register::None).then(|| (gpr(index), i.memory_index_scale() as u8)),
             disp,
-            seg: matches!(seg, Seg::Fs | Seg::Gs).then_some(seg),
+            seg: (self.wide && matches!(seg, Seg::Fs | Seg::Gs)).then_some(seg),
             narrow,
         })
     }
@@ -480,9 +557,13 @@ impl Translator<'_> {
             return Err(Unsupported);
         }
         self.before(n);
+        if self.plain_move(i, &list) {
+            return Ok(());
+        }
         let mut j = *i;
         let temporaries = [T1, T2];
-        if !Self::rename(&mut j, &list, &temporaries) {
+        j.set_code(select::encodable(i.code()));
+        if !Self::rename(&mut j, &list, &temporaries) && self.wide {
             let bytes = self.block.bytes_of(op);
             self.a.bytes(bytes);
             self.after(n);
@@ -499,6 +580,24 @@ impl Translator<'_> {
         Ok(())
     }
 
+    /// A move between a register that is held and one that is not.
+    fn plain_move(&mut self, i: &Instruction, list: &[(u8, bool, bool)]) -> bool {
+        let size = i.op0_register().size();
+        let [(spilled, ..)] = list else { return false };
+        if i.mnemonic() != Mnemonic::Mov || i.op1_kind() != OpKind::Register || size < 4 {
+            return false;
+        }
+        let (to, from) = (gpr(i.op0_register()), gpr(i.op1_register()));
+        let at = Mem::state(register(*spilled));
+        match (held(to), held(from)) {
+            (Some(r), None) if size == 8 => self.a.load(r, at),
+            (Some(r), None) => self.a.load32(r, at),
+            (None, Some(r)) if size == 8 => self.a.store(at, r),
+            _ => return false,
+        }
+        true
+    }
+
     /// A jump to common code.
     pub(super) fn join_common(&mut self, place: usize, target: usize) {
         let d = (target as i64 - (self.start + place + 4) as i64) as i32;
@@ -507,18 +606,28 @@ impl Translator<'_> {
         }
     }
 
-    /// Looks up the RIP in T2: jumps to `miss`es or has the code in T1. Flags are in the slot.
-    pub(super) fn lookup(&mut self) -> usize {
-        let call = self.a.call();
-        self.join_common(call, self.common.lookup);
-        self.a.jcc(Cc::NotEqual as u8)
+    /// Looks up the RIP in T2: jumps to a miss (T2 is kept then), or has the code in T1. Flags are in the slot.
+    pub(super) fn lookup(&mut self, misses: &mut Vec<usize>) {
+        self.a.mov(T1, T2);
+        self.a.shift(true, 5, T1, 12);
+        self.a.alu_rr(false, Alu::Xor, T1, T2);
+        self.a.alu_imm(false, Alu::And, T1, JUMPS as i32 - 1);
+        self.a.shift(false, 4, T1, 5);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.jumps));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        self.a.load(T2, Mem::state(OFFSETS.tag));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, tag) as i32));
+        self.a.load(T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        self.a.load(T1, Mem::base(T1, offset_of!(Jump, code) as i32));
     }
 
     /// The code behind the block.
     fn finish_cold(&mut self) {
         let mut at = 0;
         while at < self.cold.len() {
-            let c = std::mem::replace(&mut self.cold[at], Cold::Far { jump: 0, target: 0, save: false });
+            let c = std::mem::replace(&mut self.cold[at], Cold::Done);
             self.cold_code(c);
             at += 1;
         }
@@ -536,22 +645,43 @@ impl Translator<'_> {
         }
     }
 
+    /// In cold code: vector registers are loaded again. What could forbid it has not changed.
+    fn again(&mut self, level: u8) {
+        if level != NOTHING {
+            let call = self.a.call();
+            self.join_common(call, self.common.vectors[usize::from(level - 1)]);
+        }
+    }
+
+    fn leave_for(&mut self, target: u64, how: usize) {
+        self.a.imm(T2, target);
+        let j = self.a.jmp();
+        self.join_common(j, how);
+    }
+
     fn cold_code(&mut self, c: Cold) {
         match c {
-            Cold::Refuse { jumps } => {
+            Cold::Leave { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
-                self.a.imm(T2, self.block.key.rip);
-                let j = self.a.jmp();
-                self.join_common(j, self.common.refuse);
+                self.leave_for(self.block.key.rip, self.common.exit);
             }
-            Cold::Op { jumps, back, index, restore, vectors } => {
+            Cold::Vectors { jump, back, index, level } => {
+                self.a.fill_here(jump);
+                let call = self.a.call();
+                self.join_common(call, self.common.vectors[usize::from(level - 1)]);
+                let done = self.a.jcc(Cc::Equal as u8);
+                self.a.fill(done, back);
+                let start = self.block.ops.get(index).map_or(0, |o| o.start);
+                self.leave_for(self.rip_at(start), self.common.refuse);
+            }
+            Cold::Op { jumps, back, index, restore, level } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
-                self.put_vectors(vectors);
+                self.page_misses.extract_if(.., |m| m.0 == index).for_each(|m| self.a.fill_here(m.1));
                 self.a.imm(T1, index as u64);
                 let call = self.a.call();
                 self.op_calls.push(call);
                 if let Some(back) = back {
-                    self.get_vectors(vectors);
+                    self.again(level);
                     if restore {
                         self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                     }
@@ -559,14 +689,13 @@ impl Translator<'_> {
                     self.a.fill(j, back);
                 }
             }
-            Cold::Written { jump, back, index, len, save, branch, vectors } => {
+            Cold::Written { jump, back, index, len, save, branch, host, level } => {
                 self.a.fill_here(jump);
+                self.a.store(Mem::state(OFFSETS.host), host);
                 if save {
                     self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
                     self.a.save_flags(OFFSETS.flags);
                 }
-                self.a.store(Mem::state(OFFSETS.host), T2);
-                self.put_vectors(vectors);
                 if let Some(b) = branch {
                     self.a.imm(T1, b);
                     self.a.store(Mem::state(OFFSETS.branch), T1);
@@ -574,7 +703,7 @@ impl Translator<'_> {
                 self.a.imm(T1, (index | len << 16) as u64);
                 let call = self.a.call();
                 self.written_calls.push(call);
-                self.get_vectors(vectors);
+                self.again(level);
                 if save {
                     self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                 }
@@ -586,33 +715,99 @@ impl Translator<'_> {
                 if save {
                     self.a.save_flags(OFFSETS.flags);
                 }
-                self.a.imm(T2, target);
-                self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
-                let id_place = self.a.at() - 4;
-                if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
-                    l.id_place = id_place;
+                self.leave_by_link(place, target);
+            }
+            Cold::Return { jump, index } => self.unpredicted(jump, index),
+            Cold::Page { jump, back, index, e, size, write, page } => {
+                self.a.fill_here(jump);
+                let mut misses = Vec::new();
+                // The address was computed before, so it can be again.
+                let _done = self.check(&e, size, write, &mut misses).and_then(|()| self.address(&e));
+                if write || page >= super::pages::LOADS {
+                    let call = self.a.call();
+                    self.join_common(call, self.common.fill[page]);
+                } else {
+                    self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
+                    self.a.mov(T1, T2);
                 }
                 let j = self.a.jmp();
-                self.join_common(j, self.common.exit_link);
+                self.a.fill(j, back);
+                self.page_misses.extend(misses.into_iter().map(|m| (index, m)));
+            }
+            Cold::Forget { jump, back } => {
+                self.a.fill_here(jump);
+                self.a.load(RSP, Mem::state(OFFSETS.stack));
+                let j = self.a.jmp();
+                self.a.fill(j, back);
             }
             Cold::Far { jump, target, save } => self.far(jump, target, save),
+            Cold::Done => {}
         }
     }
 
+    /// Leaves for `target`, telling by which link (the one at `place`).
+    fn leave_by_link(&mut self, place: usize, target: u64) {
+        self.a.imm(T2, target);
+        self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
+        let id_place = self.a.at() - 4;
+        if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
+            l.id_place = id_place;
+        }
+        let j = self.a.jmp();
+        self.join_common(j, self.common.exit_link);
+    }
+
+    /// To another page: as long as the execution TLB has the page that the link was made for.
     fn far(&mut self, jump: usize, target: u64, save: bool) {
         self.a.fill_here(jump);
         if save {
             self.a.save_flags(OFFSETS.flags);
         }
+        let entry = ((target >> 6) as i32) & TLB_MASK & !63;
+        let field = |offset: usize| Mem::base(T1, entry + offset as i32);
+        self.a.load(T1, Mem::state(OFFSETS.exec));
+        self.a.imm(T2, target & !0xFFF);
+        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_exec));
+        let first = self.a.jcc(Cc::NotEqual as u8);
+        let counter = self.a.imm_later(T2);
+        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_version));
+        let second = self.a.jcc(Cc::NotEqual as u8);
+        let place = self.a.jmp();
+        self.a.fill_here(first);
+        self.a.fill_here(second);
+        let miss = self.a.jmp();
+        let search = self.a.at();
         self.a.imm(T2, target);
-        if target != self.block.key.rip {
-            let miss = self.lookup();
-            self.join_common(miss, self.common.exit);
-            self.a.jmp_reg(T1);
-        } else {
-            let j = self.a.jmp();
-            self.join_common(j, self.common.exit);
-        }
+        let mut misses = Vec::new();
+        self.lookup(&mut misses);
+        self.a.jmp_reg(T1);
+        misses.into_iter().for_each(|m| self.a.fill_here(m));
+        self.a.fill_here(place);
+        self.a.fill_here(miss);
+        let back = target <= self.block.key.rip;
+        self.links.push(LinkSite {
+            place,
+            id_place: 0,
+            target,
+            reg: false,
+            way: Way::Far { counter, miss, search, back },
+        });
+        self.leave_by_link(place, target);
+    }
+
+    /// A return that was not predicted: the top prediction is dropped, and the address in T2 looked up.
+    fn unpredicted(&mut self, jump: usize, index: usize) {
+        self.a.fill_here(jump);
+        self.a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack));
+        let none = self.a.jcc(Cc::Equal as u8);
+        self.a.lea(RSP, Mem::base(RSP, 16));
+        self.a.fill_here(none);
+        let mut misses = Vec::new();
+        self.lookup(&mut misses);
+        self.drop_return(index);
+        self.a.jmp_reg(T1);
+        self.slow_end(index, misses);
     }
 
     /// Goes to a constant address.
@@ -625,7 +820,8 @@ impl Translator<'_> {
     /// The jump at `place` goes to a constant address.
     pub(super) fn leave_by(&mut self, place: usize, target: u64, reg: bool) {
         if (target ^ self.block.key.rip) & !0xFFF == 0 {
-            self.links.push(LinkSite { place, id_place: 0, target, reg });
+            let way = if target > self.block.key.rip { Way::Ahead } else { Way::Back };
+            self.links.push(LinkSite { place, id_place: 0, target, reg, way });
             self.cold.push(Cold::Link { place, target, save: reg });
         } else {
             self.cold.push(Cold::Far { jump: place, target, save: reg });

@@ -37,8 +37,6 @@ const BEFORE: u32 = 7;
 /// An instruction that translated code may contain as it is, with vector registers in their places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Translatable {
-    /// MXCSR matters.
-    pub(crate) float: bool,
     /// VEX-encoded.
     pub(crate) vex: bool,
     /// Mask of the address bits that have to be zero.
@@ -61,7 +59,7 @@ pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
     let known = matches!(class, class::SSE | class::VEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
-    (known && plain && whole).then(|| Translatable { float: is_float(i), vex, align })
+    (known && plain && whole).then(|| Translatable { vex, align })
 }
 
 /// Makes `op` execute `i`.

@@ -89,6 +89,11 @@ impl Machine {
         Self { p, bus: TestBus::new(ram), last: None }
     }
 
+    /// So many instructions were completed. (Only the interpreter counts them.)
+    pub fn retired(&self, count: u64) {
+        assert!(self.p.cpu.retired == count || self.p.jit_statistics().blocks != 0, "{}", self.p.cpu.retired);
+    }
+
     pub fn map_long(&mut self) {
         let rights = P | W | U;
         self.bus.write64(TABLES, (TABLES + 0x1000) | rights);

@@ -45,7 +45,7 @@ pub fn every<T: PartialEq + std::fmt::Debug>(run: impl Fn(&mut Machine) -> T) ->
         let data = data.iter().fold(0u64, |h, b| h.rotate_left(7).wrapping_mul(31) ^ u64::from(*b));
         let regs: Vec<_> = m.p.cpu.regs[..16].iter().map(|r| format!("{r:x}")).collect();
         let flags = if m.last == Some(Stop::Halt) { m.p.cpu.rflags() } else { 0 };
-        result.push((tier, (end, format!("{:x}", m.p.cpu.rip), regs, flags, data, m.p.cpu.retired), m));
+        result.push((tier, (end, format!("{:x}", m.p.cpu.rip), regs, flags, data), m));
     }
     let (_, b, m) = result.pop().unwrap();
     for (tier, a, _) in result {

@@ -116,10 +116,27 @@ pub(super) fn exits(context: &mut Context, rest: &str) -> Outcome {
     plain(context, rest, |c| exit_table(&c.machine.accel().stats()))
 }
 
+pub(super) fn jit(context: &mut Context, rest: &str) -> Outcome {
+    plain(context, rest, |c| translator_table(&c.machine.accel().translator_stats()))
+}
+
+fn translator_table(rows: &[accel::StatsRow]) -> String {
+    if rows.is_empty() {
+        return "nothing is translated: the processors are a hypervisor's, or interpret\n".to_owned();
+    }
+    table("translator", rows)
+}
+
 fn exit_table(rows: &[accel::StatsRow]) -> String {
+    table("exits", rows)
+}
+
+/// A column a processor.
+fn table(head: &str, rows: &[accel::StatsRow]) -> String {
     let names: Vec<&str> = rows.first().map(|r| r.iter().map(|c| c.0).collect()).unwrap_or_default();
     let width = names.iter().map(|n| n.len()).max().unwrap_or(0);
-    let mut s = format!("{:<width$}", "exits");
+    let width = width.max(head.len());
+    let mut s = format!("{head:<width$}");
     // Writing to a String cannot fail.
     for i in 0..rows.len() {
         let _ = write!(s, " {:>14}", format!("CPU#{i}"));
@@ -148,6 +165,18 @@ halt                     3              4
 port access             12              0
 ";
         assert_eq!(exit_table(&rows), want);
+    }
+
+    #[test]
+    fn translators_are_a_table_or_a_sentence() {
+        let rows = [vec![("blocks", 3), ("bytes of code", 12)]];
+        let want = "\
+translator             CPU#0
+blocks                     3
+bytes of code             12
+";
+        assert_eq!(translator_table(&rows), want);
+        assert!(translator_table(&[]).starts_with("nothing is translated"));
     }
 
     #[test]

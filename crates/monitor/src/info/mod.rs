@@ -21,6 +21,7 @@ pub(crate) const TOPICS: &[Command] = commands! {
     "exits", "", "show how often and why the processors left the guest", cpu::exits;
     "history", "", "show the command line history", board::history;
     "irq", "", "show how often each interrupt line was raised", interrupts::irq;
+    "jit", "", "show how the processors translate", cpu::jit;
     "kvm", "", "show KVM information", board::kvm;
     "lapic", "[apic-id]", "show local apic state", interrupts::lapic;
     "mem", "", "show the active virtual memory mappings", memory::mem;

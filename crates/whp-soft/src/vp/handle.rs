@@ -169,6 +169,10 @@ impl VirtualProcessor for VpHandle {
         Ok(regs)
     }
 
+    fn translator_counters(&self) -> Vec<(&'static str, u64)> {
+        self.vp.jit.as_ref().map(|j| j.snapshot().rows()).unwrap_or_default()
+    }
+
     fn counters(&self) -> ProcessorCounters {
         let c = &self.vp.counters;
         let get = |a: &std::sync::atomic::AtomicU64| a.load(Ordering::Relaxed);

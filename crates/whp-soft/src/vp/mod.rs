@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use cpu_x86::bus::Attention;
-use cpu_x86::{Processor, ResetKind};
+use cpu_x86::{Processor, ResetKind, SharedJitStatistics};
 use irqchip::lapic::{Config as ApicConfig, Deadline, Delivery, DeliveryMode, Destination, Lapic, Lvt, Now, apic_base};
 use whp::{Exit, LocalApicEmulationMode, PendingEvent, PendingInterruption};
 
@@ -136,6 +136,8 @@ pub(crate) struct Vp {
     /// Guest TSC minus partition TSC.
     tsc_offset: AtomicI64,
     pub(crate) counters: Counters,
+    /// What the translator has done, if there is one.
+    jit: Option<Arc<SharedJitStatistics>>,
 }
 
 impl Vp {
@@ -178,6 +180,7 @@ impl Vp {
             last_fire: 0,
             hyperv: VpHyperv::default(),
         };
+        let jit = processor.shared_jit_statistics();
         let core = Core {
             processor,
             pending_interruption: PendingInterruption::default(),
@@ -197,6 +200,7 @@ impl Vp {
             wake: Condvar::new(),
             tsc_offset: AtomicI64::new(0),
             counters: Counters::default(),
+            jit,
         });
         vp.power_on(shared, &mut vp.core());
         vp
