@@ -9,7 +9,7 @@ use usb::ehci::{self, Ehci};
 use usb::hid::{self, HidKind};
 use usb::storage::{self, StorageConfig};
 use usb::uhci::{self, Uhci, UhciKind};
-use usb::{Speed, UsbBus, UsbDevice, UsbError, hub};
+use usb::{Host, Speed, UsbBus, UsbDevice, UsbError, hub};
 use vm_core::{Device, Shared};
 
 use crate::MachineError;
@@ -94,8 +94,8 @@ fn controller(
     }
     let kind = match c.driver {
         "ich9-usb-ehci1" => {
-            let wiring = ehci::Wiring { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction };
-            let controller = Ehci::new(&name, wiring);
+            let host = Host { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction };
+            let controller = Ehci::new(&name, host);
             pci.add(devfn, &controller, Ehci::bars(&controller))?;
             return Ok(controller);
         }
@@ -105,8 +105,8 @@ fn controller(
         _ => UhciKind::Piix3,
     };
     let irq = pci.intx_line(devfn, kind.pin());
-    let companion = c.first_port;
-    let controller = Uhci::new(&name, uhci::Wiring { kind, clock, memory, irq, bus, companion, multifunction });
+    let host = Host { clock, memory, irq, bus, multifunction };
+    let controller = Uhci::new(&name, kind, c.first_port, host);
     pci.add(devfn, &controller, Uhci::bars(&controller))?;
     Ok(controller)
 }

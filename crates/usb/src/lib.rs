@@ -13,6 +13,7 @@
 //! calls the controller's [`Waker`] with no lock of the crate held; the waker only arms a timer.
 
 mod bus;
+mod controller;
 mod descriptors;
 mod device;
 pub mod ehci;
@@ -24,5 +25,6 @@ mod test_util;
 pub mod uhci;
 
 pub use bus::{Owner, UsbBus, UsbError, Waker};
+pub use controller::{Chip, Controller, Host};
 pub use descriptors::{Descriptors, Endpoint, Interface, Transfer};
 pub use device::{Fault, Function, Setup, Speed, UsbDevice};

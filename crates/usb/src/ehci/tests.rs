@@ -9,8 +9,8 @@ use pci::PciFunction;
 use vm_core::{Clock, Device, Mmio, RecordedLine, Shared, lock};
 
 use super::*;
-use crate::UsbDevice;
 use crate::test_util::{Random, bytes, disk, memory, peek, poke, setup, tablet};
+use crate::{UsbBus, UsbDevice};
 
 const QH: u32 = 0x1000;
 const QTDS: u32 = 0x2000;
@@ -35,9 +35,8 @@ impl Bench {
         let (clock, memory) = (Clock::manual(), memory());
         let (line, irq) = RecordedLine::line();
         let bus = UsbBus::new("usb-bus.0", PORTS);
-        let wiring =
-            Wiring { clock: clock.clone(), memory: memory.clone(), irq, bus: bus.clone(), multifunction: false };
-        let ehci = Ehci::new("ehci", wiring);
+        let host = Host { clock: clock.clone(), memory: memory.clone(), irq, bus: bus.clone(), multifunction: false };
+        let ehci = Ehci::new("ehci", host);
         let (input, tablet) = tablet(&clock);
         bus.attach(1, &tablet).unwrap();
         lock(&ehci).config_mut().write(4, &[6, 0]);

@@ -8,9 +8,9 @@ use pci::PciFunction;
 use vm_core::{Clock, Device, Mmio, PortIo, RecordedLine, Shared, lock};
 
 use super::*;
-use crate::UsbDevice;
 use crate::ehci::{self, Ehci};
 use crate::test_util::{Random, bytes, memory, peek, poke, setup, tablet};
+use crate::{UsbBus, UsbDevice};
 
 const FRAMES: u32 = 0x1_0000;
 const QH: u32 = 0x1000;
@@ -38,16 +38,8 @@ impl Bench {
         let bus = UsbBus::new("usb-bus.0", PORTS);
         let (input, tablet) = tablet(&clock);
         bus.attach(1, &tablet).unwrap();
-        let wiring = Wiring {
-            kind: UhciKind::Piix3,
-            clock: clock.clone(),
-            memory: memory.clone(),
-            irq,
-            bus,
-            companion: None,
-            multifunction: false,
-        };
-        let uhci = Uhci::new("uhci", wiring);
+        let host = Host { clock: clock.clone(), memory: memory.clone(), irq, bus, multifunction: false };
+        let uhci = Uhci::new("uhci", UhciKind::Piix3, None, host);
         lock(&uhci).config_mut().write(4, &[5, 0]);
         (0..1024).for_each(|i| poke(&memory, FRAMES + 4 * i, &[QH | 2]));
         poke(&memory, QH, &[1, 1]);
@@ -217,11 +209,9 @@ fn a_companion_gets_what_the_main_controller_gives_away() {
     bus.attach(3, &tablet).unwrap();
     let irq = || RecordedLine::line().1;
     let (c, m, b) = (clock.clone(), memory.clone(), bus.clone());
-    let main = Ehci::new("ehci", ehci::Wiring { clock: c, memory: m, irq: irq(), bus: b, multifunction: true });
-    let uhci = Uhci::new(
-        "uhci2",
-        Wiring { kind: UhciKind::Ich9(2), clock, memory, irq: irq(), bus, companion: Some(2), multifunction: true },
-    );
+    let main = Ehci::new("ehci", Host { clock: c, memory: m, irq: irq(), bus: b, multifunction: true });
+    let host = Host { clock, memory, irq: irq(), bus, multifunction: true };
+    let uhci = Uhci::new("uhci2", UhciKind::Ich9(2), Some(2), host);
     let port = |offset| {
         let mut d = [0; 2];
         lock(&uhci).port_read(offset, &mut d);
