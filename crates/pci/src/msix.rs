@@ -5,7 +5,7 @@
 //! meaning (6.8.2.9).
 
 use serde::{Deserialize, Serialize};
-use vm_core::{MsiSink, StateError};
+use vm_core::MsiSink;
 
 use crate::config::ConfigSpace;
 
@@ -31,7 +31,7 @@ impl Entry {
 }
 
 /// What is saved besides the configuration space.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MsixState {
     entries: Vec<Entry>,
 }
@@ -49,12 +49,11 @@ pub struct MsixLayout {
     pub pending: u32,
 }
 
-/// See the module's documentation.
-#[derive(Clone, Debug)]
+/// See the module's documentation. The state is the function's to keep.
+#[derive(Clone, Copy, Debug)]
 pub struct Msix {
     at: u8,
     layout: MsixLayout,
-    state: MsixState,
 }
 
 impl Msix {
@@ -72,8 +71,17 @@ impl Msix {
         body[6..].copy_from_slice(&(pending | u32::from(bar)).to_le_bytes());
         let (config, at) = config.with_capability(CAPABILITY, &body);
         let config = config.with_writable(at + 2, &(ENABLE | MASK_ALL).to_le_bytes());
-        let state = MsixState { entries: vec![Entry::AT_RESET; vectors.into()] };
-        (config, Self { at, layout, state })
+        (config, Self { at, layout })
+    }
+
+    /// All vectors masked, nothing pending.
+    pub fn at_reset(&self) -> MsixState {
+        MsixState { entries: vec![Entry::AT_RESET; self.layout.vectors.into()] }
+    }
+
+    /// Whether a saved state has the right number of vectors.
+    pub fn fits(&self, state: &MsixState) -> bool {
+        state.entries.len() == usize::from(self.layout.vectors)
     }
 
     /// The guest has switched it on: INTx is silent then.
@@ -86,19 +94,20 @@ impl Msix {
     }
 
     /// Sends the message of `vector`, or keeps it pending while it or the function is masked.
-    pub fn signal(&mut self, config: &ConfigSpace, sink: &dyn MsiSink, vector: u16) {
+    pub fn signal(&self, state: &mut MsixState, config: &ConfigSpace, sink: &dyn MsiSink, vector: u16) {
         if !self.is_enabled(config) {
             return;
         }
-        if let Some(entry) = self.state.entries.get_mut(usize::from(vector)) {
+        if let Some(entry) = state.entries.get_mut(usize::from(vector)) {
             entry.pending = true;
-            self.deliver(config, sink);
+            self.deliver(state, config, sink);
         }
     }
 
-    fn deliver(&mut self, config: &ConfigSpace, sink: &dyn MsiSink) {
+    /// Sends what is pending and not masked; to be called after a configuration write.
+    pub fn deliver(&self, state: &mut MsixState, config: &ConfigSpace, sink: &dyn MsiSink) {
         if self.open(config) {
-            for entry in self.state.entries.iter_mut().filter(|e| e.pending && !e.masked()) {
+            for entry in state.entries.iter_mut().filter(|e| e.pending && !e.masked()) {
                 entry.pending = false;
                 let [low, high, data, _] = entry.dwords;
                 sink.signal(u64::from(high) << 32 | u64::from(low & !3), data);
@@ -106,14 +115,9 @@ impl Msix {
         }
     }
 
-    /// After a configuration write: sends what is pending and no longer masked.
-    pub fn config_written(&mut self, config: &ConfigSpace, sink: &dyn MsiSink) {
-        self.deliver(config, sink);
-    }
-
     /// The dword at `offset` of the BAR, if it is one of the table or of the pending bits.
-    pub fn read(&self, offset: u64) -> Option<u32> {
-        let entries = &self.state.entries;
+    pub fn read(&self, state: &MsixState, offset: u64) -> Option<u32> {
+        let entries = &state.entries;
         let dword = |at: u64, len: u64| offset.checked_sub(at).filter(|o| *o < len).map(|o| o / 4);
         if let Some(n) = dword(self.layout.table.into(), entries.len() as u64 * ENTRY) {
             return entries.get((n / 4) as usize)?.dwords.get((n % 4) as usize).copied();
@@ -124,35 +128,18 @@ impl Msix {
     }
 
     /// Writes a dword. `false` when `offset` is not in the table; the pending bits are read only.
-    pub fn write(&mut self, config: &ConfigSpace, sink: &dyn MsiSink, offset: u64, value: u32) -> bool {
+    pub fn write(
+        &self,
+        state: &mut MsixState,
+        config: &ConfigSpace,
+        sink: &dyn MsiSink,
+        (offset, value): (u64, u32),
+    ) -> bool {
         let Some(at) = offset.checked_sub(self.layout.table.into()) else { return false };
-        let Some(entry) = self.state.entries.get_mut((at / ENTRY) as usize) else { return false };
+        let Some(entry) = state.entries.get_mut((at / ENTRY) as usize) else { return false };
         entry.dwords[(at % ENTRY / 4) as usize] = if at % ENTRY == 12 { value & VECTOR_MASKED } else { value };
-        self.deliver(config, sink);
+        self.deliver(state, config, sink);
         true
-    }
-
-    /// All vectors masked, nothing pending.
-    pub fn reset(&mut self) {
-        self.state.entries.fill(Entry::AT_RESET);
-    }
-
-    /// The state to save.
-    pub fn state(&self) -> MsixState {
-        self.state.clone()
-    }
-
-    /// Takes a saved state.
-    ///
-    /// # Errors
-    /// [`StateError::Mismatch`] for another number of vectors.
-    pub fn restore(&mut self, device: &str, state: MsixState) -> Result<(), StateError> {
-        if state.entries.len() != self.state.entries.len() {
-            let reason = format!("{} MSI-X vectors instead of {}", state.entries.len(), self.state.entries.len());
-            return Err(StateError::Mismatch { device: device.into(), reason });
-        }
-        self.state = state;
-        Ok(())
     }
 }
 
@@ -162,57 +149,73 @@ mod tests {
     use crate::Identity;
     use crate::test_sink::Seen;
 
-    fn function() -> (ConfigSpace, Msix, Seen) {
-        let id = Identity { vendor: 1, device: 2, revision: 0, class: 0, subsystem: (0, 0) };
-        let layout = MsixLayout { bar: 2, vectors: 3, table: 0x3000, pending: 0x3800 };
-        let (mut c, mut m) = Msix::add(ConfigSpace::endpoint(id), layout);
-        let seen = Seen::default();
-        c.write(4, &[4, 0]);
-        for (i, v) in [0xFEE0_2000, 0, 0x31].into_iter().enumerate() {
-            assert!(m.write(&c, &seen, 0x3010 + 4 * i as u64, v));
+    struct Function {
+        c: ConfigSpace,
+        m: Msix,
+        state: MsixState,
+        seen: Seen,
+    }
+
+    impl Function {
+        fn new() -> Self {
+            let id = Identity { vendor: 1, device: 2, revision: 0, class: 0, subsystem: (0, 0) };
+            let layout = MsixLayout { bar: 2, vectors: 3, table: 0x3000, pending: 0x3800 };
+            let (mut c, m) = Msix::add(ConfigSpace::endpoint(id), layout);
+            c.write(4, &[4, 0]);
+            let mut f = Self { c, m, state: m.at_reset(), seen: Seen::default() };
+            for (i, v) in [0xFEE0_2000, 0, 0x31].into_iter().enumerate() {
+                assert!(f.write(0x3010 + 4 * i as u64, v));
+            }
+            f
         }
-        (c, m, seen)
+
+        fn read(&self, offset: u64) -> Option<u32> {
+            self.m.read(&self.state, offset)
+        }
+
+        fn write(&mut self, offset: u64, value: u32) -> bool {
+            self.m.write(&mut self.state, &self.c, &self.seen, (offset, value))
+        }
+
+        fn signal(&mut self, vector: u16) {
+            self.m.signal(&mut self.state, &self.c, &self.seen, vector);
+        }
+
+        fn control(&mut self, value: u16) {
+            self.c.write(0x42, &value.to_le_bytes());
+            self.m.deliver(&mut self.state, &self.c, &self.seen);
+        }
     }
 
     #[test]
     fn the_capability_and_the_table_at_reset() {
-        let (mut c, m, _) = function();
-        assert_eq!((c.u8(0x40), c.u16(0x42), c.u32(0x44), c.u32(0x48)), (0x11, 2, 0x3002, 0x3802));
-        c.write(0x42, &[0xFF, 0xFF]);
-        assert_eq!(c.u16(0x42), 0xC002);
-        assert_eq!([0x3000, 0x300C, 0x3018, 0x3800].map(|o| m.read(o)), [Some(0), Some(1), Some(0x31), Some(0)]);
-        assert_eq!([0x2FFC, 0x3030, 0x3808].map(|o| m.read(o)), [None; 3], "three entries, eight bytes of bits");
+        let mut f = Function::new();
+        assert_eq!((f.c.u8(0x40), f.c.u16(0x42), f.c.u32(0x44), f.c.u32(0x48)), (0x11, 2, 0x3002, 0x3802));
+        f.control(0xFFFF);
+        assert_eq!(f.c.u16(0x42), 0xC002);
+        assert_eq!([0x3000, 0x300C, 0x3018, 0x3800].map(|o| f.read(o)), [Some(0), Some(1), Some(0x31), Some(0)]);
+        assert_eq!([0x2FFC, 0x3030, 0x3808].map(|o| f.read(o)), [None; 3], "three entries, eight bytes of bits");
+        f.state.entries.pop();
+        assert!(!f.m.fits(&f.state));
     }
 
     #[test]
     fn masked_vectors_and_functions_keep_messages_pending() {
-        let (mut c, mut m, seen) = function();
-        m.signal(&c, &seen, 1);
-        assert_eq!(m.read(0x3800), Some(0), "off: nothing happens");
-        c.write(0x42, &0xC000u16.to_le_bytes());
-        m.signal(&c, &seen, 1);
-        m.signal(&c, &seen, 9);
-        assert_eq!((m.read(0x3800), seen.take()), (Some(2), vec![]));
-        m.write(&c, &seen, 0x301C, 0);
-        assert_eq!(seen.take(), [], "the function is masked");
-        c.write(0x42, &0x8000u16.to_le_bytes());
-        m.config_written(&c, &seen);
-        assert_eq!((m.read(0x3800), seen.take()), (Some(0), vec![(0xFEE0_2000, 0x31)]));
-        m.write(&c, &seen, 0x301C, 1);
-        m.signal(&c, &seen, 1);
-        m.write(&c, &seen, 0x301C, 0xFFFF_FFFE);
-        assert_eq!(seen.take(), [(0xFEE0_2000, 0x31)], "unmasking sends");
-        assert!(!m.write(&c, &seen, 0x3800, 7), "pending bits are read only");
-    }
-
-    #[test]
-    fn a_state_of_another_size_is_refused() {
-        let (_, mut m, _) = function();
-        let saved = m.state();
-        m.reset();
-        assert_ne!(m.state(), saved);
-        m.restore("m", saved.clone()).unwrap();
-        assert_eq!(m.read(0x3018), Some(0x31));
-        assert!(m.restore("m", MsixState { entries: saved.entries[1..].to_vec() }).is_err());
+        let mut f = Function::new();
+        f.signal(1);
+        assert_eq!(f.read(0x3800), Some(0), "off: nothing happens");
+        f.control(0xC000);
+        f.signal(1);
+        f.signal(9);
+        assert_eq!((f.read(0x3800), f.seen.take()), (Some(2), vec![]));
+        f.write(0x301C, 0);
+        assert_eq!(f.seen.take(), [], "the function is masked");
+        f.control(0x8000);
+        assert_eq!((f.read(0x3800), f.seen.take()), (Some(0), vec![(0xFEE0_2000, 0x31)]));
+        f.write(0x301C, 1);
+        f.signal(1);
+        f.write(0x301C, 0xFFFF_FFFE);
+        assert_eq!(f.seen.take(), [(0xFEE0_2000, 0x31)], "unmasking sends");
+        assert!(!f.write(0x3800, 7), "pending bits are read only");
     }
 }

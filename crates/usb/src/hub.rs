@@ -117,7 +117,7 @@ impl Hub {
     }
 
     fn set_feature(&mut self, index: usize, feature: u16) -> Result<(), Fault> {
-        let high = self.state.speed == Speed::High;
+        let limit = self.state.speed;
         let child = self.children.get(index).cloned().flatten();
         let port = self.state.ports.get_mut(index).ok_or(Fault::Stall)?;
         match feature {
@@ -133,7 +133,7 @@ impl Hub {
             feature::RESET => {
                 let Some(child) = child.filter(|_| port.status & bit::CONNECTION != 0) else { return Ok(()) };
                 let mut device = lock(&child);
-                device.bus_reset(high);
+                device.bus_reset(limit);
                 port.status &= !(bit::SUSPEND | bit::HIGH_SPEED);
                 port.status |= bit::ENABLE | if device.speed() == Speed::High { bit::HIGH_SPEED } else { 0 };
                 port.change |= bit::RESET;
@@ -289,7 +289,7 @@ mod tests {
     fn hub() -> (Shared<UsbDevice>, Shared<UsbDevice>) {
         let (_, child) = tablet(&Clock::manual());
         let hub = device("hub", "1", Speed::High, vec![(3, child.clone())]).unwrap();
-        lock(&hub).bus_reset(true);
+        lock(&hub).bus_reset(Speed::High);
         control(&hub, setup(0, 5, 1, 0, 0)).unwrap();
         control(&hub, setup(0, 9, 1, 0, 0)).unwrap();
         (hub, child)

@@ -23,6 +23,7 @@ pub mod storage;
 #[cfg(test)]
 mod test_util;
 pub mod uhci;
+pub mod xhci;
 
 pub use bus::{Owner, UsbBus, UsbError, Waker};
 pub use controller::{Chip, Controller, Host};

@@ -20,6 +20,7 @@ use vm_core::{PortIo, Shared, lock};
 
 use crate::bus::Owner;
 use crate::controller::{Chip, Controller, Host};
+use crate::device::Speed;
 
 /// Number of root ports.
 pub const PORTS: usize = 2;
@@ -300,7 +301,7 @@ impl Uhci {
 
     fn reset_device(&self, index: usize) {
         if let Some(device) = self.bus.look(self.chip.first_port + index, self.chip.owner).0 {
-            lock(&device).bus_reset(false);
+            lock(&device).bus_reset(Speed::Full);
         }
     }
 
