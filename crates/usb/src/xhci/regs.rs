@@ -129,10 +129,8 @@ impl Xhci {
             reg::USBCMD => return self.write_command(value),
             reg::USBSTS => self.state.usbsts &= !(value & sts::WRITE_CLEARS),
             reg::DNCTRL => self.state.notifications = value & 0xFFFF,
-            reg::CRCR if self.state.command_running => {
-                if value & (crcr::STOP | crcr::ABORT) != 0 {
-                    return self.stop_commands();
-                }
+            reg::CRCR if self.state.command_running && value & (crcr::STOP | crcr::ABORT) != 0 => {
+                return self.stop_commands();
             }
             reg::CRCR | reg::CRCR_HIGH if !self.state.command_running => {
                 let place = &mut self.state.command;
