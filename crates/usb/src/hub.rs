@@ -448,5 +448,4 @@ mod tests {
         assert!(lock(&empty).restore(&saved).is_err(), "the device at port 3 is missing");
         lock(&hub).restore(&saved).unwrap();
     }
-
 }

@@ -165,7 +165,11 @@ impl Xhci {
 
     /// Work that brings events for interrupter `n` may be done.
     pub(super) fn may_post(&self, n: u16) -> bool {
-        self.state.interrupters.get(usize::from(n)).or(self.state.interrupters.first()).is_none_or(Interrupter::has_room)
+        self.state
+            .interrupters
+            .get(usize::from(n))
+            .or(self.state.interrupters.first())
+            .is_none_or(Interrupter::has_room)
     }
 
     /// Puts an event into the ring of interrupter `n` (the first one if there is no such).
@@ -194,7 +198,11 @@ impl Xhci {
             let mut event = if last {
                 // The last free TRB says that there are no more (4.9.4).
                 i.full = true;
-                Trb { status: (Code::EventRingFull as u32) << 24, control: kind::HOST_CONTROLLER << 10, ..Trb::default() }
+                Trb {
+                    status: (Code::EventRingFull as u32) << 24,
+                    control: kind::HOST_CONTROLLER << 10,
+                    ..Trb::default()
+                }
             } else {
                 i.full = false;
                 i.backlog.pop_front().unwrap_or_default()

@@ -23,9 +23,7 @@ mod transfers;
 
 use std::sync::Arc;
 
-use pci::{
-    BarBacking, BarKind, BarSpec, ConfigSpace, Identity, Msi, Msix, MsixLayout, MsixState,
-};
+use pci::{BarBacking, BarKind, BarSpec, ConfigSpace, Identity, Msi, Msix, MsixLayout, MsixState};
 use serde::{Deserialize, Serialize};
 use vm_core::{MsiSink, Shared};
 
@@ -173,8 +171,7 @@ impl Xhci {
             (config, has_msi) = (c.capabilities_from(0x90), Some(m));
         }
         if msix {
-            let layout =
-                MsixLayout { bar: 0, vectors: INTERRUPTERS as u16, table: MSIX_TABLE, pending: MSIX_PENDING };
+            let layout = MsixLayout { bar: 0, vectors: INTERRUPTERS as u16, table: MSIX_TABLE, pending: MSIX_PENDING };
             let (c, m) = Msix::add(config, layout);
             (config, has_msix) = (c, Some(m));
         }

@@ -30,7 +30,9 @@ enum Td {
 
 enum Step {
     /// The TD is done; with a short packet.
-    Done { short: bool },
+    Done {
+        short: bool,
+    },
     /// Bytes have moved; there are more.
     More,
     /// The device is not ready.
