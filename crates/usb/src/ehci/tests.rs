@@ -181,6 +181,21 @@ fn stall_halts_and_nobody_is_a_transaction_error() {
 }
 
 #[test]
+fn a_device_that_goes_away_is_a_transaction_error() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    b.interrupt_in(8);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, QTDS + 8) & 0xFF, 0x80, "waits");
+    b.bus.detach(1);
+    b.clock.advance(30 * MS);
+    assert_eq!(peek(&b.memory, QTDS + 8) & 0xCFF, 0x48, "halted, transaction error, no tries left");
+    assert_eq!(b.read(PORT0) & 7, 2, "gone: changed, disabled");
+    assert_eq!(b.read(0x24) & 6, 6);
+}
+
+#[test]
 fn a_report_longer_than_the_buffer_is_babble() {
     let b = Bench::new();
     b.start();

@@ -102,6 +102,40 @@ fn ports_and_registers() {
 }
 
 #[test]
+fn a_device_that_goes_away_times_out() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    b.td(0, 1, ACTIVE | 1 << 24, token(0x69, 5, 1, 8), DATA);
+    poke(&b.memory, QH, &[1, TDS]);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, TDS + 4) >> 16 & 0xFF, 0x88, "active, NAK");
+    lock(&b.uhci).bus.clone().detach(1);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, TDS + 4) >> 16 & 0x18C4, 0x0044, "stalled, timeout, no tries left");
+    assert_eq!(b.read(0x10) & 7, 2, "gone: changed, disabled");
+    assert_eq!(b.read(2) & 2, 2, "error interrupt");
+}
+
+#[test]
+fn a_suspended_bus_is_woken_by_the_tablet() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    assert_eq!(b.control(5, setup(0, 3, 1, 0, 0), 0) >> 16 & 0x7F, 0, "remote wakeup on");
+    b.write(0x10, 0x1004);
+    b.write(0, 0x88);
+    b.write(2, 0x3F);
+    b.input.send(&InputEvent::AbsMove { x: 1, y: 2 });
+    b.input.send(&InputEvent::Sync);
+    b.clock.advance(2 * MS);
+    assert_eq!(b.read(0x10) & 0x1044, 0x1044, "the port resumes");
+    assert_eq!((b.read(2) & 4, b.read(0) & 0x10), (4, 0x10), "resume detected, global resume forced");
+    b.write(0x10, 0x0004);
+    assert_eq!(b.read(0x10) & 0x1044, 4);
+}
+
+#[test]
 fn enumerate_and_read_a_report() {
     let b = Bench::new();
     b.start();

@@ -195,8 +195,11 @@ impl Xhci {
             }
             let last = self.next_place(n, next)?.at() == dequeue;
             let i = &mut self.state.interrupters[n];
+            if last && i.full {
+                break;
+            }
             let mut event = if last {
-                // The last free TRB says that there are no more (4.9.4).
+                // The last free TRB says that there are no more (4.9.4); once, until all that waits is through.
                 i.full = true;
                 Trb {
                     status: (Code::EventRingFull as u32) << 24,
@@ -204,8 +207,9 @@ impl Xhci {
                     ..Trb::default()
                 }
             } else {
-                i.full = false;
-                i.backlog.pop_front().unwrap_or_default()
+                let event = i.backlog.pop_front().unwrap_or_default();
+                i.full &= !i.backlog.is_empty();
+                event
             };
             event.at = here.at();
             i.wanted |= event.control & control::NO_INTERRUPT == 0;

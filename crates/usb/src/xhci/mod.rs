@@ -68,7 +68,7 @@ mod sts {
 
 const MICROFRAME: u64 = 125_000;
 /// When work is left, the next run is so much later: others use the timer thread too.
-const SOON: u64 = 50_000;
+const SOON: u64 = 100_000;
 /// How often endpoints that NAK are asked again without being told to (idle reports of HID devices).
 const POLL: u64 = 8_000_000;
 /// Bytes moved in a run.
@@ -229,19 +229,20 @@ impl Xhci {
 
     /// Commands, then endpoints. Whether there is more to do at once.
     fn work(&mut self) -> Dma<bool> {
-        let mut soon = self.run_commands()?;
+        let commands = self.run_commands()?;
+        let mut endpoints = false;
         let mut bytes = BYTES;
         for _ in 0..ROUNDS {
             let mut moved = false;
             for (id, index) in self.rung() {
                 moved |= self.run_endpoint(id, index, &mut bytes)?;
             }
-            soon = moved;
+            endpoints = moved;
             if !moved || bytes == 0 {
                 break;
             }
         }
-        Ok(soon)
+        Ok(commands || endpoints)
     }
 
     /// Slots and endpoints that have something to do.

@@ -401,7 +401,8 @@ fn super_speed_devices_are_at_the_usb_3_half() {
     assert_eq!(b.read(b.port(6)) & 0x01FF, 0x81, "disabled");
     b.write(b.port(6), 0x0001_02A0);
     assert_eq!(b.read(b.port(6)) & 0x01FF, 3, "RxDetect trains again");
-    let mut array = lock(&b.bus.devices()[1].1);
+    let attached = b.bus.devices();
+    let mut array = lock(&attached[1].1);
     array.setup(setup(0x80, 6, 0x0F00, 0, 64));
     assert_eq!(array.data_in(0, 64).unwrap()[..5], [5, 15, 22, 0, 2]);
 }
@@ -441,7 +442,7 @@ fn a_full_event_ring_loses_nothing() {
     b.write(0x2000, 0);
     b.clock.advance(10 * MS);
     let mut seen = Vec::new();
-    for n in 0..60 {
+    for n in 0..100 {
         let at = EVENTS + 16 * (n % 16);
         let event = [0, 4, 8, 12].map(|o| peek(&b.memory, at + o));
         if event[3] & 1 != u32::from(n / 16 % 2 == 0) {
