@@ -8,16 +8,17 @@ use std::fs;
 use std::path::Path;
 
 const STAGE: &str = "image usb";
-const FOLDER: &str = "usb-1";
+const FOLDER: &str = "usb-2";
 /// What is loaded; what these need comes before them.
 const MODULES: [&str; 8] =
     ["ehci-pci", "uhci-hcd", "xhci-pci", "sd_mod", "usb-storage", "hid-generic", "usbhid", "evdev"];
 /// Programs and libraries: package, file in it, place in the guest.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("usbutils", "usr/bin/lsusb", "bin/lsusb"),
     ("libusb-1.0-0", "libusb-1.0.so.0", "lib/libusb-1.0.so.0"),
     ("libudev1", "libudev.so.1", "lib/libudev.so.1"),
     ("libc6", "libc.so.6", "lib/libc.so.6"),
+    ("libc6", "libpthread.so.0", "lib/libpthread.so.0"),
     ("libc6", "ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2"),
 ];
 const LOAD: &str = "#!/bin/sh\n# Loads the USB drivers.\n\
