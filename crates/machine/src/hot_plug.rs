@@ -8,7 +8,7 @@ use vm_core::lock;
 
 use crate::plan::known;
 use crate::usb_plan::{self, UsbPlanner};
-use crate::usb_wiring::Backends;
+use crate::usb_wiring::{self, Backends, Storage};
 use crate::{MachineError, MachineHandle};
 
 /// A USB device as the monitor shows it.
@@ -49,7 +49,8 @@ impl MachineHandle {
         }
         let before = usb.ports.clone();
         let placed = usb.ports.place(new)?;
-        let backends = Backends { clock: self.clock(), input: self.input(), drives: self.drives() };
+        let storage = |id: &str| self.storage(id);
+        let backends = Backends { clock: self.clock(), input: self.input(), storage: &storage };
         // A hub that had to come first stays if the device behind it then cannot be made: it is a device of its own.
         let mut made = 0;
         for device in placed {
@@ -75,9 +76,7 @@ impl MachineHandle {
         if gone.is_empty() {
             return Err(MachineError::DeviceNotFound(id.into()));
         }
-        let drives = gone.iter().filter_map(|a| a.plan.drive.as_ref());
-        let queues = drives.filter_map(|id| self.drives().iter().find(|d| d.id == *id)?.medium().queue);
-        for queue in queues.collect::<Vec<_>>() {
+        for queue in gone.iter().filter_map(|a| a.queue.as_ref()) {
             queue.drain();
             if !queue.backend().readonly() {
                 let failed = |e| MachineError::Config(format!("device_del {id}: {}: flush failed: {e}", queue.name()));
@@ -85,6 +84,14 @@ impl MachineHandle {
             }
         }
         Ok(())
+    }
+
+    /// The drive or block node with this name.
+    fn storage(&self, id: &str) -> Result<Storage, String> {
+        usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.node(id) {
+            Ok(node) => Ok(Storage { queue: node.queue, cache: node.cache, serial: None }),
+            Err(_) => Err("no drive or block node with this name; give -drive if=none or blockdev-add it".into()),
+        })
     }
 
     /// The USB devices, by bus and port.

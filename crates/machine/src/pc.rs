@@ -250,7 +250,8 @@ pub(crate) fn build(
 
     let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
-    let backends = Backends { clock, input: &input, drives: &infos };
+    let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
+    let backends = Backends { clock, input: &input, storage: &storage };
     let usb = usb_wiring::build(plan, board, &bus, &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
         let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use block::BlockQueue;
+use block::{BlockQueue, CacheMode};
 use input::InputBus;
 use pci::PciBus;
 use usb::ehci::{self, Ehci};
@@ -29,13 +29,33 @@ pub(crate) struct Attached {
     pub(crate) device: Shared<UsbDevice>,
     /// The ports of a hub.
     hub: Option<Arc<HubPorts>>,
+    /// What a storage device submits to.
+    pub(crate) queue: Option<Arc<BlockQueue>>,
+}
+
+/// A drive that a storage device may have.
+pub(crate) struct Storage {
+    pub(crate) queue: Arc<BlockQueue>,
+    pub(crate) cache: CacheMode,
+    pub(crate) serial: Option<String>,
 }
 
 /// What a device may need.
 pub(crate) struct Backends<'a> {
     pub(crate) clock: &'a Clock,
     pub(crate) input: &'a Arc<InputBus>,
-    pub(crate) drives: &'a [DriveInfo],
+    /// A drive by its id, and why there is none.
+    pub(crate) storage: &'a dyn Fn(&str) -> Result<Storage, String>,
+}
+
+/// The drive with an id if it is free to be a storage device's: not on IDE, with an image. `None`: no such drive.
+pub(crate) fn drive(drives: &[DriveInfo], id: &str) -> Option<Result<Storage, String>> {
+    let drive = drives.iter().find(|i| i.id == id)?;
+    if drive.ide.is_some() {
+        return Some(Err("another device uses it".into()));
+    }
+    let (cache, serial) = (drive.cache, drive.serial.clone());
+    Some(drive.medium().queue.map(|queue| Storage { queue, cache, serial }).ok_or_else(|| "it has no image".into()))
 }
 
 /// The buses and what is plugged in.
@@ -91,7 +111,7 @@ impl Usb {
         {
             return Err(MachineError::Config(format!("{}: drive={drive}: another device uses it", plan.typed)));
         }
-        let (device, hub) = make(&plan, backends)?;
+        let Made { device, hub, queue } = make(&plan, backends)?;
         let wiring = || MachineError::Config(format!("{}: machine wiring: no such port", plan.typed));
         match plan.port.split_last() {
             Some((port, [])) => {
@@ -104,7 +124,7 @@ impl Usb {
             }
             None => return Err(wiring()),
         }
-        self.attached.push(Attached { plan, device, hub });
+        self.attached.push(Attached { plan, device, hub, queue });
         Ok(())
     }
 
@@ -197,41 +217,37 @@ fn controller(
     Ok(controller)
 }
 
-type Made = (Shared<UsbDevice>, Option<Arc<HubPorts>>);
+struct Made {
+    device: Shared<UsbDevice>,
+    hub: Option<Arc<HubPorts>>,
+    queue: Option<Arc<BlockQueue>>,
+}
 
 fn make(d: &UsbDevicePlan, backends: &Backends<'_>) -> Result<Made, MachineError> {
     let path = path(&d.port);
     let name = d.id.clone().unwrap_or_else(|| format!("{} {}/{path}", d.driver, d.bus));
     let serial = d.serial.clone().unwrap_or_else(|| format!("{}-{path}", d.bus));
-    let hid = |kind| Ok((hid::device(kind, &name, &serial, d.most, backends.clock, backends.input), None));
-    match (d.driver, &d.drive) {
-        ("usb-tablet", _) => hid(HidKind::Tablet),
-        ("usb-mouse", _) => hid(HidKind::Mouse),
-        ("usb-kbd", _) => hid(HidKind::Keyboard),
+    let kind = match (d.driver, &d.drive) {
+        ("usb-tablet", _) => HidKind::Tablet,
+        ("usb-mouse", _) => HidKind::Mouse,
+        ("usb-kbd", _) => HidKind::Keyboard,
         ("usb-storage", Some(id)) => {
-            let (drive, queue) = free_drive(d, id, backends.drives)?;
-            let serial = d.serial.clone().or_else(|| drive.serial.clone()).unwrap_or(serial);
-            let (removable, write_cache) = (d.removable, drive.cache.write_cache());
-            Ok((storage::device(&name, d.most, StorageConfig { queue, serial, removable, write_cache }), None))
+            let bad = |why| MachineError::Config(format!("{}: drive={id}: {why}", d.typed));
+            let found = (backends.storage)(id).map_err(bad)?;
+            let queue = found.queue;
+            let config = StorageConfig {
+                queue: queue.clone(),
+                serial: d.serial.clone().or(found.serial).unwrap_or(serial),
+                removable: d.removable,
+                write_cache: found.cache.write_cache(),
+            };
+            return Ok(Made { device: storage::device(&name, d.most, config), hub: None, queue: Some(queue) });
         }
         _ => {
             let (device, ports) = hub::device(&name, &serial, d.most);
-            Ok((device, Some(ports)))
+            return Ok(Made { device, hub: Some(ports), queue: None });
         }
-    }
-}
-
-/// The drive for a storage device: there, not on IDE, with an image.
-fn free_drive<'a>(
-    d: &UsbDevicePlan,
-    id: &str,
-    drives: &'a [DriveInfo],
-) -> Result<(&'a DriveInfo, Arc<BlockQueue>), MachineError> {
-    let bad = |why: &str| MachineError::Config(format!("{}: drive={id}: {why}", d.typed));
-    let drive = drives.iter().find(|i| i.id == id).ok_or_else(|| bad("no drive with this id; give -drive if=none"))?;
-    if drive.ide.is_some() {
-        return Err(bad("another device uses it"));
-    }
-    let queue = drive.medium().queue.ok_or_else(|| bad("it has no image"))?;
-    Ok((drive, queue))
+    };
+    let device = hid::device(kind, &name, &serial, d.most, backends.clock, backends.input);
+    Ok(Made { device, hub: None, queue: None })
 }
