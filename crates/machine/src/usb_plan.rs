@@ -468,6 +468,27 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_given_and_come_back() {
+        let options = "-device qemu-xhci,id=x -device usb-hub,id=h,bus=x.0,port=1";
+        let options = cli::Options::parse(options.split_whitespace().map(String::from)).unwrap();
+        let mut ports = Plan::new(&cli::Config::new(&options).unwrap()).unwrap().usb.ports;
+        let mut add = |ports: &mut super::UsbPorts, text: &str| {
+            let spec = cli::DeviceSpec::parse(text).unwrap();
+            ports.place(super::unplaced("usb-tablet", spec).unwrap()).map_err(|e| e.to_string())
+        };
+        let first = add(&mut ports, "usb-tablet,bus=x.0,port=1.4").unwrap();
+        assert_eq!(first[0].port, [1, 4]);
+        assert!(add(&mut ports, "usb-tablet,bus=x.0,port=1.4").unwrap_err().contains("port=1.4"));
+        assert_eq!(add(&mut ports, "usb-tablet").unwrap()[0].port, [2]);
+        ports.release(&first[0]);
+        assert_eq!(add(&mut ports, "usb-tablet,port=1.4").unwrap()[0].port, [1, 4]);
+        let hub = super::UsbDevicePlan { port: vec![1], ..first[0].clone() };
+        ports.release(&hub);
+        assert!(add(&mut ports, "usb-tablet,port=1.5").is_err(), "the hub is gone, and its ports with it");
+        assert_eq!(add(&mut ports, "usb-tablet").unwrap()[0].port, [1], "its own port is the first free one");
+    }
+
+    #[test]
     fn errors_say_what_to_do() {
         assert!(plan("-device usb-tablet").unwrap_err().contains("add -device qemu-xhci"));
         assert!(plan("-usb -device usb-tablet,bus=x").unwrap_err().contains("available: usb-bus.0"));
