@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("memtest", 1, |name, vmm| memtest(name, vmm, true)));
     all.push(Test::new("reboot-20", 2, reboot_20));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
+    all.extend(super::front_ends::all());
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
     full.only_named = Some("the bit fade test waits for minutes");
     all.push(full);
