@@ -30,7 +30,7 @@ use vm_core::{
 };
 
 use crate::MachineError;
-use crate::chars::Chars;
+use crate::chars::{Chars, Finished};
 use crate::drives::{self, DriveInfo};
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
@@ -253,7 +253,7 @@ pub(crate) fn build(
     devices.push(device(&fw_cfg));
     let screen = crate::vga::screen(plan, &fw_cfg, board, vga.as_ref());
     let channels = ide.channels;
-    let (chardevs, consoles) = chars.finish();
+    let Finished { chardevs, consoles } = chars.finish();
     Ok(Pc {
         devices,
         channels,
