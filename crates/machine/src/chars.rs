@@ -11,6 +11,12 @@ pub(crate) struct Chars {
     consoles: Vec<(String, CharPeer)>,
 }
 
+/// What [`Chars::finish`] gives.
+pub(crate) struct Finished {
+    pub(crate) chardevs: Vec<(String, Chardev)>,
+    pub(crate) consoles: Vec<(String, CharPeer)>,
+}
+
 /// Bytes that a text console's front end may lag behind.
 const CONSOLE_ROOM: usize = 64 * 1024;
 
@@ -21,9 +27,6 @@ pub(crate) struct Opened {
     /// A monitor goes on it too (`mon:stdio`).
     pub(crate) with_monitor: bool,
 }
-
-/// Things with their names.
-type Named<T> = Vec<(String, T)>;
 
 impl Chars {
     /// Opens every `-chardev`.
@@ -64,8 +67,8 @@ impl Chars {
     }
 
     /// Everything that is open, with its name; and the front end's sides of text consoles.
-    pub(crate) fn finish(self) -> (Named<Chardev>, Named<CharPeer>) {
-        (self.open, self.consoles)
+    pub(crate) fn finish(self) -> Finished {
+        Finished { chardevs: self.open, consoles: self.consoles }
     }
 
     fn open_spec(&mut self, label: &str, spec: &CharSpec) -> Result<Chardev, MachineError> {

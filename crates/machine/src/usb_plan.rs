@@ -472,7 +472,7 @@ mod tests {
         let options = "-device qemu-xhci,id=x -device usb-hub,id=h,bus=x.0,port=1";
         let options = cli::Options::parse(options.split_whitespace().map(String::from)).unwrap();
         let mut ports = Plan::new(&cli::Config::new(&options).unwrap()).unwrap().usb.ports;
-        let mut add = |ports: &mut super::UsbPorts, text: &str| {
+        let add = |ports: &mut super::UsbPorts, text: &str| {
             let spec = cli::DeviceSpec::parse(text).unwrap();
             ports.place(super::unplaced("usb-tablet", spec).unwrap()).map_err(|e| e.to_string())
         };

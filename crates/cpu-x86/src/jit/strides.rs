@@ -49,9 +49,7 @@ fn constant(i: &Instruction) -> Option<(usize, i64)> {
         Mnemonic::Sub if i.op1_kind() != OpKind::Register && i.op1_kind() != OpKind::Memory => {
             (i.immediate(1) as i64).wrapping_neg()
         }
-        Mnemonic::Lea if i.memory_base() == r && i.memory_index() == Register::None => {
-            i.memory_displacement64() as i64
-        }
+        Mnemonic::Lea if i.memory_base() == r && i.memory_index() == Register::None => i.memory_displacement64() as i64,
         _ => return None,
     };
     Some((number, by))
