@@ -4,6 +4,7 @@
 
 mod qmp;
 pub(crate) mod tests;
+mod usb;
 pub(crate) mod wrong_input;
 
 use crate::vmm::Vmm;

@@ -545,7 +545,11 @@ impl Cpu {
 }
 
 impl DeviceSpec {
-    fn parse(v: &str) -> Result<Self, UsageError> {
+    /// From the value of `-device`.
+    ///
+    /// # Errors
+    /// When there is no driver, or a property is not `name=value`.
+    pub fn parse(v: &str) -> Result<Self, UsageError> {
         let mut k = KeyVal::parse("device", v, Some("driver"))?;
         let driver = k.take("driver").ok_or_else(|| k.error("the driver's name is missing"))?;
         let id = k.take("id");

@@ -77,6 +77,17 @@ pub struct Capabilities {
     pub absolute: bool,
 }
 
+/// The lights of a keyboard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leds {
+    /// Num lock.
+    pub num: bool,
+    /// Caps lock.
+    pub caps: bool,
+    /// Scroll lock.
+    pub scroll: bool,
+}
+
 /// A device on the bus. Called on the front end's thread with no lock of the bus held.
 pub trait InputHandler: Send + Sync {
     /// Takes an event it has the capability for, or [`InputEvent::Sync`].
@@ -92,6 +103,7 @@ struct Entry {
     name: String,
     capabilities: Capabilities,
     handler: Weak<dyn InputHandler>,
+    leds: Leds,
 }
 
 #[derive(Default)]
@@ -122,7 +134,8 @@ impl InputBus {
         let mut e = self.lock();
         e.next += 1;
         let id = e.next;
-        e.list.push(Entry { id, name: name.into(), capabilities, handler });
+        e.list.retain(|h| h.handler.strong_count() != 0);
+        e.list.push(Entry { id, name: name.into(), capabilities, handler, leds: Leds::default() });
         HandlerId(id)
     }
 
@@ -142,6 +155,20 @@ impl InputBus {
             let entry = e.list.remove(i);
             e.list.push(entry);
         }
+    }
+
+    /// The guest has set the lights of a keyboard.
+    pub fn set_leds(&self, id: HandlerId, leds: Leds) {
+        if let Some(h) = self.lock().list.iter_mut().find(|h| h.id == id.0) {
+            h.leds = leds;
+        }
+    }
+
+    /// The lights of the keyboard that keys go to.
+    pub fn leds(&self) -> Leds {
+        let e = self.lock();
+        let mut keyboards = e.list.iter().filter(|h| h.capabilities.keyboard && h.handler.strong_count() != 0);
+        keyboards.next().map_or_else(Leds::default, |h| h.leds)
     }
 
     /// The pointing devices in order, with whether each takes absolute positions (`info mice`).

@@ -58,6 +58,15 @@ const UHCI: &[(&str, &str)] = &[
     ("firstport", "with masterbus: its first port there, 0, 2 or 4 (default 0)"),
 ];
 
+const XHCI: &[(&str, &str)] = &[
+    PCI_ADDR,
+    PCI_MULTIFUNCTION,
+    ("p2", "ports, 1 to 15 (default 4)"),
+    ("p3", "how many of them have a USB 3 half (default 4)"),
+    ("msi", "on|off|auto: MSI capability (default auto)"),
+    ("msix", "on|off|auto: MSI-X capability (default auto)"),
+];
+
 const DEVICES: &[DeviceInfo] = &[
     DeviceInfo {
         name: "ich9-usb-ehci1",
@@ -93,6 +102,20 @@ const DEVICES: &[DeviceInfo] = &[
         bus: "PCI",
         description: "UHCI (USB 1.1) controller of the PIIX3, two ports",
         props: UHCI,
+    },
+    DeviceInfo {
+        name: "nec-usb-xhci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "xHCI (USB 3) controller, NEC's",
+        props: XHCI,
+    },
+    DeviceInfo {
+        name: "qemu-xhci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "xHCI (USB 3) controller",
+        props: XHCI,
     },
     DeviceInfo {
         name: "usb-hub",

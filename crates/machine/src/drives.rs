@@ -21,6 +21,8 @@ pub struct DriveInfo {
     pub removable: bool,
     /// Cache mode.
     pub cache: CacheMode,
+    /// `serial=`.
+    pub(crate) serial: Option<String>,
     medium: Mutex<Medium>,
 }
 
@@ -62,6 +64,10 @@ pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveIn
         }
         infos.push(info);
     }
+    for drive in &plan.other_drives {
+        let (cache, queue) = open_queue(plan, drive)?;
+        infos.push(info(drive, None, cache, queue.as_ref()));
+    }
     Ok((configs, infos))
 }
 
@@ -91,26 +97,19 @@ fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, Dr
 }
 
 /// What the monitor shows of a drive.
-pub(crate) fn info(
-    drive: &cli::Drive,
-    ide: Option<(u8, u8)>,
-    cache: CacheMode,
-    queue: Option<&Arc<BlockQueue>>,
-) -> DriveInfo {
+fn info(drive: &cli::Drive, ide: Option<(u8, u8)>, cache: CacheMode, queue: Option<&Arc<BlockQueue>>) -> DriveInfo {
     DriveInfo {
         id: drive.id.clone(),
         ide,
         removable: ide.is_some() && drive.media == Media::Cdrom,
         cache,
+        serial: drive.serial.clone(),
         medium: Mutex::new(Medium { file: drive.file.clone(), queue: queue.cloned() }),
     }
 }
 
 /// Opens a drive's image; no queue for an empty CD drive.
-pub(crate) fn open_queue(
-    plan: &Plan,
-    drive: &cli::Drive,
-) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
+fn open_queue(plan: &Plan, drive: &cli::Drive) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
     let error = |source| MachineError::Drive { option: drive.typed.clone(), source };
     let cache: CacheMode = match drive.cache {
         Some(text) => text.parse().map_err(|e: String| MachineError::Config(format!("{}: {e}", drive.typed)))?,

@@ -5,6 +5,7 @@ mod catalog;
 mod chars;
 mod drives;
 mod events;
+mod hot_plug;
 mod irq_counts;
 mod layout;
 mod machine;
@@ -19,13 +20,14 @@ mod vga;
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
 pub use drives::{DriveInfo, Medium};
 pub use events::{Cause, MachineEvent, Subscription};
+pub use hot_plug::UsbInfo;
 pub use layout::{MemoryLayout, apic_id, apic_ids};
 pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
 pub use nodes::{BlockNode, NodeError};
 pub use pc::MonitorBackend;
 pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
-pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan};
+pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan, XhciPlan};
 
 /// A machine could not be planned or built: one line that names the option.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,8 @@ pub enum MachineError {
     Pci(#[from] pci::PciError),
     #[error("{option}: {source}")]
     Usb { option: String, source: usb::UsbError },
+    #[error("Device '{0}' not found")]
+    DeviceNotFound(String),
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
 }

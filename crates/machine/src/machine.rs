@@ -11,7 +11,7 @@ use display::{DisplaySource, RemoteDisplay};
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
-use vm_core::{AddressSpace, Clock, MachineRequest, PortSpace, RequestSink, Shared, lock};
+use vm_core::{AddressSpace, Clock, Device, MachineRequest, PortSpace, RequestSink, Shared, lock};
 use whp::Platform;
 
 use crate::MachineError;
@@ -246,6 +246,8 @@ impl Inner {
     /// Devices, then processors, to their power-on state. Processors must be paused.
     fn reset(&self) -> Result<(), MachineError> {
         self.pc.drives.iter().filter_map(|d| d.medium().queue).for_each(|q| q.drain());
+        // USB devices before their controllers, which look at them.
+        lock(&self.pc.usb).devices().for_each(|a| lock(&a.device).reset());
         for device in &self.pc.devices {
             lock(device).reset();
         }
@@ -441,6 +443,10 @@ impl MachineHandle {
     /// The real-time clock.
     pub fn rtc(&self) -> &Shared<devices::rtc::Rtc> {
         &self.0.pc.rtc
+    }
+
+    pub(crate) fn usb(&self) -> &Mutex<crate::usb_wiring::Usb> {
+        &self.0.pc.usb
     }
 
     /// Where keys and pointer events go.

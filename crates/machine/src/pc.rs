@@ -35,6 +35,7 @@ use crate::drives::{self, DriveInfo};
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
 use crate::plan::Plan;
+use crate::usb_wiring::{self, Backends, Usb};
 
 /// PCI slots of the board.
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -67,6 +68,7 @@ pub(crate) struct Pc {
     pub(crate) rtc: Shared<Rtc>,
     pub(crate) input: Arc<InputBus>,
     pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) usb: Mutex<Usb>,
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<MonitorBackend>,
     pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
@@ -239,7 +241,7 @@ pub(crate) fn build(
     bus.add(ISA_BRIDGE, &bridge, vec![])?;
     devices.extend([device(&host), device(&bridge)]);
 
-    let (drives, mut infos) = drives::open(plan)?;
+    let (drives, infos) = drives::open(plan)?;
     let irqs = [isa.line(14, "ide0"), isa.line(15, "ide1")];
     let ide = Ide::new(IdeWiring { drives, irqs, memory: space.memory() });
     ide.install(ports, &bus, IDE).map_err(|e| MachineError::Config(format!("machine wiring: {e}")))?;
@@ -248,7 +250,9 @@ pub(crate) fn build(
 
     let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
-    infos.extend(crate::usb_wiring::build(plan, board, &bus, &input, &mut devices)?);
+    let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
+    let backends = Backends { clock, input: &input, storage: &storage };
+    let usb = usb_wiring::build(plan, board, &bus, &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
         let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;
         monitors.extend(opened.map(|o| MonitorBackend { chardev: o.chardev, mode: m.mode }));
@@ -272,6 +276,7 @@ pub(crate) fn build(
         rtc,
         input,
         drives: infos,
+        usb: Mutex::new(usb),
         chardevs,
         consoles: Mutex::new(consoles),
         monitors,

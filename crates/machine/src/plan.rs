@@ -81,6 +81,10 @@ pub struct Plan {
     pub chardevs: Vec<CharSpec>,
     /// Drives.
     pub drives: Vec<DrivePlan>,
+    /// Drives that are not on IDE: USB devices use them, or nobody does yet.
+    pub other_drives: Vec<cli::Drive>,
+    /// `-global`s, for devices that are plugged in later.
+    pub globals: Vec<cli::Global>,
     /// USB controllers and devices.
     pub usb: UsbPlan,
     /// `-snapshot`.
@@ -165,6 +169,8 @@ impl Planner<'_> {
             monitors: c.monitors.clone(),
             chardevs: c.chardevs.clone(),
             drives: Vec::new(),
+            other_drives: Vec::new(),
+            globals: c.globals.clone(),
             usb: UsbPlan::default(),
             snapshot: c.snapshot,
             debugcons: Vec::new(),
@@ -191,6 +197,9 @@ impl Planner<'_> {
             }
         }
         plan.usb = usb.finish(&mut self.errors);
+        let placed = |d: &&cli::Drive| plan.drives.iter().any(|p| p.drive.id == d.id);
+        let others = c.drives.iter().filter(|d| d.interface == DriveInterface::None && !placed(d));
+        plan.other_drives = others.cloned().collect();
         if c.smp.cpus != c.smp.maxcpus {
             self.error("-smp: maxcpus above cpus (CPU hot plug) is not supported yet".into());
         }
@@ -274,25 +283,9 @@ impl Planner<'_> {
     }
 
     fn device(&mut self, spec: &DeviceSpec, plan: &mut Plan, usb: &mut UsbPlanner<'_>) -> Result<(), MachineError> {
-        let names = || device_list().iter().map(|d| d.name);
-        let Some(info) = device_list().iter().find(|d| d.name == spec.driver) else {
-            let near = cli::nearest(&spec.driver, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            let text = format!("{}: unknown or not yet supported device{near}; '-device help' lists them", spec.typed);
-            return Err(MachineError::Config(text));
-        };
-        let mut spec = spec.clone();
-        for g in self.config.globals.iter().filter(|g| g.driver == spec.driver) {
-            if !spec.props.iter().any(|p| p.0 == g.property) {
-                spec.props.push((g.property.clone(), g.value.clone()));
-            }
-        }
-        if let Some((key, _)) = spec.props.iter().find(|p| !info.props.iter().any(|k| k.0 == p.0)) {
-            let near = cli::nearest(key, info.props.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
-            let text = format!("{}: unknown property '{key}'{}", spec.typed, near.unwrap_or_default());
-            return Err(MachineError::Config(text));
-        }
+        let (name, spec) = known(spec, &self.config.globals)?;
         match spec.driver.as_str() {
-            driver if UsbPlanner::takes(driver) => usb.add(info.name, spec),
+            driver if UsbPlanner::takes(driver) => usb.add(name, spec),
             "VGA" => self.vga(spec, plan),
             "ide-hd" | "ide-cd" => self.ide(spec, plan),
             "isa-debugcon" => self.debugcon(spec, plan),
@@ -371,6 +364,28 @@ impl Planner<'_> {
         plan.serial.push(SerialPlan { base: COM[i].0, irq: COM[i].1, target: id.map(SerialTarget::Chardev) });
         Ok(())
     }
+}
+
+/// Checks a device's name and properties, and adds what `-global` says of it.
+pub(crate) fn known(spec: &DeviceSpec, globals: &[cli::Global]) -> Result<(&'static str, DeviceSpec), MachineError> {
+    let names = || device_list().iter().map(|d| d.name);
+    let Some(info) = device_list().iter().find(|d| d.name == spec.driver) else {
+        let near = cli::nearest(&spec.driver, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+        let text = format!("{}: unknown or not yet supported device{near}; '-device help' lists them", spec.typed);
+        return Err(MachineError::Config(text));
+    };
+    let mut spec = spec.clone();
+    for g in globals.iter().filter(|g| g.driver == spec.driver) {
+        if !spec.props.iter().any(|p| p.0 == g.property) {
+            spec.props.push((g.property.clone(), g.value.clone()));
+        }
+    }
+    if let Some((key, _)) = spec.props.iter().find(|p| !info.props.iter().any(|k| k.0 == p.0)) {
+        let near = cli::nearest(key, info.props.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
+        let text = format!("{}: unknown property '{key}'{}", spec.typed, near.unwrap_or_default());
+        return Err(MachineError::Config(text));
+    }
+    Ok((info.name, spec))
 }
 
 fn debug_exit(mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use cli::{DeviceSpec, Drive, DriveInterface};
+use usb::Speed;
+use usb::xhci::{self, XhciKind};
 
 use crate::MachineError;
 
@@ -18,6 +20,8 @@ const CONTROLLERS: &[(&str, usize)] = &[
     ("ich9-usb-uhci2", usb::uhci::PORTS),
     ("ich9-usb-uhci3", usb::uhci::PORTS),
     ("piix3-usb-uhci", usb::uhci::PORTS),
+    ("nec-usb-xhci", xhci::PORTS),
+    ("qemu-xhci", xhci::PORTS),
 ];
 const DEVICES: &[&str] = &["usb-tablet", "usb-mouse", "usb-kbd", "usb-hub", "usb-storage"];
 /// Where the south bridge's own controller is.
@@ -41,6 +45,47 @@ pub struct UsbControllerPlan {
     pub addr: Option<(u8, u8)>,
     /// `multifunction=on`.
     pub multifunction: bool,
+    /// What an xHCI controller has.
+    pub xhci: Option<XhciPlan>,
+}
+
+/// What is particular to an xHCI controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XhciPlan {
+    /// Which one.
+    pub kind: XhciKind,
+    /// `p2=`: ports, and `p3=`: how many of them have a USB 3 half.
+    pub ports: (usize, usize),
+    /// `msi=`.
+    pub msi: bool,
+    /// `msix=`.
+    pub msix: bool,
+}
+
+impl XhciPlan {
+    fn new(driver: &str, spec: &mut DeviceSpec) -> Result<Option<Self>, MachineError> {
+        let kind = match driver {
+            "nec-usb-xhci" => XhciKind::Nec,
+            "qemu-xhci" => XhciKind::Qemu,
+            _ => return Ok(None),
+        };
+        let mut ports = |key: &str, least: usize| {
+            let n = spec.take_number(key)?.map_or(xhci::PORTS, |n| usize::try_from(n).unwrap_or(usize::MAX));
+            let why = format!("{key} must be {least} to {}", xhci::MOST_PORTS);
+            if (least..=xhci::MOST_PORTS).contains(&n) { Ok(n) } else { Err(bad(&spec.typed, &why)) }
+        };
+        let (p2, p3) = (ports("p2", 1)?, ports("p3", 0)?);
+        if p3 > p2 {
+            return Err(bad(&spec.typed, "p3 must not be above p2: each port has a USB 2 half"));
+        }
+        let mut on = |key: &str, auto: bool| match spec.take(key).as_deref() {
+            None | Some("auto") => Ok(auto),
+            Some("on") => Ok(true),
+            Some("off") => Ok(false),
+            Some(v) => Err(bad(&spec.typed, &format!("{key}={v}: expected on, off or auto"))),
+        };
+        Ok(Some(Self { kind, ports: (p2, p3), msi: on("msi", kind.has_msi())?, msix: on("msix", true)? }))
+    }
 }
 
 /// A device in its port.
@@ -56,12 +101,12 @@ pub struct UsbDevicePlan {
     pub bus: String,
     /// Root port, then ports of hubs.
     pub port: Vec<u8>,
-    /// Runs at full speed only.
-    pub full_speed: bool,
+    /// How fast it can run.
+    pub most: Speed,
     /// `serial=`.
     pub serial: Option<String>,
-    /// What a storage device stores to.
-    pub drive: Option<Drive>,
+    /// The drive that a storage device stores to.
+    pub drive: Option<String>,
     /// `removable=on`.
     pub removable: bool,
 }
@@ -73,6 +118,8 @@ pub struct UsbPlan {
     pub controllers: Vec<UsbControllerPlan>,
     /// Devices, hubs before what is behind them.
     pub devices: Vec<UsbDevicePlan>,
+    /// The ports that are left.
+    pub(crate) ports: UsbPorts,
 }
 
 impl fmt::Display for UsbPlan {
@@ -94,22 +141,42 @@ impl fmt::Display for UsbPlan {
     }
 }
 
-fn path(port: &[u8]) -> String {
+pub(crate) fn path(port: &[u8]) -> String {
     port.iter().map(u8::to_string).collect::<Vec<_>>().join(".")
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Bus {
     name: String,
     free: VecDeque<Vec<u8>>,
+}
+
+impl Bus {
+    fn is(&self, name: &str) -> bool {
+        self.name == name || self.name.strip_suffix(".0") == Some(name)
+    }
+}
+
+/// The buses and their free ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UsbPorts {
+    buses: Vec<Bus>,
+}
+
+/// A device that has no place yet, and the place it asks for.
+pub(crate) struct Unplaced {
+    pub(crate) device: UsbDevicePlan,
+    bus: Option<String>,
+    port: Option<String>,
 }
 
 /// Collects the options.
 pub(crate) struct UsbPlanner<'a> {
     drives: &'a [Drive],
     controllers: Vec<(UsbControllerPlan, Option<String>)>,
-    devices: Vec<(UsbDevicePlan, Option<String>, Option<String>)>,
+    devices: Vec<Unplaced>,
     errors: Vec<MachineError>,
-    buses: Vec<Bus>,
+    ports: UsbPorts,
     numbered: usize,
 }
 
@@ -128,8 +195,8 @@ fn parse_addr(text: &str) -> Option<(u8, u8)> {
 impl<'a> UsbPlanner<'a> {
     /// Starts with the machine's own controller, or with none.
     pub(crate) fn new(own: bool, drives: &'a [Drive]) -> Self {
-        let (controllers, devices, errors, buses) = (vec![], vec![], vec![], vec![]);
-        let mut planner = Self { drives, controllers, devices, errors, buses, numbered: 0 };
+        let (controllers, devices, errors, ports) = (vec![], vec![], vec![], UsbPorts::default());
+        let mut planner = Self { drives, controllers, devices, errors, ports, numbered: 0 };
         if own {
             planner.own_controller();
         }
@@ -145,6 +212,7 @@ impl<'a> UsbPlanner<'a> {
             first_port: None,
             addr: Some(OWN),
             multifunction: false,
+            xhci: None,
         };
         self.controllers.push((plan, None));
     }
@@ -152,6 +220,11 @@ impl<'a> UsbPlanner<'a> {
     /// Whether a driver is one of USB's.
     pub(crate) fn takes(driver: &str) -> bool {
         DEVICES.contains(&driver) || CONTROLLERS.iter().any(|c| c.0 == driver)
+    }
+
+    /// Whether a driver is a device, as opposed to a controller.
+    pub(crate) fn is_device(driver: &str) -> bool {
+        DEVICES.contains(&driver)
     }
 
     /// Takes a `-device`.
@@ -177,12 +250,14 @@ impl<'a> UsbPlanner<'a> {
         if master.is_none() && first_port.is_some() {
             return Err(bad(&typed, "firstport needs masterbus="));
         }
+        let xhci = XhciPlan::new(driver, &mut spec)?;
+        let ports = xhci.map_or(ports, |x| x.ports.0);
         let bus = match &master {
             Some(m) => m.clone(),
             None => self.new_bus(spec.id.as_deref(), ports),
         };
         let first_port = master.as_ref().map(|_| usize::try_from(first_port.unwrap_or(0)).unwrap_or(usize::MAX));
-        let plan = UsbControllerPlan { driver, typed, bus, first_port, addr, multifunction };
+        let plan = UsbControllerPlan { driver, typed, bus, first_port, addr, multifunction, xhci };
         self.controllers.push((plan, master));
         Ok(())
     }
@@ -193,50 +268,39 @@ impl<'a> UsbPlanner<'a> {
             None => format!("usb-bus.{}", self.numbered),
         };
         self.numbered += usize::from(id.is_none());
-        self.buses.push(Bus { name: name.clone(), free: (1..=ports as u8).map(|p| vec![p]).collect() });
+        self.ports.buses.push(Bus { name: name.clone(), free: (1..=ports as u8).map(|p| vec![p]).collect() });
         name
     }
 
-    fn device(&mut self, driver: &'static str, mut spec: DeviceSpec) -> Result<(), MachineError> {
-        let typed = spec.typed.clone();
-        let version = spec.take_number("usb_version")?.unwrap_or(2);
-        if !(1..=2).contains(&version) {
-            return Err(bad(&typed, "usb_version must be 1 or 2"));
-        }
-        let drive = match spec.take("drive") {
-            Some(id) => {
-                let found = self.drives.iter().find(|d| d.id == id && d.interface == DriveInterface::None);
-                let why = format!("drive={id}: no -drive with if=none and id={id}");
-                Some(found.cloned().ok_or_else(|| bad(&typed, &why))?)
+    fn device(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
+        let new = unplaced(driver, spec)?;
+        let typed = &new.device.typed;
+        if let Some(id) = &new.device.drive {
+            let found = self.drives.iter().find(|d| d.id == *id && d.interface == DriveInterface::None);
+            let why = format!("drive={id}: no -drive with if=none and id={id}");
+            let drive = found.ok_or_else(|| bad(typed, &why))?;
+            if drive.file.is_none() || drive.media == cli::Media::Cdrom {
+                return Err(bad(typed, "drive= must name a disk with an image; for a CD use ide-cd"));
             }
-            None if driver == "usb-storage" => return Err(bad(&typed, "drive= is missing")),
-            None => None,
-        };
-        if drive.as_ref().is_some_and(|d| d.file.is_none() || d.media == cli::Media::Cdrom) {
-            return Err(bad(&typed, "drive= must name a disk with an image; for a CD use ide-cd"));
+            if self.devices.iter().any(|d| d.device.drive.as_ref() == Some(id)) {
+                return Err(bad(typed, &format!("drive={id}: another device uses it")));
+            }
         }
-        let plan = UsbDevicePlan {
-            driver,
-            typed,
-            id: spec.id.clone(),
-            bus: String::new(),
-            port: Vec::new(),
-            full_speed: version == 1,
-            serial: spec.take("serial"),
-            drive,
-            removable: spec.take_bool("removable")?.unwrap_or(false),
-        };
-        self.devices.push((plan, spec.take("bus"), spec.take("port")));
+        if let Some(id) =
+            new.device.id.as_ref().filter(|id| self.devices.iter().any(|d| d.device.id.as_ref() == Some(id)))
+        {
+            return Err(bad(typed, &format!("Duplicate device ID '{id}'")));
+        }
+        self.devices.push(new);
         Ok(())
     }
 
     /// Puts every device into its port.
     pub(crate) fn finish(mut self, errors: &mut Vec<MachineError>) -> UsbPlan {
         let mut plan = UsbPlan::default();
-        let own = |b: &Bus, name: &str| b.name == name || b.name.strip_suffix(".0") == Some(name);
         for (mut c, master) in std::mem::take(&mut self.controllers) {
             if let Some(m) = master {
-                match self.buses.iter().find(|b| own(b, &m)) {
+                match self.ports.buses.iter().find(|b| b.is(&m)) {
                     Some(b) => c.bus.clone_from(&b.name),
                     None => self.errors.push(bad(&c.typed, &format!("masterbus={m}: there is no such USB bus"))),
                 }
@@ -244,28 +308,58 @@ impl<'a> UsbPlanner<'a> {
             plan.controllers.push(c);
         }
         plan.controllers.sort_by_key(|c| c.first_port.is_some());
-        for (device, bus, port) in std::mem::take(&mut self.devices) {
-            if let Err(e) = self.place(device, bus.as_deref(), port.as_deref(), &mut plan.devices) {
-                self.errors.push(e);
+        for device in std::mem::take(&mut self.devices) {
+            match self.ports.place(device) {
+                Ok(placed) => plan.devices.extend(placed),
+                Err(e) => self.errors.push(e),
             }
         }
+        plan.ports = self.ports;
         errors.append(&mut self.errors);
         plan
     }
+}
 
-    fn place(
-        &mut self,
-        mut device: UsbDevicePlan,
-        bus: Option<&str>,
-        port: Option<&str>,
-        devices: &mut Vec<UsbDevicePlan>,
-    ) -> Result<(), MachineError> {
+/// The device that an option asks for; which drives there are is the caller's business.
+pub(crate) fn unplaced(driver: &'static str, mut spec: DeviceSpec) -> Result<Unplaced, MachineError> {
+    let typed = spec.typed.clone();
+    let version = spec.take_number("usb_version")?;
+    if version.is_some_and(|v| !(1..=2).contains(&v)) {
+        return Err(bad(&typed, "usb_version must be 1 or 2"));
+    }
+    let drive = spec.take("drive");
+    if drive.is_none() && driver == "usb-storage" {
+        return Err(bad(&typed, "drive= is missing"));
+    }
+    let most = match (version, driver) {
+        (Some(1), _) => Speed::Full,
+        (None, "usb-storage") => Speed::Super,
+        _ => Speed::High,
+    };
+    let device = UsbDevicePlan {
+        driver,
+        typed,
+        id: spec.id.clone(),
+        bus: String::new(),
+        port: Vec::new(),
+        most,
+        serial: spec.take("serial"),
+        drive,
+        removable: spec.take_bool("removable")?.unwrap_or(false),
+    };
+    Ok(Unplaced { device, bus: spec.take("bus"), port: spec.take("port") })
+}
+
+impl UsbPorts {
+    /// Gives a device a port; the hub that must come before it, if any, then the device.
+    pub(crate) fn place(&mut self, new: Unplaced) -> Result<Vec<UsbDevicePlan>, MachineError> {
+        let Unplaced { mut device, bus, port } = new;
         let typed = device.typed.clone();
         if self.buses.is_empty() {
-            let why = "there is no USB controller; add -device ich9-usb-ehci1 (USB 2.0) before it, or -usb";
+            let why = "there is no USB controller; add -device qemu-xhci or ich9-usb-ehci1 before it, or -usb";
             return Err(bad(&typed, why));
         }
-        let named = |b: &Bus| bus.is_none_or(|n| b.name == n || b.name.strip_suffix(".0") == Some(n));
+        let named = |b: &Bus| bus.as_ref().is_none_or(|n| b.is(n));
         if !self.buses.iter().any(named) {
             let names = self.buses.iter().map(|b| b.name.as_str()).collect::<Vec<_>>().join(", ");
             return Err(bad(&typed, &format!("bus={}: available: {names}", bus.unwrap_or_default())));
@@ -274,6 +368,7 @@ impl<'a> UsbPlanner<'a> {
             return Err(bad(&typed, "no free USB port is left; add a usb-hub earlier, or another controller"));
         };
         device.bus.clone_from(&b.name);
+        let mut placed = Vec::new();
         device.port = match port {
             Some(wanted) => {
                 let place = b.free.iter().position(|p| path(p) == wanted);
@@ -281,18 +376,24 @@ impl<'a> UsbPlanner<'a> {
                 place.and_then(|i| b.free.remove(i)).ok_or_else(taken)?
             }
             None => {
-                let hub = hub_for(b, &device);
-                if let Some(hub) = hub {
-                    devices.push(hub);
-                }
+                placed.extend(hub_for(b, &device));
                 b.free.pop_front().unwrap_or_default()
             }
         };
         if device.driver == "usb-hub" {
             add_hub(b, &device.port);
         }
-        devices.push(device);
-        Ok(())
+        placed.push(device);
+        Ok(placed)
+    }
+
+    /// A device is gone: its port is free, and there are none behind it any more.
+    pub(crate) fn release(&mut self, device: &UsbDevicePlan) {
+        if let Some(b) = self.buses.iter_mut().find(|b| b.name == device.bus) {
+            b.free.retain(|p| !p.starts_with(&device.port));
+            let at = b.free.iter().position(|p| (p.len(), p) > (device.port.len(), &device.port));
+            b.free.insert(at.unwrap_or(b.free.len()), device.port.clone());
+        }
     }
 }
 
@@ -314,7 +415,7 @@ fn hub_for(bus: &mut Bus, device: &UsbDevicePlan) -> Option<UsbDevicePlan> {
         id: None,
         bus: bus.name.clone(),
         port,
-        full_speed: false,
+        most: Speed::High,
         serial: None,
         drive: None,
         removable: false,
@@ -358,12 +459,46 @@ mod tests {
     }
 
     #[test]
+    fn xhci_and_hub_paths() {
+        let line = "-device qemu-xhci,id=x,p2=2 -device nec-usb-xhci -device usb-hub,bus=x.0,port=1 \
+            -device usb-kbd,bus=x.0,port=1.2 -device usb-tablet,bus=usb-bus.0";
+        let expected = "usb-controller qemu-xhci x.0\nusb-controller nec-usb-xhci usb-bus.0\n\
+            usb-device usb-hub x.0 port 1\nusb-device usb-kbd x.0 port 1.2\nusb-device usb-tablet usb-bus.0 port 1\n";
+        assert_eq!(plan(&line.replace("p2=2", "p2=2,p3=1")).unwrap(), expected);
+    }
+
+    #[test]
+    fn ports_are_given_and_come_back() {
+        let options = "-device qemu-xhci,id=x -device usb-hub,id=h,bus=x.0,port=1";
+        let options = cli::Options::parse(options.split_whitespace().map(String::from)).unwrap();
+        let mut ports = Plan::new(&cli::Config::new(&options).unwrap()).unwrap().usb.ports;
+        let mut add = |ports: &mut super::UsbPorts, text: &str| {
+            let spec = cli::DeviceSpec::parse(text).unwrap();
+            ports.place(super::unplaced("usb-tablet", spec).unwrap()).map_err(|e| e.to_string())
+        };
+        let first = add(&mut ports, "usb-tablet,bus=x.0,port=1.4").unwrap();
+        assert_eq!(first[0].port, [1, 4]);
+        assert!(add(&mut ports, "usb-tablet,bus=x.0,port=1.4").unwrap_err().contains("port=1.4"));
+        assert_eq!(add(&mut ports, "usb-tablet").unwrap()[0].port, [2]);
+        ports.release(&first[0]);
+        assert_eq!(add(&mut ports, "usb-tablet,port=1.4").unwrap()[0].port, [1, 4]);
+        let hub = super::UsbDevicePlan { port: vec![1], ..first[0].clone() };
+        ports.release(&hub);
+        assert!(add(&mut ports, "usb-tablet,port=1.5").is_err(), "the hub is gone, and its ports with it");
+        assert_eq!(add(&mut ports, "usb-tablet").unwrap()[0].port, [1], "its own port is the first free one");
+    }
+
+    #[test]
     fn errors_say_what_to_do() {
-        assert!(plan("-device usb-tablet").unwrap_err().contains("add -device ich9-usb-ehci1"));
+        assert!(plan("-device usb-tablet").unwrap_err().contains("add -device qemu-xhci"));
         assert!(plan("-usb -device usb-tablet,bus=x").unwrap_err().contains("available: usb-bus.0"));
         assert!(plan("-usb -device usb-tablet,port=3").unwrap_err().contains("port=3"));
         assert!(plan("-usb -device usb-storage").unwrap_err().contains("drive= is missing"));
         assert!(plan("-device ich9-usb-ehci1,addr=40").unwrap_err().contains("addr=40"));
+        assert!(plan("-device qemu-xhci,p2=16").unwrap_err().contains("p2 must be 1 to 15"));
+        assert!(plan("-device qemu-xhci,p2=2,p3=3").unwrap_err().contains("p3"));
+        assert!(plan("-device qemu-xhci,msi=x").unwrap_err().contains("msi=x"));
+        assert!(plan("-usb -device usb-kbd,id=a -device usb-mouse,id=a").unwrap_err().contains("'a'"));
         assert!(plan("-device ich9-usb-uhci1,firstport=2").unwrap_err().contains("masterbus"));
     }
 }

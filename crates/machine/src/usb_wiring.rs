@@ -1,65 +1,158 @@
 //! USB, wired: controllers in PCI slots, devices in their ports.
 
-use std::cmp::Reverse;
 use std::sync::{Arc, Mutex};
 
+use block::{BlockQueue, CacheMode};
 use input::InputBus;
 use pci::PciBus;
 use usb::ehci::{self, Ehci};
 use usb::hid::{self, HidKind};
+use usb::hub::{self, HubPorts};
 use usb::storage::{self, StorageConfig};
 use usb::uhci::{self, Uhci, UhciKind};
-use usb::{Speed, UsbBus, UsbDevice, UsbError, hub};
-use vm_core::{Device, Shared};
+use usb::xhci::{self, Xhci};
+use usb::{Host, UsbBus, UsbDevice, UsbError};
+use vm_core::{Clock, Device, MsiSink, Shared};
 
 use crate::MachineError;
-use crate::drives::{self, DriveInfo};
+use crate::drives::DriveInfo;
 use crate::pc::Board;
 use crate::plan::Plan;
-use crate::usb_plan::{UsbControllerPlan, UsbDevicePlan};
+use crate::usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPorts, path};
 
 /// The first PCI slot that devices get by themselves.
 const FIRST_SLOT: u8 = 3;
 
-/// Builds what the plan has of USB. Returns its drives.
+/// A device in its port.
+pub(crate) struct Attached {
+    pub(crate) plan: UsbDevicePlan,
+    pub(crate) device: Shared<UsbDevice>,
+    /// The ports of a hub.
+    hub: Option<Arc<HubPorts>>,
+    /// What a storage device submits to.
+    pub(crate) queue: Option<Arc<BlockQueue>>,
+}
+
+/// A drive that a storage device may have.
+pub(crate) struct Storage {
+    pub(crate) queue: Arc<BlockQueue>,
+    pub(crate) cache: CacheMode,
+    pub(crate) serial: Option<String>,
+}
+
+/// What a device may need.
+pub(crate) struct Backends<'a> {
+    pub(crate) clock: &'a Clock,
+    pub(crate) input: &'a Arc<InputBus>,
+    /// A drive by its id, and why there is none.
+    pub(crate) storage: &'a dyn Fn(&str) -> Result<Storage, String>,
+}
+
+/// The drive with an id if it is free to be a storage device's: not on IDE, with an image. `None`: no such drive.
+pub(crate) fn drive(drives: &[DriveInfo], id: &str) -> Option<Result<Storage, String>> {
+    let drive = drives.iter().find(|i| i.id == id)?;
+    if drive.ide.is_some() {
+        return Some(Err("another device uses it".into()));
+    }
+    let (cache, serial) = (drive.cache, drive.serial.clone());
+    Some(drive.medium().queue.map(|queue| Storage { queue, cache, serial }).ok_or_else(|| "it has no image".into()))
+}
+
+/// The buses and what is plugged in.
+pub(crate) struct Usb {
+    pub(crate) ports: UsbPorts,
+    buses: Vec<Arc<UsbBus>>,
+    attached: Vec<Attached>,
+}
+
+/// Builds what the plan has of USB.
 pub(crate) fn build(
     plan: &Plan,
     board: &Board,
     pci: &PciBus,
-    input: &Arc<InputBus>,
+    msi: &Arc<dyn MsiSink>,
+    backends: &Backends<'_>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
-) -> Result<Vec<DriveInfo>, MachineError> {
-    let mut buses: Vec<Arc<UsbBus>> = Vec::new();
-    // Devices are reset before the controllers, which look at them.
-    let mut controllers: Vec<Arc<Mutex<dyn Device>>> = Vec::new();
+) -> Result<Usb, MachineError> {
+    let mut usb = Usb { ports: plan.usb.ports.clone(), buses: Vec::new(), attached: Vec::new() };
     for c in &plan.usb.controllers {
         let devfn = slot(c, plan, pci)?;
-        controllers.push(controller(c, board, pci, devfn, &mut buses)?);
+        devices.push(controller(c, board, pci, msi, devfn, &mut usb.buses)?);
     }
-    let mut drives = Vec::new();
-    let mut made: Vec<(&UsbDevicePlan, Shared<UsbDevice>)> = Vec::new();
-    // What is behind hubs first, so that a hub finds its children.
-    let mut order: Vec<_> = plan.usb.devices.iter().collect();
-    order.sort_by_key(|d| Reverse(d.port.len()));
-    for d in order {
-        let children = made.extract_if(.., |(c, _)| c.bus == d.bus && c.port.starts_with(&d.port)).collect();
-        let device = make(d, plan, board, input, children, &mut drives)?;
-        devices.push(device.clone());
-        made.push((d, device));
+    for d in &plan.usb.devices {
+        usb.attach(d.clone(), backends)?;
     }
-    for (d, device) in made {
-        let bus = buses.iter().find(|b| b.name() == d.bus);
-        match (bus, d.port.as_slice()) {
-            (Some(bus), [port]) => bus.attach(usize::from(*port), &device).map_err(|e| error(d, e))?,
-            _ => return Err(MachineError::Config(format!("{}: machine wiring: no such port", d.typed))),
-        }
-    }
-    devices.append(&mut controllers);
-    Ok(drives)
+    Ok(usb)
 }
 
 fn error(d: &UsbDevicePlan, source: UsbError) -> MachineError {
     MachineError::Usb { option: d.typed.clone(), source }
+}
+
+impl Usb {
+    /// The devices, for reset: before the controllers, which look at them.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &Attached> {
+        self.attached.iter()
+    }
+
+    /// The device with an id.
+    pub(crate) fn find(&self, id: &str) -> Option<&Attached> {
+        self.attached.iter().find(|a| a.plan.id.as_deref() == Some(id))
+    }
+
+    fn hub(&self, bus: &str, port: &[u8]) -> Option<&Arc<HubPorts>> {
+        self.attached.iter().find(|a| a.plan.bus == bus && a.plan.port == port)?.hub.as_ref()
+    }
+
+    /// Makes a device and plugs it into the port that its plan names.
+    pub(crate) fn attach(&mut self, plan: UsbDevicePlan, backends: &Backends<'_>) -> Result<(), MachineError> {
+        if let Some(drive) =
+            plan.drive.as_ref().filter(|d| self.attached.iter().any(|a| a.plan.drive.as_ref() == Some(d)))
+        {
+            return Err(MachineError::Config(format!("{}: drive={drive}: another device uses it", plan.typed)));
+        }
+        let Made { device, hub, queue } = make(&plan, backends)?;
+        let wiring = || MachineError::Config(format!("{}: machine wiring: no such port", plan.typed));
+        match plan.port.split_last() {
+            Some((port, [])) => {
+                let bus = self.buses.iter().find(|b| b.name() == plan.bus).ok_or_else(wiring)?;
+                bus.attach((*port).into(), &device).map_err(|e| error(&plan, e))?;
+            }
+            Some((port, parent)) => {
+                let ports = self.hub(&plan.bus, parent).ok_or_else(wiring)?;
+                ports.attach((*port).into(), &device).map_err(|e| error(&plan, e))?;
+            }
+            None => return Err(wiring()),
+        }
+        self.attached.push(Attached { plan, device, hub, queue });
+        Ok(())
+    }
+
+    /// Unplugs a device and, for a hub, what is behind it. Returns them, those behind first.
+    pub(crate) fn detach(&mut self, id: &str) -> Vec<Attached> {
+        let Some((bus, port)) = self.find(id).map(|a| (a.plan.bus.clone(), a.plan.port.clone())) else {
+            return Vec::new();
+        };
+        let behind = |a: &mut Attached| a.plan.bus == bus && a.plan.port.starts_with(&port);
+        let mut gone: Vec<Attached> = self.attached.extract_if(.., behind).collect();
+        gone.sort_by_key(|a| std::cmp::Reverse(a.plan.port.len()));
+        for a in &gone {
+            match a.plan.port.split_last() {
+                Some((port, [])) => {
+                    let bus = self.buses.iter().find(|b| b.name() == a.plan.bus);
+                    bus.and_then(|b| b.detach((*port).into()));
+                }
+                Some((port, parent)) => {
+                    let with_hub = |h: &&Attached| h.plan.bus == a.plan.bus && h.plan.port == parent;
+                    let hub = gone.iter().find(with_hub).and_then(|h| h.hub.as_ref());
+                    hub.or_else(|| self.hub(&a.plan.bus, parent)).and_then(|h| h.detach((*port).into()));
+                }
+                None => {}
+            }
+            self.ports.release(&a.plan);
+        }
+        gone
+    }
 }
 
 /// The place of a controller: as given, else the first slot that nobody has or asks for.
@@ -79,12 +172,17 @@ fn controller(
     c: &UsbControllerPlan,
     board: &Board,
     pci: &PciBus,
+    msi: &Arc<dyn MsiSink>,
     devfn: u8,
     buses: &mut Vec<Arc<UsbBus>>,
 ) -> Result<Arc<Mutex<dyn Device>>, MachineError> {
     let (clock, memory, multifunction) = (board.clock.clone(), board.space.memory(), c.multifunction);
     let name = format!("{} {:02x}.{}", c.driver, devfn >> 3, devfn & 7);
-    let ports = if c.driver == "ich9-usb-ehci1" { ehci::PORTS } else { uhci::PORTS };
+    let ports = match (c.xhci, c.driver) {
+        (Some(x), _) => x.ports.0,
+        (None, "ich9-usb-ehci1") => ehci::PORTS,
+        _ => uhci::PORTS,
+    };
     let bus = match buses.iter().find(|b| b.name() == c.bus) {
         Some(bus) if c.first_port.is_some() => bus.clone(),
         _ => UsbBus::new(&c.bus, ports),
@@ -92,10 +190,18 @@ fn controller(
     if c.first_port.is_none() {
         buses.push(bus.clone());
     }
+    if let Some(x) = c.xhci {
+        let (ports2, ports3) = x.ports;
+        let options = xhci::Options { kind: x.kind, ports2, ports3, msi: x.msi, msix: x.msix, sink: msi.clone() };
+        let controller =
+            Xhci::new(&name, options, Host { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction });
+        pci.add(devfn, &controller, Xhci::bars(&controller))?;
+        return Ok(controller);
+    }
     let kind = match c.driver {
         "ich9-usb-ehci1" => {
-            let wiring = ehci::Wiring { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction };
-            let controller = Ehci::new(&name, wiring);
+            let host = Host { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction };
+            let controller = Ehci::new(&name, host);
             pci.add(devfn, &controller, Ehci::bars(&controller))?;
             return Ok(controller);
         }
@@ -105,42 +211,43 @@ fn controller(
         _ => UhciKind::Piix3,
     };
     let irq = pci.intx_line(devfn, kind.pin());
-    let companion = c.first_port;
-    let controller = Uhci::new(&name, uhci::Wiring { kind, clock, memory, irq, bus, companion, multifunction });
+    let host = Host { clock, memory, irq, bus, multifunction };
+    let controller = Uhci::new(&name, kind, c.first_port, host);
     pci.add(devfn, &controller, Uhci::bars(&controller))?;
     Ok(controller)
 }
 
-fn make(
-    d: &UsbDevicePlan,
-    plan: &Plan,
-    board: &Board,
-    input: &Arc<InputBus>,
-    children: Vec<(&UsbDevicePlan, Shared<UsbDevice>)>,
-    drives: &mut Vec<DriveInfo>,
-) -> Result<Shared<UsbDevice>, MachineError> {
-    let path = d.port.iter().map(u8::to_string).collect::<Vec<_>>().join(".");
+struct Made {
+    device: Shared<UsbDevice>,
+    hub: Option<Arc<HubPorts>>,
+    queue: Option<Arc<BlockQueue>>,
+}
+
+fn make(d: &UsbDevicePlan, backends: &Backends<'_>) -> Result<Made, MachineError> {
+    let path = path(&d.port);
     let name = d.id.clone().unwrap_or_else(|| format!("{} {}/{path}", d.driver, d.bus));
-    let most = if d.full_speed { Speed::Full } else { Speed::High };
     let serial = d.serial.clone().unwrap_or_else(|| format!("{}-{path}", d.bus));
-    let hid = |kind| Ok(hid::device(kind, &name, &serial, most, &board.clock, input));
-    match (d.driver, &d.drive) {
-        ("usb-tablet", _) => hid(HidKind::Tablet),
-        ("usb-mouse", _) => hid(HidKind::Mouse),
-        ("usb-kbd", _) => hid(HidKind::Keyboard),
-        ("usb-storage", Some(drive)) => {
-            let (cache, queue) = drives::open_queue(plan, drive)?;
-            let missing = || MachineError::Config(format!("{}: the drive has no image", d.typed));
-            let queue = queue.ok_or_else(missing)?;
-            drives.push(drives::info(drive, None, cache, Some(&queue)));
-            let serial = d.serial.clone().or_else(|| drive.serial.clone()).unwrap_or(serial);
-            let (removable, write_cache) = (d.removable, cache.write_cache());
-            Ok(storage::device(&name, most, StorageConfig { queue, serial, removable, write_cache }))
+    let kind = match (d.driver, &d.drive) {
+        ("usb-tablet", _) => HidKind::Tablet,
+        ("usb-mouse", _) => HidKind::Mouse,
+        ("usb-kbd", _) => HidKind::Keyboard,
+        ("usb-storage", Some(id)) => {
+            let bad = |why| MachineError::Config(format!("{}: drive={id}: {why}", d.typed));
+            let found = (backends.storage)(id).map_err(bad)?;
+            let queue = found.queue;
+            let config = StorageConfig {
+                queue: queue.clone(),
+                serial: d.serial.clone().or(found.serial).unwrap_or(serial),
+                removable: d.removable,
+                write_cache: found.cache.write_cache(),
+            };
+            return Ok(Made { device: storage::device(&name, d.most, config), hub: None, queue: Some(queue) });
         }
         _ => {
-            let port = |c: &UsbDevicePlan| c.port.last().map_or(0, |p| usize::from(*p));
-            let children = children.into_iter().map(|(c, device)| (port(c), device)).collect();
-            hub::device(&name, &serial, most, children).map_err(|e| error(d, e))
+            let (device, ports) = hub::device(&name, &serial, d.most);
+            return Ok(Made { device, hub: Some(ports), queue: None });
         }
-    }
+    };
+    let device = hid::device(kind, &name, &serial, d.most, backends.clock, backends.input);
+    Ok(Made { device, hub: None, queue: None })
 }

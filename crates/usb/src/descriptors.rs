@@ -1,13 +1,14 @@
 //! Descriptors, built for the speed the device runs at.
 //!
-//! USB 2.0, section 9.6. No BOS: these devices say 2.00 and have nothing that needs one (USB 3.0, section 9.6.2).
+//! USB 2.0, section 9.6; for SuperSpeed devices USB 3.0, section 9.6 (BOS, endpoint companions). A device that is not
+//! one says 2.00 and has no BOS: nothing of it needs one.
 
 use crate::Speed;
 
 /// How an endpoint transfers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// Bulk: 64 bytes at full, 512 at high speed.
+    /// Bulk: 64 bytes at full, 512 at high, 1024 at super speed.
     Bulk,
     /// Interrupt, with its polling period in milliseconds (a power of two at high speed: rounded down).
     Interrupt {
@@ -70,22 +71,29 @@ pub(crate) mod kind {
     pub(crate) const ENDPOINT: u8 = 5;
     pub(crate) const QUALIFIER: u8 = 6;
     pub(crate) const OTHER_SPEED: u8 = 7;
+    pub(crate) const BOS: u8 = 15;
+    pub(crate) const CAPABILITY: u8 = 16;
+    pub(crate) const COMPANION: u8 = 48;
 }
 
-/// Largest packet of endpoint 0.
+/// Largest packet of endpoint 0; at super speed as a power of two.
 const PACKET0: u8 = 64;
+const PACKET0_SUPER: u8 = 9;
+/// Packets of a burst less one.
+const BURST: u8 = 15;
 const ENGLISH_US: u16 = 0x0409;
 
 impl Descriptors {
     /// The descriptor `kind`, number `index`, of a device that can run at `most` and runs at `speed`.
     pub(crate) fn get(&self, kind: u8, index: u8, speed: Speed, most: Speed) -> Option<Vec<u8>> {
         let other = if speed == Speed::High { Speed::Full } else { Speed::High };
-        let dual = most == Speed::High;
+        let dual = most >= Speed::High && speed != Speed::Super;
         match (kind, index) {
             (kind::DEVICE, 0) => Some(self.device(speed, most)),
             (kind::CONFIGURATION, 0) => Some(self.configuration(kind, speed)),
             (kind::QUALIFIER, 0) if dual => Some(self.qualifier(other)),
             (kind::OTHER_SPEED, 0) if dual => Some(self.configuration(kind, other)),
+            (kind::BOS, 0) if most == Speed::Super => Some(bos()),
             (kind::STRING, i) => self.string(i),
             _ => None,
         }
@@ -97,11 +105,16 @@ impl Descriptors {
     }
 
     fn device(&self, speed: Speed, most: Speed) -> Vec<u8> {
-        let version: u16 = if most == Speed::High { 0x0200 } else { 0x0110 };
+        let version: u16 = match (most, speed) {
+            (Speed::Full, _) => 0x0110,
+            (Speed::High, _) => 0x0200,
+            (Speed::Super, Speed::Super) => 0x0300,
+            (Speed::Super, _) => 0x0210,
+        };
         let mut d = vec![18, kind::DEVICE];
         d.extend(version.to_le_bytes());
         d.extend(self.class_at(speed));
-        d.push(PACKET0);
+        d.push(if speed == Speed::Super { PACKET0_SUPER } else { PACKET0 });
         d.extend(self.vendor.to_le_bytes());
         d.extend(self.product.to_le_bytes());
         d.extend(self.release.to_le_bytes());
@@ -125,7 +138,8 @@ impl Descriptors {
     fn configuration(&self, kind: u8, speed: Speed) -> Vec<u8> {
         let i = &self.interface;
         let attributes = 0x80 | u8::from(self.self_powered) << 6 | u8::from(self.remote_wakeup) << 5;
-        let mut d = vec![9, kind, 0, 0, 1, 1, 0, attributes, (self.max_power / 2) as u8];
+        let unit = if speed == Speed::Super { 8 } else { 2 }; // mA
+        let mut d = vec![9, kind, 0, 0, 1, 1, 0, attributes, self.max_power.div_ceil(unit) as u8];
         d.extend([9, kind::INTERFACE, 0, 0, i.endpoints.len() as u8]);
         d.extend(i.class);
         d.push(0);
@@ -135,6 +149,11 @@ impl Descriptors {
             d.extend([7, kind::ENDPOINT, e.address, attributes]);
             d.extend(packet.to_le_bytes());
             d.push(interval);
+            if speed == Speed::Super {
+                let (burst, bytes) = if e.transfer == Transfer::Bulk { (BURST, 0) } else { (0, packet) };
+                d.extend([6, kind::COMPANION, burst, 0]);
+                d.extend(bytes.to_le_bytes());
+            }
         }
         let len = d.len() as u16;
         d[2..4].copy_from_slice(&len.to_le_bytes());
@@ -158,14 +177,24 @@ impl Descriptors {
     }
 }
 
+/// The binary device object store: USB 2.0 extension (link power management), SuperSpeed (full, high, super; all of it
+/// from full speed on; exit latencies 0).
+fn bos() -> Vec<u8> {
+    let mut d = vec![5, kind::BOS, 22, 0, 2];
+    d.extend([7, kind::CAPABILITY, 2, 2, 0, 0, 0]);
+    d.extend([10, kind::CAPABILITY, 3, 0, 0x0E, 0, 1, 0, 0, 0]);
+    d
+}
+
 impl Transfer {
     /// bmAttributes, wMaxPacketSize, bInterval (USB 2.0, table 9-13: 2^(n-1) microframes at high speed).
     fn at(self, speed: Speed) -> (u8, u16, u8) {
         match (self, speed) {
+            (Self::Bulk, Speed::Super) => (2, 1024, 0),
             (Self::Bulk, Speed::High) => (2, 512, 0),
-            (Self::Bulk, _) => (2, 64, 0),
-            (Self::Interrupt { packet, ms }, Speed::High) => (3, packet, 4 + ms.max(1).ilog2() as u8),
-            (Self::Interrupt { packet, ms }, _) => (3, packet, ms),
+            (Self::Bulk, Speed::Full) => (2, 64, 0),
+            (Self::Interrupt { packet, ms }, Speed::Full) => (3, packet, ms),
+            (Self::Interrupt { packet, ms }, _) => (3, packet, 4 + ms.max(1).ilog2() as u8),
         }
     }
 }

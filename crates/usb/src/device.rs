@@ -1,6 +1,6 @@
 //! A USB device: addresses, configurations, endpoint 0 and the standard requests.
 //!
-//! USB 2.0, chapters 8 (control transfers, 8.5.3) and 9 (states, 9.1; standard requests, 9.4). Transfers come in as
+//! USB 2.0, chapters 8 (control transfers, 8.5.3) and 9 (states, 9.1; standard requests, 9.4); USB 3.0, chapter 9. Transfers come in as
 //! whole tokens with any amount of data: a controller may run several packets in one call. One configuration, one
 //! interface, no alternate settings. Left out: isochronous endpoints, test modes, and data toggles on the device's
 //! side (nothing is lost between controller and device).
@@ -18,6 +18,8 @@ pub enum Speed {
     Full,
     /// 480 Mbit/s.
     High,
+    /// 5 Gbit/s.
+    Super,
 }
 
 /// What a transaction came to, when not to an ACK.
@@ -144,10 +146,14 @@ mod request {
     pub(super) const SET_CONFIGURATION: u8 = 9;
     pub(super) const GET_INTERFACE: u8 = 10;
     pub(super) const SET_INTERFACE: u8 = 11;
+    pub(super) const SET_SEL: u8 = 0x30;
+    pub(super) const SET_ISOCH_DELAY: u8 = 0x31;
 }
 
 const FEATURE_ENDPOINT_HALT: u16 = 0;
 const FEATURE_REMOTE_WAKEUP: u16 = 1;
+/// U1, U2 and latency tolerance messages (USB 3.0, table 9-6).
+const FEATURES_SUPER: std::ops::RangeInclusive<u16> = 48..=50;
 
 /// See the module's documentation.
 pub struct UsbDevice {
@@ -186,9 +192,14 @@ impl UsbDevice {
         self.state.address
     }
 
-    /// The port drives a reset; `high`: it can run at high speed.
-    pub fn bus_reset(&mut self, high: bool) {
-        let speed = if high { self.most } else { Speed::Full };
+    /// The fastest it can run.
+    pub fn most(&self) -> Speed {
+        self.most
+    }
+
+    /// The port drives a reset; it can run at `limit` at most.
+    pub fn bus_reset(&mut self, limit: Speed) {
+        let speed = self.most.min(limit);
         self.unconfigure();
         self.state = State::at_reset(speed);
         self.function.reset(speed);
@@ -342,6 +353,10 @@ impl UsbDevice {
             {
                 self.state.remote_wakeup = set;
             }
+            // Links here are always fast and awake: what tunes their power saving is taken and changes nothing.
+            (0x00, request::SET_FEATURE | request::CLEAR_FEATURE)
+                if self.state.speed == Speed::Super && FEATURES_SUPER.contains(&s.value) => {}
+            (0x00, request::SET_SEL | request::SET_ISOCH_DELAY) if self.state.speed == Speed::Super => {}
             (0x01, request::SET_INTERFACE) if self.state.configuration != 0 && (s.index, s.value) == (0, 0) => {
                 self.state.halted = 0;
             }
@@ -389,7 +404,7 @@ impl Device for UsbDevice {
     }
 
     fn reset(&mut self) {
-        self.bus_reset(false);
+        self.bus_reset(Speed::Full);
     }
 
     fn save(&self) -> Result<Vec<u8>, StateError> {

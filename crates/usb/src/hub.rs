@@ -5,6 +5,8 @@
 //! translator is never seen at work: the controller does split transactions whole. Left out: power switching, port
 //! indicators, over-current; the requests for them are taken and change nothing.
 
+use std::sync::{Arc, Mutex};
+
 use serde::{Deserialize, Serialize};
 use vm_core::{Shared, StateError, load_state, lock, save_state, shared};
 
@@ -51,10 +53,67 @@ struct State {
     ports: [Port; PORTS],
 }
 
+#[derive(Default)]
+struct Plugs {
+    /// A device, and a count of attachments so that a quick replug is seen as one.
+    children: [(Option<Shared<UsbDevice>>, u32); PORTS],
+    waker: Option<Waker>,
+}
+
+/// The plugs of a hub's ports: the host's side of it.
+pub struct HubPorts {
+    name: String,
+    plugs: Mutex<Plugs>,
+}
+
+impl HubPorts {
+    /// Plugs a device into port `port` (from 1).
+    ///
+    /// # Errors
+    /// [`UsbError`] when there is no such port or it is in use.
+    pub fn attach(&self, port: usize, device: &Shared<UsbDevice>) -> Result<(), UsbError> {
+        let bus = || self.name.clone();
+        let waker = {
+            let mut plugs = lock(&self.plugs);
+            let slot = plugs.children.get_mut(port.wrapping_sub(1));
+            let (child, generation) = slot.ok_or_else(|| UsbError::NoPort { bus: bus(), port, ports: PORTS })?;
+            if child.is_some() {
+                return Err(UsbError::Taken { bus: bus(), port });
+            }
+            *child = Some(device.clone());
+            *generation = generation.wrapping_add(1);
+            plugs.waker.clone()
+        };
+        if waker.is_some() {
+            lock(device).set_waker(waker.clone());
+        }
+        waker.iter().for_each(|w| w());
+        Ok(())
+    }
+
+    /// Unplugs what is in port `port` (from 1).
+    pub fn detach(&self, port: usize) -> Option<Shared<UsbDevice>> {
+        let (device, waker) = {
+            let mut plugs = lock(&self.plugs);
+            let (child, generation) = plugs.children.get_mut(port.checked_sub(1)?)?;
+            *generation = generation.wrapping_add(1);
+            (child.take()?, plugs.waker.clone())
+        };
+        lock(&device).set_waker(None);
+        waker.iter().for_each(|w| w());
+        Some(device)
+    }
+
+    fn child(&self, index: usize) -> (Option<Shared<UsbDevice>>, u32) {
+        lock(&self.plugs).children.get(index).cloned().unwrap_or_default()
+    }
+}
+
 struct Hub {
     state: State,
-    children: [Option<Shared<UsbDevice>>; PORTS],
-    waker: Option<Waker>,
+    plugs: Arc<HubPorts>,
+    /// The attachments last seen.
+    seen: [u32; PORTS],
 }
 
 fn descriptors(serial: &str) -> Descriptors {
@@ -76,26 +135,12 @@ fn descriptors(serial: &str) -> Descriptors {
     }
 }
 
-/// Makes a hub with `children` in its ports (from 1).
-///
-/// # Errors
-/// [`UsbError`] for a port that does not exist or is given twice.
-pub fn device(
-    name: &str,
-    serial: &str,
-    most: Speed,
-    children: Vec<(usize, Shared<UsbDevice>)>,
-) -> Result<Shared<UsbDevice>, UsbError> {
-    let mut hub = Hub { state: State::at_reset(Speed::Full), children: Default::default(), waker: None };
-    for (port, child) in children {
-        let bus = || name.to_owned();
-        let slot = hub.children.get_mut(port.wrapping_sub(1));
-        let slot = slot.ok_or_else(|| UsbError::NoPort { bus: bus(), port, ports: PORTS })?;
-        if slot.replace(child).is_some() {
-            return Err(UsbError::Taken { bus: bus(), port });
-        }
-    }
-    Ok(shared(UsbDevice::new(name, most, descriptors(serial), Box::new(hub))))
+/// Makes a hub, and the plugs of its ports.
+pub fn device(name: &str, serial: &str, most: Speed) -> (Shared<UsbDevice>, Arc<HubPorts>) {
+    let plugs = Arc::new(HubPorts { name: name.into(), plugs: Mutex::default() });
+    let hub = Hub { state: State::at_reset(Speed::Full), plugs: plugs.clone(), seen: [0; PORTS] };
+    let most = most.min(Speed::High);
+    (shared(UsbDevice::new(name, most, descriptors(serial), Box::new(hub))), plugs)
 }
 
 impl State {
@@ -116,9 +161,35 @@ impl Hub {
         if index < PORTS { Ok(index) } else { Err(Fault::Stall) }
     }
 
+    /// Brings powered ports in line with what is plugged in.
+    fn sync(&mut self) {
+        for (i, (port, seen)) in self.state.ports.iter_mut().zip(&mut self.seen).enumerate() {
+            let (child, generation) = self.plugs.child(i);
+            let was = port.status & bit::CONNECTION != 0;
+            let replugged = was && child.is_some() && generation != *seen;
+            *seen = generation;
+            if port.status & bit::POWER != 0 && (child.is_some() != was || replugged) {
+                port.status &= !bit::DEVICE;
+                port.status |= if child.is_some() { bit::CONNECTION } else { 0 };
+                port.change |= bit::CONNECTION;
+            }
+        }
+    }
+
+    /// Whether [`Hub::sync`] would change anything.
+    fn is_stale(&self) -> bool {
+        self.state.ports.iter().enumerate().any(|(i, port)| {
+            let (child, generation) = self.plugs.child(i);
+            let was = port.status & bit::CONNECTION != 0;
+            let replugged = was && self.seen.get(i).is_some_and(|s| *s != generation);
+            port.status & bit::POWER != 0 && (child.is_some() != was || replugged)
+        })
+    }
+
     fn set_feature(&mut self, index: usize, feature: u16) -> Result<(), Fault> {
-        let high = self.state.speed == Speed::High;
-        let child = self.children.get(index).cloned().flatten();
+        self.sync();
+        let limit = self.state.speed;
+        let child = self.plugs.child(index).0;
         let port = self.state.ports.get_mut(index).ok_or(Fault::Stall)?;
         match feature {
             feature::POWER => {
@@ -133,7 +204,7 @@ impl Hub {
             feature::RESET => {
                 let Some(child) = child.filter(|_| port.status & bit::CONNECTION != 0) else { return Ok(()) };
                 let mut device = lock(&child);
-                device.bus_reset(high);
+                device.bus_reset(limit);
                 port.status &= !(bit::SUSPEND | bit::HIGH_SPEED);
                 port.status |= bit::ENABLE | if device.speed() == Speed::High { bit::HIGH_SPEED } else { 0 };
                 port.change |= bit::RESET;
@@ -151,6 +222,7 @@ impl Hub {
     }
 
     fn clear_feature(&mut self, index: usize, feature: u16) -> Result<(), Fault> {
+        self.sync();
         let port = self.state.ports.get_mut(index).ok_or(Fault::Stall)?;
         match feature {
             feature::ENABLE => port.status &= !bit::ENABLE,
@@ -170,15 +242,16 @@ impl Hub {
     }
 
     fn wake(&self) {
-        if let Some(waker) = self.waker.as_ref().filter(|_| self.pending()) {
-            waker();
+        if self.pending() {
+            let waker = lock(&self.plugs.plugs).waker.clone();
+            waker.iter().for_each(|w| w());
         }
     }
 
     /// A suspended port whose device wants to be heard resumes (11.9).
     fn resume_ports(&mut self) {
-        for (port, child) in self.state.ports.iter_mut().zip(&self.children) {
-            if port.status & bit::SUSPEND != 0 && child.as_ref().is_some_and(|c| lock(c).wants_wakeup()) {
+        for (i, port) in self.state.ports.iter_mut().enumerate() {
+            if port.status & bit::SUSPEND != 0 && self.plugs.child(i).0.is_some_and(|c| lock(&c).wants_wakeup()) {
                 port.status &= !bit::SUSPEND;
                 port.change |= bit::SUSPEND;
             }
@@ -188,6 +261,7 @@ impl Hub {
 
 impl Function for Hub {
     fn control_in(&mut self, s: &Setup) -> Result<Vec<u8>, Fault> {
+        self.sync();
         match (s.request_type, s.request) {
             (0xA0, 0) => Ok(vec![0; 4]), // hub status: local power good, no over-current
             (0xA0, 6) => Ok(hub_descriptor()),
@@ -210,6 +284,7 @@ impl Function for Hub {
     }
 
     fn data_in(&mut self, _endpoint: u8, max: usize) -> Result<Vec<u8>, Fault> {
+        self.sync();
         self.resume_ports();
         let changed = |(i, p): (usize, &Port)| if p.change != 0 { 2u16 << i } else { 0 };
         let map = self.state.ports.iter().enumerate().map(changed).fold(0, |a, b| a | b);
@@ -236,22 +311,29 @@ impl Function for Hub {
     fn halt_cleared(&mut self, _endpoint: u8) {}
 
     fn set_waker(&mut self, waker: Option<Waker>) {
-        for child in self.children.iter().flatten() {
-            lock(child).set_waker(waker.clone());
-        }
-        self.waker = waker;
+        let children = {
+            let mut plugs = lock(&self.plugs.plugs);
+            plugs.waker.clone_from(&waker);
+            plugs.children.clone()
+        };
+        children.iter().filter_map(|c| c.0.as_ref()).for_each(|c| lock(c).set_waker(waker.clone()));
     }
 
     fn pending(&self) -> bool {
-        let wants = |c: &Option<Shared<UsbDevice>>| c.as_ref().is_some_and(|c| lock(c).wants_wakeup());
-        let suspended = |p: &Port| p.status & bit::SUSPEND != 0;
-        self.state.ports.iter().zip(&self.children).any(|(p, c)| p.change != 0 || suspended(p) && wants(c))
+        let wants = |i: usize| self.plugs.child(i).0.is_some_and(|c| lock(&c).wants_wakeup());
+        let ports = self.state.ports.iter().enumerate();
+        self.is_stale() || ports.into_iter().any(|(i, p)| p.change != 0 || p.status & bit::SUSPEND != 0 && wants(i))
     }
 
     fn child(&self, address: u8) -> Option<Shared<UsbDevice>> {
         let active = |p: &Port| p.status & (bit::ENABLE | bit::SUSPEND) == bit::ENABLE;
-        let children = self.state.ports.iter().zip(&self.children).filter(|(p, _)| active(p));
-        children.filter_map(|(_, c)| c.as_ref()).find_map(|c| UsbDevice::find(c, address))
+        let ports = self.state.ports.iter().enumerate().filter(|(_, p)| active(p));
+        ports
+            .filter_map(|(i, _)| {
+                let (child, generation) = self.plugs.child(i);
+                child.filter(|_| self.seen.get(i) == Some(&generation))
+            })
+            .find_map(|c| UsbDevice::find(&c, address))
     }
 
     fn save(&self) -> Result<Vec<u8>, StateError> {
@@ -260,12 +342,13 @@ impl Function for Hub {
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), StateError> {
         let state: State = load_state("usb-hub", bytes)?;
-        let there = |(p, c): (&Port, &Option<_>)| c.is_some() || p.status & bit::DEVICE == 0;
-        if !state.ports.iter().zip(&self.children).all(there) {
+        let there = |(i, p): (usize, &Port)| self.plugs.child(i).0.is_some() || p.status & bit::DEVICE == 0;
+        if !state.ports.iter().enumerate().all(there) {
             let reason = "a device is missing at one of its ports".into();
             return Err(StateError::Mismatch { device: "usb-hub".into(), reason });
         }
         self.state = state;
+        self.seen = std::array::from_fn(|i| self.plugs.child(i).1);
         Ok(())
     }
 }
@@ -288,8 +371,9 @@ mod tests {
 
     fn hub() -> (Shared<UsbDevice>, Shared<UsbDevice>) {
         let (_, child) = tablet(&Clock::manual());
-        let hub = device("hub", "1", Speed::High, vec![(3, child.clone())]).unwrap();
-        lock(&hub).bus_reset(true);
+        let (hub, plugs) = device("hub", "1", Speed::High);
+        plugs.attach(3, &child).unwrap();
+        lock(&hub).bus_reset(Speed::High);
         control(&hub, setup(0, 5, 1, 0, 0)).unwrap();
         control(&hub, setup(0, 9, 1, 0, 0)).unwrap();
         (hub, child)
@@ -327,14 +411,41 @@ mod tests {
     }
 
     #[test]
+    fn devices_come_and_go() {
+        let (hub, plugs) = device("hub", "1", Speed::High);
+        lock(&hub).bus_reset(Speed::High);
+        let woken = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = woken.clone();
+        lock(&hub).set_waker(Some(Arc::new(move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        })));
+        control(&hub, setup(0, 5, 1, 0, 0)).unwrap();
+        control(&hub, setup(0, 9, 1, 0, 0)).unwrap();
+        control(&hub, setup(0x23, 3, 8, 2, 0)).unwrap();
+        assert_eq!(lock(&hub).data_in(1, 2), Err(Fault::Nak), "nothing there");
+        let (_, child) = tablet(&Clock::manual());
+        plugs.attach(2, &child).unwrap();
+        assert!(matches!(plugs.attach(2, &child), Err(UsbError::Taken { port: 2, .. })));
+        assert!(matches!(plugs.attach(9, &child), Err(UsbError::NoPort { port: 9, .. })));
+        assert_eq!(woken.load(std::sync::atomic::Ordering::Relaxed), 1);
+        assert_eq!(lock(&hub).data_in(1, 2), Ok(vec![4, 0]));
+        control(&hub, setup(0x23, 3, 4, 2, 0)).unwrap();
+        assert!(UsbDevice::find(&hub, 0).is_some());
+        plugs.detach(2).unwrap();
+        plugs.attach(2, &child).unwrap();
+        assert!(UsbDevice::find(&hub, 0).is_none(), "another attachment: not enabled");
+        assert_eq!(control(&hub, setup(0xA3, 0, 0, 2, 4)), Ok(vec![1, 1, 0x11, 0]), "connected, changed");
+        plugs.detach(2).unwrap();
+        assert_eq!(control(&hub, setup(0xA3, 0, 0, 2, 4)), Ok(vec![0, 1, 0x11, 0]));
+    }
+
+    #[test]
     fn saved_states_fit_the_ports() {
         let (hub, _child) = hub();
         control(&hub, setup(0x23, 3, 8, 3, 0)).unwrap();
         let saved = lock(&hub).save().unwrap();
-        let empty = device("hub", "1", Speed::High, vec![]).unwrap();
+        let (empty, _) = device("hub", "1", Speed::High);
         assert!(lock(&empty).restore(&saved).is_err(), "the device at port 3 is missing");
         lock(&hub).restore(&saved).unwrap();
     }
-
-    use std::sync::Arc;
 }

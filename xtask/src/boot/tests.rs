@@ -1,6 +1,6 @@
 //! The boot tests themselves. Time limits are for our interpreter on a machine of two processors, with room.
 
-use super::{Test, skip, wrong_input};
+use super::{Test, skip, usb, wrong_input};
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{demo, paths, run, screen};
 use anyhow::{Result, bail, ensure};
@@ -29,6 +29,8 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("reboot-20", 2, reboot_20));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
+    all.push(Test::new("xhci", 1, usb::xhci));
+    all.push(Test::new("hotplug", 1, usb::hot_plug));
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
     full.only_named = Some("the bit fade test waits for minutes");
     all.push(full);

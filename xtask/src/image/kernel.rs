@@ -67,7 +67,7 @@ pub(super) fn make() -> Result<()> {
     ])
 }
 
-fn find_kernel(boot: &Path) -> Result<PathBuf> {
+pub(super) fn find_kernel(boot: &Path) -> Result<PathBuf> {
     let entries = fs::read_dir(boot).with_context(|| format!("cannot read {}", boot.display()))?;
     let mut files = entries.filter_map(|entry| Some(entry.ok()?.path()));
     files

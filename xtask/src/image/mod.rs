@@ -1,4 +1,4 @@
-//! `cargo xtask image demo|kernel|extras|bench|all`: guest images, made from Debian packages only and each made once.
+//! `cargo xtask image demo|kernel|extras|bench|usb|all`: guest images, made from Debian packages only and each made once.
 //!
 //! Everything is built below a temporary name and renamed at the end, under a lock, so an interruption at any moment leaves
 //! either no asset or a whole one. A recipe's number is part of an asset's folder: a changed recipe makes a new asset.
@@ -9,6 +9,7 @@ mod demo;
 pub mod disk;
 mod extras;
 mod kernel;
+mod usb;
 
 use crate::paths;
 use anyhow::{Context, Result, bail};
@@ -35,6 +36,11 @@ pub fn bench() -> Result<()> {
     bench::make()
 }
 
+/// Makes the kernel and initramfs that look at USB if they are not there.
+pub fn usb() -> Result<()> {
+    usb::make()
+}
+
 /// The command.
 pub fn command(args: &[String]) -> Result<()> {
     let names: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -45,13 +51,15 @@ pub fn command(args: &[String]) -> Result<()> {
             "kernel" => kernel()?,
             "extras" => extras()?,
             "bench" => bench()?,
+            "usb" => usb()?,
             "all" => {
                 kernel()?;
                 extras()?;
                 bench()?;
+                usb()?;
                 demo()?;
             }
-            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, all"),
+            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, usb, all"),
         }
     }
     for (name, path) in paths::manifest() {

@@ -17,15 +17,11 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-
-use guest_memory::GuestMemory;
-use pci::{BarBacking, BarKind, BarSpec, ConfigSpace, ConfigState, Deferred, Identity, IntxPin, PciFunction};
+use pci::{BarBacking, BarKind, BarSpec, ConfigSpace, Identity};
 use serde::{Deserialize, Serialize};
-use vm_core::{Clock, Device, IrqLine, Mmio, Shared, StateError, Timer, load_state, lock, save_state};
+use vm_core::{Mmio, Shared, lock};
 
-use crate::bus::UsbBus;
+use crate::controller::{Chip, Controller, Host};
 use ports::Port;
 
 /// Number of root ports.
@@ -86,8 +82,9 @@ const FAST_NS: u64 = 2 * NS_PER_MICROFRAME;
 const IDLE_ASYNC_NS: u64 = 2 * MS;
 const IDLE_PERIODIC_NS: u64 = 8 * MS;
 
+/// All registers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct State {
+pub struct State {
     usbcmd: u32,
     /// Bits 0 to 5; the others follow from the rest.
     usbsts: u32,
@@ -134,42 +131,15 @@ impl State {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    state: State,
-    config: ConfigState,
-}
-
-/// What a controller is wired to.
-pub struct Wiring {
-    /// For its frames.
-    pub clock: Clock,
-    /// For DMA.
-    pub memory: GuestMemory,
-    /// INTA.
-    pub irq: IrqLine,
-    /// Its ports.
-    pub bus: Arc<UsbBus>,
-    /// Sets the multifunction bit of the header.
-    pub multifunction: bool,
-}
+/// What is particular to EHCI: nothing but its registers.
+pub struct Registers;
 
 /// The controller.
-pub struct Ehci {
-    name: String,
-    state: State,
-    config: ConfigSpace,
-    pin: IntxPin,
-    memory: GuestMemory,
-    clock: Clock,
-    timer: Timer,
-    bus: Arc<UsbBus>,
-    woken: Arc<AtomicBool>,
-}
+pub type Ehci = Controller<Registers>;
 
-fn config_space(multifunction: bool) -> ConfigSpace {
+fn config_space() -> ConfigSpace {
     let id = Identity { vendor: 0x8086, device: 0x293A, revision: 3, class: 0x0C_0320, subsystem: (0x1AF4, 0x1100) };
-    let config = ConfigSpace::endpoint(id)
+    ConfigSpace::endpoint(id)
         .with_interrupt_pin(1)
         .with_bar(BarSpec { index: 0, kind: BarKind::Mem32 { prefetch: false }, size: WINDOW })
         .with(0x60, &[0x20, 0x20]) // serial bus release 2.0, frame length adjustment
@@ -178,33 +148,15 @@ fn config_space(multifunction: bool) -> ConfigSpace {
         .with_writable(0x62, &[0x7F, 0])
         .with(0x68, &[1, 0, 0, 0]) // USBLEGSUP: no BIOS holds it at reset
         .with_writable(0x6A, &[1, 1])
-        .with_writable(0x6C, &[0x3F, 0xE0]);
-    if multifunction { config.multifunction() } else { config }
+        .with_writable(0x6C, &[0x3F, 0xE0])
 }
 
 impl Ehci {
     /// A controller called `name`.
-    pub fn new(name: &str, wiring: Wiring) -> Shared<Self> {
-        let Wiring { clock, memory, irq, bus, multifunction } = wiring;
-        Arc::new_cyclic(|weak: &std::sync::Weak<Mutex<Self>>| {
-            let own = weak.clone();
-            let timer = clock.timer(name, move || {
-                if let Some(controller) = own.upgrade() {
-                    lock(&controller).run();
-                }
-            });
-            let woken = Arc::new(AtomicBool::new(false));
-            let (flag, wake) = (woken.clone(), timer.clone());
-            bus.add_waker(Arc::new(move || {
-                flag.store(true, Ordering::Release);
-                wake.set(0);
-            }));
-            let (config, pin) = (config_space(multifunction), IntxPin::new(irq));
-            let state = State::at_reset();
-            let controller = Self { name: name.into(), state, config, pin, memory, clock, timer, bus, woken };
-            controller.route_ports();
-            Mutex::new(controller)
-        })
+    pub fn new(name: &str, host: Host) -> Shared<Self> {
+        let controller = Self::build(name, host, config_space(), Registers);
+        lock(&controller).route_ports();
+        controller
     }
 
     /// What is behind the BARs, for `PciBus::add`.
@@ -269,10 +221,10 @@ impl Ehci {
         }
     }
 
-    /// The timer: looks after the ports and walks what is due of the schedules.
-    fn run(&mut self) {
+    /// Looks after the ports and walks what is due of the schedules.
+    fn tick(&mut self) {
         let now = self.clock.now();
-        if self.woken.swap(false, Ordering::AcqRel) {
+        if self.take_woken() {
             self.state.busy_until = now + BUSY_NS;
             self.sync_ports();
         }
@@ -313,10 +265,7 @@ impl Ehci {
             cmd::PERIODIC | 0 => IDLE_PERIODIC_NS,
             _ => IDLE_ASYNC_NS,
         };
-        self.timer.set(now + period);
-        if self.woken.load(Ordering::Acquire) {
-            self.timer.set(0); // woken since this walk began
-        }
+        self.run_at(now + period);
     }
 
     fn capability(&self, offset: u64) -> u32 {
@@ -372,7 +321,7 @@ impl Ehci {
 
     fn write_command(&mut self, value: u32) {
         if value & cmd::HCRESET != 0 {
-            self.host_reset();
+            Registers::host_reset(self);
             return;
         }
         let now = self.microframe();
@@ -392,14 +341,39 @@ impl Ehci {
             self.timer.set(0);
         }
     }
+}
+
+impl Chip for Registers {
+    type State = State;
+
+    fn at_reset(&self) -> State {
+        State::at_reset()
+    }
+
+    fn run(ehci: &mut Ehci) {
+        ehci.tick();
+    }
 
     /// HCRESET: everything here, not the devices (2.3.1).
-    fn host_reset(&mut self) {
-        self.state = State::at_reset();
-        self.timer.cancel();
-        self.route_ports();
-        self.sync_ports();
-        self.update_irq();
+    fn host_reset(ehci: &mut Ehci) {
+        ehci.state = State::at_reset();
+        ehci.timer.cancel();
+        ehci.route_ports();
+        ehci.sync_ports();
+        ehci.update_irq();
+    }
+
+    fn config_written(ehci: &mut Ehci) {
+        ehci.pin.update(&ehci.config);
+        ehci.arm();
+    }
+
+    fn check(&self, _state: &State) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn restored(ehci: &mut Ehci) {
+        ehci.adopt_ports();
     }
 }
 
@@ -417,49 +391,5 @@ impl Mmio for Ehci {
                 self.write(at, u32::from_le_bytes(*dword));
             }
         }
-    }
-}
-
-impl Device for Ehci {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn reset(&mut self) {
-        self.config.reset();
-        self.host_reset();
-    }
-
-    fn save(&self) -> Result<Vec<u8>, StateError> {
-        save_state(&self.name, &Saved { state: self.state.clone(), config: self.config.state() })
-    }
-
-    fn restore(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        let Saved { state, config } = load_state(&self.name, bytes)?;
-        self.config.restore(&self.name, &config)?;
-        self.state = state;
-        self.pin.import(&self.config);
-        self.adopt_ports();
-        self.timer.set(0);
-        Ok(())
-    }
-}
-
-impl PciFunction for Ehci {
-    fn config(&self) -> &ConfigSpace {
-        &self.config
-    }
-
-    fn config_mut(&mut self) -> &mut ConfigSpace {
-        &mut self.config
-    }
-
-    fn config_written(&mut self, _offset: u8, _len: usize) {
-        self.pin.update(&self.config);
-        self.arm();
-    }
-
-    fn placement(&mut self) -> Option<Deferred> {
-        None
     }
 }

@@ -150,7 +150,7 @@ impl Ehci {
         let Some(device) = self.bus.look(index, Owner::Main).0 else { return };
         let speed = {
             let mut d = lock(&device);
-            d.bus_reset(true);
+            d.bus_reset(Speed::High);
             d.speed()
         };
         if let Some(port) = self.state.ports.get_mut(index)

@@ -9,8 +9,8 @@ use pci::PciFunction;
 use vm_core::{Clock, Device, Mmio, RecordedLine, Shared, lock};
 
 use super::*;
-use crate::UsbDevice;
 use crate::test_util::{Random, bytes, disk, memory, peek, poke, setup, tablet};
+use crate::{UsbBus, UsbDevice};
 
 const QH: u32 = 0x1000;
 const QTDS: u32 = 0x2000;
@@ -35,9 +35,8 @@ impl Bench {
         let (clock, memory) = (Clock::manual(), memory());
         let (line, irq) = RecordedLine::line();
         let bus = UsbBus::new("usb-bus.0", PORTS);
-        let wiring =
-            Wiring { clock: clock.clone(), memory: memory.clone(), irq, bus: bus.clone(), multifunction: false };
-        let ehci = Ehci::new("ehci", wiring);
+        let host = Host { clock: clock.clone(), memory: memory.clone(), irq, bus: bus.clone(), multifunction: false };
+        let ehci = Ehci::new("ehci", host);
         let (input, tablet) = tablet(&clock);
         bus.attach(1, &tablet).unwrap();
         lock(&ehci).config_mut().write(4, &[6, 0]);
@@ -179,6 +178,21 @@ fn stall_halts_and_nobody_is_a_transaction_error() {
     assert_eq!(b.read(0x24) & 2, 2);
     b.control(77, setup(0x80, 6, 0x0100, 0, 64), 64);
     assert_eq!(peek(&b.memory, QTDS + 8) & 0xCFF, 0x248 & 0xFF, "halted with a transaction error, no tries left");
+}
+
+#[test]
+fn a_device_that_goes_away_is_a_transaction_error() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    b.interrupt_in(8);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, QTDS + 8) & 0xFF, 0x80, "waits");
+    b.bus.detach(1);
+    b.clock.advance(30 * MS);
+    assert_eq!(peek(&b.memory, QTDS + 8) & 0xCFF, 0x48, "halted, transaction error, no tries left");
+    assert_eq!(b.read(PORT0) & 7, 2, "gone: changed, disabled");
+    assert_eq!(b.read(0x24) & 6, 6);
 }
 
 #[test]

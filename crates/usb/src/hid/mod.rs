@@ -9,7 +9,7 @@ mod pointer;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use input::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler};
+use input::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, Leds};
 use serde::{Deserialize, Serialize};
 use vm_core::{Clock, Shared, StateError, load_state, lock, save_state, shared};
 
@@ -173,6 +173,11 @@ impl HidKind {
     }
 }
 
+/// Usages 1 to 3 of the LED page.
+fn lights(leds: u8) -> Leds {
+    Leds { num: leds & 1 != 0, caps: leds & 2 != 0, scroll: leds & 4 != 0 }
+}
+
 /// Makes a HID device called `name` and puts it on the input bus. It becomes the first choice there when the guest
 /// configures it.
 pub fn device(
@@ -218,7 +223,10 @@ impl Function for Hid {
         let mut state = lock(&self.queue.state);
         match (s.request_type, s.request) {
             (0x21, request::SET_REPORT) if high == OUTPUT => match (&mut state.reports, data) {
-                (Reports::Keyboard(k), [leds, ..]) => k.leds = *leds & 0x1F,
+                (Reports::Keyboard(k), [leds, ..]) => {
+                    k.leds = *leds & 0x1F;
+                    self.input.set_leds(self.id, lights(k.leds));
+                }
                 _ => return Err(Fault::Stall),
             },
             (0x21, request::SET_IDLE) => state.idle = high,
@@ -247,6 +255,7 @@ impl Function for Hid {
 
     fn reset(&mut self, _speed: Speed) {
         *lock(&self.queue.state) = State::at_reset(self.kind);
+        self.input.set_leds(self.id, Leds::default());
         self.input.deactivate(self.id);
     }
 
@@ -285,7 +294,32 @@ impl Function for Hid {
             (Reports::Pointer(p), HidKind::Tablet | HidKind::Mouse) if p.is_valid(self.kind == HidKind::Tablet) => {}
             _ => return bad("another kind of device, or an impossible queue"),
         }
+        if let Reports::Keyboard(k) = &state.reports {
+            self.input.set_leds(self.id, lights(k.leds));
+        }
         *lock(&self.queue.state) = state;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::setup;
+
+    #[test]
+    fn the_lights_come_back_to_the_input_bus() {
+        let (clock, input) = (Clock::manual(), InputBus::new());
+        let keyboard = device(HidKind::Keyboard, "kbd", "1", Speed::High, &clock, &input);
+        let mut d = lock(&keyboard);
+        d.setup(setup(0x21, 9, 0x0200, 0, 1));
+        d.data_out(0, &[0b101]).unwrap();
+        d.data_in(0, 0).unwrap();
+        assert_eq!(input.leds(), Leds { num: true, caps: false, scroll: true });
+        let saved = vm_core::Device::save(&*d).unwrap();
+        d.bus_reset(Speed::High);
+        assert_eq!(input.leds(), Leds::default());
+        vm_core::Device::restore(&mut *d, &saved).unwrap();
+        assert!(input.leds().scroll);
     }
 }

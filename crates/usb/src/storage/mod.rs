@@ -79,7 +79,7 @@ struct State {
     position: u64,
     left: u64,
     target: Target,
-    high_speed: bool,
+    speed: Speed,
 }
 
 impl State {
@@ -95,12 +95,16 @@ impl State {
             position: 0,
             left: 0,
             target: Target::default(),
-            high_speed: speed == Speed::High,
+            speed,
         }
     }
 
     fn packet(&self) -> usize {
-        if self.high_speed { 512 } else { 64 }
+        match self.speed {
+            Speed::Full => 64,
+            Speed::High => 512,
+            Speed::Super => 1024,
+        }
     }
 
     /// Data is over; what the host still expects is the residue.
@@ -339,7 +343,7 @@ impl Storage {
         let mut inner = lock(&self.inner);
         inner.generation += 1;
         inner.busy = false;
-        let speed = speed.unwrap_or(if inner.state.high_speed { Speed::High } else { Speed::Full });
+        let speed = speed.unwrap_or(inner.state.speed);
         inner.state = State::at_reset(speed);
     }
 }

@@ -14,7 +14,7 @@ fn bench() -> Bench {
     let (backend, queue) = disk(1024);
     let config = StorageConfig { queue: queue.clone(), serial: "S1".into(), removable: true, write_cache: true };
     let b = Bench { device: device("disk", Speed::High, config), queue, backend };
-    lock(&b.device).bus_reset(true);
+    lock(&b.device).bus_reset(Speed::High);
     b.control(setup(0, 9, 1, 0, 0));
     b
 }

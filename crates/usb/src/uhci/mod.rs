@@ -14,15 +14,13 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-
-use guest_memory::GuestMemory;
-use pci::{BarBacking, BarKind, BarSpec, ConfigSpace, ConfigState, Deferred, Identity, IntxPin, PciFunction};
+use pci::{BarBacking, BarKind, BarSpec, ConfigSpace, Identity};
 use serde::{Deserialize, Serialize};
-use vm_core::{Clock, Device, IrqLine, PortIo, Shared, StateError, Timer, load_state, lock, save_state};
+use vm_core::{PortIo, Shared, lock};
 
-use crate::bus::{Owner, UsbBus};
+use crate::bus::Owner;
+use crate::controller::{Chip, Controller, Host};
+use crate::device::Speed;
 
 /// Number of root ports.
 pub const PORTS: usize = 2;
@@ -84,8 +82,9 @@ struct Port {
     generation: u32,
 }
 
+/// All registers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct State {
+pub struct State {
     usbcmd: u16,
     /// Without HALTED, which follows from USBCMD.
     usbsts: u16,
@@ -122,12 +121,6 @@ impl State {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    state: State,
-    config: ConfigState,
-}
-
 /// Which controller it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UhciKind {
@@ -146,90 +139,41 @@ impl UhciKind {
         }
     }
 
-    fn config_space(self, multifunction: bool) -> ConfigSpace {
+    fn config_space(self) -> ConfigSpace {
         let (device, revision) = match self {
             Self::Piix3 => (0x7020, 1),
             Self::Ich9(n) => (0x2933 + u16::from(n.clamp(1, 3)), 3),
         };
         let id = Identity { vendor: 0x8086, device, revision, class: 0x0C_0300, subsystem: (0x1AF4, 0x1100) };
-        let config = ConfigSpace::endpoint(id)
+        ConfigSpace::endpoint(id)
             .with_interrupt_pin(self.pin() + 1)
             .with_bar(BarSpec { index: BAR, kind: BarKind::Io, size: 32 })
             .with(0x60, &[0x10]) // serial bus release 1.0
             .with(LEGSUP, &[0x00, 0x20])
             .with_writable(LEGSUP, &[0xBF, 0x20])
-            .with_write_clears(LEGSUP, &[0x00, 0x8F]);
-        if multifunction { config.multifunction() } else { config }
+            .with_write_clears(LEGSUP, &[0x00, 0x8F])
     }
 }
 
-/// What a controller is wired to.
-pub struct Wiring {
-    /// Which one.
-    pub kind: UhciKind,
-    /// For its frames.
-    pub clock: Clock,
-    /// For DMA.
-    pub memory: GuestMemory,
-    /// The pin [`UhciKind::pin`].
-    pub irq: IrqLine,
-    /// Its ports' bus: its own, or its master's.
-    pub bus: Arc<UsbBus>,
-    /// For a companion: the index on the bus of its first port.
-    pub companion: Option<usize>,
-    /// Sets the multifunction bit of the header.
-    pub multifunction: bool,
+/// What is particular to UHCI: whose ports it has.
+pub struct Registers {
+    owner: Owner,
+    first_port: usize,
 }
 
 /// The controller.
-pub struct Uhci {
-    name: String,
-    state: State,
-    config: ConfigSpace,
-    pin: IntxPin,
-    memory: GuestMemory,
-    clock: Clock,
-    timer: Timer,
-    bus: Arc<UsbBus>,
-    owner: Owner,
-    first_port: usize,
-    woken: Arc<AtomicBool>,
-}
+pub type Uhci = Controller<Registers>;
 
 impl Uhci {
-    /// A controller called `name`.
-    pub fn new(name: &str, wiring: Wiring) -> Shared<Self> {
-        let Wiring { kind, clock, memory, irq, bus, companion, multifunction } = wiring;
+    /// A controller called `name`. `host.irq` is its pin [`UhciKind::pin`]; `host.bus` is its own or, for a
+    /// `companion`, its master's, where the companion's ports begin at that index.
+    pub fn new(name: &str, kind: UhciKind, companion: Option<usize>, host: Host) -> Shared<Self> {
         if companion.is_some() {
-            bus.add_companion();
+            host.bus.add_companion();
         }
-        Arc::new_cyclic(|weak: &Weak<Mutex<Self>>| {
-            let own = weak.clone();
-            let timer = clock.timer(name, move || {
-                if let Some(controller) = own.upgrade() {
-                    lock(&controller).run();
-                }
-            });
-            let woken = Arc::new(AtomicBool::new(false));
-            let (flag, wake) = (woken.clone(), timer.clone());
-            bus.add_waker(Arc::new(move || {
-                flag.store(true, Ordering::Release);
-                wake.set(0);
-            }));
-            Mutex::new(Self {
-                name: name.into(),
-                state: State::at_reset(),
-                config: kind.config_space(multifunction),
-                pin: IntxPin::new(irq),
-                memory,
-                clock,
-                timer,
-                bus,
-                owner: if companion.is_some() { Owner::Companion } else { Owner::Main },
-                first_port: companion.unwrap_or(0),
-                woken,
-            })
-        })
+        let owner = if companion.is_some() { Owner::Companion } else { Owner::Main };
+        let chip = Registers { owner, first_port: companion.unwrap_or(0) };
+        Self::build(name, host, kind.config_space(), chip)
     }
 
     /// What is behind the BARs, for `PciBus::add`.
@@ -273,10 +217,9 @@ impl Uhci {
         self.state.usbsts |= bits;
     }
 
-    /// The timer.
-    fn run(&mut self) {
+    fn tick(&mut self) {
         let now = self.clock.now();
-        if self.woken.swap(false, Ordering::AcqRel) {
+        if self.take_woken() {
             self.state.busy_until = now + BUSY_NS;
         }
         self.sync_ports();
@@ -300,10 +243,7 @@ impl Uhci {
             let now = self.clock.now();
             let frame = MS - now.saturating_sub(self.state.counted_at) % MS;
             let idle = if now < self.state.busy_until { 0 } else { IDLE_NS - MS };
-            self.timer.set(now + frame + idle);
-            if self.woken.load(Ordering::Acquire) {
-                self.timer.set(0);
-            }
+            self.run_at(now + frame + idle);
         }
     }
 
@@ -311,7 +251,7 @@ impl Uhci {
     fn sync_ports(&mut self) {
         let mut wakes = false;
         for (i, p) in self.state.ports.iter_mut().enumerate() {
-            let (device, generation) = self.bus.look(self.first_port + i, self.owner);
+            let (device, generation) = self.bus.look(self.chip.first_port + i, self.chip.owner);
             let was = p.bits & port::CONNECT != 0;
             let replugged = was && device.is_some() && generation != p.generation;
             p.generation = generation;
@@ -360,8 +300,8 @@ impl Uhci {
     }
 
     fn reset_device(&self, index: usize) {
-        if let Some(device) = self.bus.look(self.first_port + index, self.owner).0 {
-            lock(&device).bus_reset(false);
+        if let Some(device) = self.bus.look(self.chip.first_port + index, self.chip.owner).0 {
+            lock(&device).bus_reset(Speed::Full);
         }
     }
 
@@ -411,7 +351,7 @@ impl Uhci {
     fn write_command(&mut self, value: u16) {
         let old = self.state.usbcmd;
         if value & cmd::HCRESET != 0 {
-            self.host_reset();
+            Registers::host_reset(self);
             return;
         }
         let frame = self.frame();
@@ -432,12 +372,39 @@ impl Uhci {
             self.arm();
         }
     }
+}
 
-    fn host_reset(&mut self) {
-        self.state = State::at_reset();
-        self.timer.cancel();
-        self.sync_ports();
-        self.update_irq();
+impl Chip for Registers {
+    type State = State;
+
+    fn at_reset(&self) -> State {
+        State::at_reset()
+    }
+
+    fn run(uhci: &mut Uhci) {
+        uhci.tick();
+    }
+
+    fn host_reset(uhci: &mut Uhci) {
+        uhci.state = State::at_reset();
+        uhci.timer.cancel();
+        uhci.sync_ports();
+        uhci.update_irq();
+    }
+
+    fn config_written(uhci: &mut Uhci) {
+        uhci.update_irq();
+        uhci.arm();
+    }
+
+    fn check(&self, _state: &State) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn restored(uhci: &mut Uhci) {
+        for (i, p) in uhci.state.ports.iter_mut().enumerate() {
+            p.generation = uhci.bus.look(uhci.chip.first_port + i, uhci.chip.owner).1;
+        }
     }
 }
 
@@ -464,51 +431,5 @@ impl PortIo for Uhci {
                 self.write(at, u16::from_le_bytes(*word));
             }
         }
-    }
-}
-
-impl Device for Uhci {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn reset(&mut self) {
-        self.config.reset();
-        self.host_reset();
-    }
-
-    fn save(&self) -> Result<Vec<u8>, StateError> {
-        save_state(&self.name, &Saved { state: self.state.clone(), config: self.config.state() })
-    }
-
-    fn restore(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        let Saved { state, config } = load_state(&self.name, bytes)?;
-        self.config.restore(&self.name, &config)?;
-        self.state = state;
-        self.pin.import(&self.config);
-        for (i, p) in self.state.ports.iter_mut().enumerate() {
-            p.generation = self.bus.look(self.first_port + i, self.owner).1;
-        }
-        self.timer.set(0);
-        Ok(())
-    }
-}
-
-impl PciFunction for Uhci {
-    fn config(&self) -> &ConfigSpace {
-        &self.config
-    }
-
-    fn config_mut(&mut self) -> &mut ConfigSpace {
-        &mut self.config
-    }
-
-    fn config_written(&mut self, _offset: u8, _len: usize) {
-        self.update_irq();
-        self.arm();
-    }
-
-    fn placement(&mut self) -> Option<Deferred> {
-        None
     }
 }

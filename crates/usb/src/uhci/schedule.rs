@@ -156,7 +156,7 @@ impl Uhci {
         let active = |p: &super::Port| p.bits & (port::ENABLE | port::SUSPEND | port::RESET) == port::ENABLE;
         let ports = (0..PORTS).filter(|i| active(&self.state.ports[*i]));
         ports
-            .filter_map(|i| self.bus.look(self.first_port + i, self.owner).0)
+            .filter_map(|i| self.bus.look(self.chip.first_port + i, self.chip.owner).0)
             .find_map(|d| UsbDevice::find(&d, address))
     }
 

@@ -8,9 +8,9 @@ use pci::PciFunction;
 use vm_core::{Clock, Device, Mmio, PortIo, RecordedLine, Shared, lock};
 
 use super::*;
-use crate::UsbDevice;
 use crate::ehci::{self, Ehci};
 use crate::test_util::{Random, bytes, memory, peek, poke, setup, tablet};
+use crate::{UsbBus, UsbDevice};
 
 const FRAMES: u32 = 0x1_0000;
 const QH: u32 = 0x1000;
@@ -38,16 +38,8 @@ impl Bench {
         let bus = UsbBus::new("usb-bus.0", PORTS);
         let (input, tablet) = tablet(&clock);
         bus.attach(1, &tablet).unwrap();
-        let wiring = Wiring {
-            kind: UhciKind::Piix3,
-            clock: clock.clone(),
-            memory: memory.clone(),
-            irq,
-            bus,
-            companion: None,
-            multifunction: false,
-        };
-        let uhci = Uhci::new("uhci", wiring);
+        let host = Host { clock: clock.clone(), memory: memory.clone(), irq, bus, multifunction: false };
+        let uhci = Uhci::new("uhci", UhciKind::Piix3, None, host);
         lock(&uhci).config_mut().write(4, &[5, 0]);
         (0..1024).for_each(|i| poke(&memory, FRAMES + 4 * i, &[QH | 2]));
         poke(&memory, QH, &[1, 1]);
@@ -107,6 +99,40 @@ fn ports_and_registers() {
     b.clock.advance(10 * MS);
     assert_eq!(b.read(6), 10);
     assert_eq!(lock(&b.tablet).speed(), crate::Speed::Full);
+}
+
+#[test]
+fn a_device_that_goes_away_times_out() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    b.td(0, 1, ACTIVE | 1 << 24, token(0x69, 5, 1, 8), DATA);
+    poke(&b.memory, QH, &[1, TDS]);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, TDS + 4) >> 16 & 0xFF, 0x88, "active, NAK");
+    lock(&b.uhci).bus.clone().detach(1);
+    b.clock.advance(20 * MS);
+    assert_eq!(peek(&b.memory, TDS + 4) >> 16 & 0x18C4, 0x0044, "stalled, timeout, no tries left");
+    assert_eq!(b.read(0x10) & 7, 2, "gone: changed, disabled");
+    assert_eq!(b.read(2) & 2, 2, "error interrupt");
+}
+
+#[test]
+fn a_suspended_bus_is_woken_by_the_tablet() {
+    let b = Bench::new();
+    b.start();
+    b.configure();
+    assert_eq!(b.control(5, setup(0, 3, 1, 0, 0), 0) >> 16 & 0x7F, 0, "remote wakeup on");
+    b.write(0x10, 0x1004);
+    b.write(0, 0x88);
+    b.write(2, 0x3F);
+    b.input.send(&InputEvent::AbsMove { x: 1, y: 2 });
+    b.input.send(&InputEvent::Sync);
+    b.clock.advance(2 * MS);
+    assert_eq!(b.read(0x10) & 0x1044, 0x1044, "the port resumes");
+    assert_eq!((b.read(2) & 4, b.read(0) & 0x10), (4, 0x10), "resume detected, global resume forced");
+    b.write(0x10, 0x0004);
+    assert_eq!(b.read(0x10) & 0x1044, 4);
 }
 
 #[test]
@@ -217,11 +243,9 @@ fn a_companion_gets_what_the_main_controller_gives_away() {
     bus.attach(3, &tablet).unwrap();
     let irq = || RecordedLine::line().1;
     let (c, m, b) = (clock.clone(), memory.clone(), bus.clone());
-    let main = Ehci::new("ehci", ehci::Wiring { clock: c, memory: m, irq: irq(), bus: b, multifunction: true });
-    let uhci = Uhci::new(
-        "uhci2",
-        Wiring { kind: UhciKind::Ich9(2), clock, memory, irq: irq(), bus, companion: Some(2), multifunction: true },
-    );
+    let main = Ehci::new("ehci", Host { clock: c, memory: m, irq: irq(), bus: b, multifunction: true });
+    let host = Host { clock, memory, irq: irq(), bus, multifunction: true };
+    let uhci = Uhci::new("uhci2", UhciKind::Ich9(2), Some(2), host);
     let port = |offset| {
         let mut d = [0; 2];
         lock(&uhci).port_read(offset, &mut d);
