@@ -9,7 +9,7 @@ use vm_core::lock;
 use crate::plan::known;
 use crate::usb_plan::{self, UsbPlanner};
 use crate::usb_wiring::{self, Backends, Storage};
-use crate::{MachineError, MachineHandle};
+use crate::{MachineError, MachineEvent, MachineHandle};
 
 /// A USB device as the monitor shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +75,9 @@ impl MachineHandle {
         let gone = lock(self.usb()).detach(id);
         if gone.is_empty() {
             return Err(MachineError::DeviceNotFound(id.into()));
+        }
+        for device in &gone {
+            self.events().emit(&MachineEvent::DeviceDeleted { id: device.plan.id.clone() });
         }
         for queue in gone.iter().filter_map(|a| a.queue.as_ref()) {
             queue.drain();

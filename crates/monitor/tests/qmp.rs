@@ -263,6 +263,28 @@ fn queries_answer() {
 }
 
 #[test]
+fn usb_devices_come_and_go() {
+    let b = Bench::new(&["-device", "ich9-usb-ehci1"]);
+    let mut c = Client::new(&b);
+    let image = b.dir.path().join("stick.img");
+    std::fs::write(&image, vec![0; 1 << 20]).unwrap();
+    c.call("blockdev-add", json!({"driver": "file", "node-name": "stick", "filename": image}));
+    for _ in 0..3 {
+        c.call("device_add", json!({"driver": "usb-storage", "drive": "stick", "id": "u", "removable": true}));
+        assert!(b.line("info usb").contains("ID: u"), "{}", b.line("info usb"));
+        assert!(c.fails("blockdev-del", json!({"node-name": "stick"})).1.contains("busy"));
+        assert!(c.fails("device_add", json!({"driver": "usb-tablet", "id": "u"})).1.contains("'u'"));
+        c.call("device_del", json!({"id": "u"}));
+        assert_eq!(c.event("DEVICE_DELETED")["data"], json!({"device": "u", "path": "/machine/peripheral/u"}));
+        assert_eq!(b.line("info usb"), "");
+    }
+    c.call("blockdev-del", json!({"node-name": "stick"}));
+    assert_eq!(c.fails("device_del", json!({"id": "u"})).0, "DeviceNotFound");
+    assert!(c.fails("device_add", json!({"driver": "VGA"})).1.contains("hot-plugged"));
+    assert!(c.fails("device_add", json!({"driver": "usb-tablet", "colour": "red"})).1.contains("colour"));
+}
+
+#[test]
 fn discs_trays_and_nodes() {
     let b = Bench::new(&["-drive", "media=cdrom,id=cd"]);
     let mut c = Client::new(&b);

@@ -49,6 +49,33 @@ pub(super) fn chardev(context: &mut Context, rest: &str) -> Outcome {
     plain(context, rest, |c| c.machine.chardevs().iter().map(line).collect())
 }
 
+/// Numbered by the order of their buses.
+pub(super) fn usb(context: &mut Context, rest: &str) -> Outcome {
+    plain(context, rest, |c| {
+        let mut buses: Vec<String> = Vec::new();
+        let mut s = String::new();
+        for d in c.machine.usb_devices() {
+            let bus = buses.iter().position(|b| *b == d.bus).unwrap_or_else(|| {
+                buses.push(d.bus.clone());
+                buses.len() - 1
+            });
+            let id = d.id.map(|id| format!(", ID: {id}")).unwrap_or_default();
+            let speed = match d.speed {
+                usb::Speed::Full => "12",
+                usb::Speed::High => "480",
+                usb::Speed::Super => "5000",
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                s,
+                "  Device {bus}.{}, Port {}, Speed {speed} Mb/s, Product {}{id}",
+                d.address, d.port, d.product
+            );
+        }
+        s
+    })
+}
+
 /// This program has platforms of its own.
 pub(super) fn kvm(context: &mut Context, rest: &str) -> Outcome {
     plain(context, rest, |_| "kvm support: not compiled\n".into())

@@ -38,6 +38,7 @@ pub(crate) const TOPICS: &[Command] = commands! {
     "status", "", "show the current VM status (running|paused)", board::status;
     "tlb", "", "show virtual to physical memory mappings", memory::tlb;
     "trace-events", "[name]", "show trace events and their state (1: on)", board::trace_events;
+    "usb", "", "show guest USB devices", board::usb;
     "uuid", "", "show the current VM UUID", board::uuid;
     "version", "", "show the version", board::version;
     "vnc", "", "show the VNC server and its clients", crate::vnc::info;

@@ -7,6 +7,7 @@
 
 mod args;
 mod block;
+mod device;
 mod error;
 mod input;
 mod pci;

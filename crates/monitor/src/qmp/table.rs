@@ -6,7 +6,7 @@ use super::args::Kind::{Any, Bool, Int, List, Object, Str, Word};
 use super::args::{Arg, Args, may, must};
 use super::error::{Outcome, QmpError};
 use super::run as act_on;
-use super::{block, input, pci, query, schema, vnc};
+use super::{block, device, input, pci, query, schema, vnc};
 use crate::context::Context;
 
 /// The command that ends the negotiation.
@@ -69,6 +69,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     act("blockdev-open-tray", &[DRIVE[0], DRIVE[1], FORCE], block::open_tray),
     act("blockdev-remove-medium", &[must("id", Str)], block::remove_medium),
     act("cont", NONE, act_on::cont),
+    Command {
+        name: "device_add",
+        args: &[must("driver", Str), may("bus", Str), may("id", Str)],
+        open: true,
+        returns: false,
+        run: device::add,
+    },
+    act("device_del", &[must("id", Str)], device::delete),
     act("eject", &[DRIVE[0], DRIVE[1], FORCE], block::eject),
     act("expire_password", &[must("protocol", Word(&["vnc"])), must("time", Str)], vnc::expire_password),
     ask("human-monitor-command", &[must("command-line", Str), may("cpu-index", Int)], act_on::human),
