@@ -11,6 +11,9 @@
 //! says (REP progress) has changed.
 #![allow(unsafe_code)] // guest memory through host pointers, and instructions run on the host's SIMD unit
 
+#[cfg(test)]
+extern crate self as cpu_x86; // `test_bus` is a part of the integration tests too
+
 mod atomic;
 mod block;
 pub mod bus;
@@ -33,6 +36,9 @@ mod slow;
 pub mod span;
 pub mod state;
 mod sys;
+#[cfg(test)]
+#[path = "../tests/machine/bus.rs"]
+mod test_bus;
 mod tlb;
 pub mod walk;
 

@@ -7,11 +7,14 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(unsafe_code)] // runs machine code
 
+#[path = "machine/bus.rs"]
+mod bus;
 mod native;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bus::TestBus;
 use cpu_x86::decode::decode;
 use cpu_x86::fault::{AbortKind, Exception, vector};
 use cpu_x86::features::Features;
@@ -19,7 +22,7 @@ use cpu_x86::flags::rflags::*;
 use cpu_x86::model::CpuModel;
 use cpu_x86::op::DecodeCx;
 use cpu_x86::state::cr;
-use cpu_x86::{Bus, Cpu, CpuidAction, Mode, MsrAction, PhysPage, bus::Leave};
+use cpu_x86::{Cpu, Mode};
 use guest_memory::RamBlock;
 use iced_x86::{
     Code, CpuidFeature, Encoder, Instruction, Mnemonic as M, OpCodeOperandKind as K, OpKind, Register as R,
@@ -254,65 +257,18 @@ fn host_has(f: CpuidFeature) -> bool {
 const TABLES: u64 = 0x1000;
 
 /// Only the data area exists, and the page tables that map nothing else.
-struct DataBus(Arc<RamBlock>, Arc<RamBlock>);
-
-impl DataBus {
-    fn new() -> Self {
-        let tables = RamBlock::new("tables", 0x4000).expect("host memory");
-        for (level, shift) in [39, 30, 21].into_iter().enumerate() {
-            let at = level as u64 * 0x1000 + 8 * (DATA >> shift & 511);
-            tables.write(at, &(TABLES + (level as u64 + 1) * 0x1000 + 7).to_le_bytes());
-        }
-        for page in (DATA..DATA + DATA_LEN as u64).step_by(0x1000) {
-            tables.write(0x3000 + 8 * (page >> 12 & 511), &(page | 7).to_le_bytes());
-        }
-        Self(RamBlock::new("data", DATA_LEN as u64).expect("host memory"), tables)
+fn data_bus() -> TestBus {
+    let tables = RamBlock::new("tables", 0x4000).expect("host memory");
+    for (level, shift) in [39, 30, 21].into_iter().enumerate() {
+        let at = level as u64 * 0x1000 + 8 * (DATA >> shift & 511);
+        tables.write(at, &(TABLES + (level as u64 + 1) * 0x1000 + 7).to_le_bytes());
     }
-}
-
-impl Bus for DataBus {
-    fn page(&mut self, gpa: u64) -> PhysPage {
-        match gpa.checked_sub(DATA) {
-            Some(offset) if offset < DATA_LEN as u64 => {
-                PhysPage::Ram { block: self.0.clone(), offset, writable: true, executable: true }
-            }
-            _ if (TABLES..TABLES + 0x4000).contains(&gpa) => {
-                PhysPage::Ram { block: self.1.clone(), offset: gpa - TABLES, writable: true, executable: true }
-            }
-            _ => PhysPage::None,
-        }
+    for page in (DATA..DATA + DATA_LEN as u64).step_by(0x1000) {
+        tables.write(0x3000 + 8 * (page >> 12 & 511), &(page | 7).to_le_bytes());
     }
-    fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_read(&mut self, _: u16, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_write(&mut self, _: u16, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn msr_read(&mut self, _: u32) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
-        CpuidAction::Done
-    }
-    fn tsc(&mut self) -> u64 {
-        0
-    }
-    fn cr8(&mut self) -> u64 {
-        0
-    }
-    fn set_cr8(&mut self, _: u64) {}
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
+    let mut bus = TestBus::only(DATA, DATA_LEN as u64);
+    bus.others.push((TABLES, tables));
+    bus
 }
 
 const RSP: usize = 4;
@@ -567,7 +523,7 @@ fn place_memory(rng: &mut Rng, form: &Form, g: &mut Gprs) -> Option<()> {
 struct Bench {
     native: Native,
     cpu: Cpu,
-    bus: DataBus,
+    bus: TestBus,
     rng: Rng,
     failures: Vec<String>,
     /// Mnemonic: cases, then how often each undefined flag differed.
@@ -582,11 +538,11 @@ impl Bench {
     fn new(seed: u64) -> Self {
         let mut native = Native::lock();
         let mut rng = Rng::from_env(seed);
-        let bus = DataBus::new();
+        let bus = data_bus();
         for b in native.data().chunks_mut(8) {
             b.copy_from_slice(&rng.next().to_le_bytes());
         }
-        bus.0.write(0, native.data());
+        bus.ram.write(0, native.data());
         let mut cpu = Cpu::new(Arc::new(CpuModel::default()));
         cpu.mode = Mode(Mode::CODE64 | Mode::LONG | Mode::PROTECTED);
         (cpu.cr0, cpu.cr3, cpu.cr4) = (cr::CR0_PG | cr::CR0_PE, TABLES, cr::CR4_PAE);
@@ -630,7 +586,7 @@ impl Bench {
             _ => {}
         }
         let data = self.native.data().to_vec();
-        self.bus.0.write(0, &data);
+        self.bus.ram.write(0, &data);
     }
 
     /// Runs the form in our core.
@@ -677,7 +633,7 @@ impl Bench {
         if our_end == End::Signal(0) {
             self.outside += 1;
             let data = self.native.data().to_vec();
-            self.bus.0.write(0, &data); // a partial store
+            self.bus.ram.write(0, &data); // a partial store
             return;
         }
         self.run += 1;
@@ -702,7 +658,7 @@ impl Bench {
             }
         }
         let mut data = vec![0; DATA_LEN];
-        self.bus.0.read(0, &mut data);
+        self.bus.ram.read(0, &mut data);
         let memory_differs = data != self.native.data();
         if ours.regs != theirs.regs || our_end != their_end || wrong & !undefined != 0 || memory_differs {
             self.report(form, &before, (&ours, our_end), (&theirs, their_end), wrong & !undefined, &data);
@@ -713,7 +669,7 @@ impl Bench {
     /// Makes our memory the host's.
     fn resync(&mut self) {
         let data = self.native.data().to_vec();
-        self.bus.0.write(0, &data);
+        self.bus.ram.write(0, &data);
     }
 
     fn report(

@@ -7,12 +7,15 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #![allow(unsafe_code)] // runs machine code
 
+#[path = "machine/bus.rs"]
+mod bus;
 mod native;
 #[path = "native/vector.rs"]
 mod vector;
 
 use std::sync::Arc;
 
+use bus::TestBus;
 use cpu_x86::decode::decode;
 use cpu_x86::fault::{AbortKind, vector as exception};
 use cpu_x86::features::Features;
@@ -20,55 +23,10 @@ use cpu_x86::fpu::{Fpu, supported_xcr0};
 use cpu_x86::model::CpuModel;
 use cpu_x86::op::DecodeCx;
 use cpu_x86::state::cr;
-use cpu_x86::{Bus, Cpu, CpuidAction, Mode, MsrAction, PhysPage, bus::Leave};
-use guest_memory::RamBlock;
+use cpu_x86::{Cpu, Mode};
 use iced_x86::{Code, EncodingKind, Instruction};
 use native::{DATA, DATA_LEN, End, Gprs, INSN, Native, Rng};
 use vector::{BASE, STRING, TARGET};
-
-struct DataBus(Arc<RamBlock>);
-
-impl Bus for DataBus {
-    fn page(&mut self, gpa: u64) -> PhysPage {
-        match gpa.checked_sub(DATA) {
-            Some(offset) if offset < DATA_LEN as u64 => {
-                PhysPage::Ram { block: self.0.clone(), offset, writable: true, executable: true }
-            }
-            _ => PhysPage::None,
-        }
-    }
-    fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_read(&mut self, _: u16, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_write(&mut self, _: u16, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn msr_read(&mut self, _: u32) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
-        CpuidAction::Done
-    }
-    fn tsc(&mut self) -> u64 {
-        0
-    }
-    fn cr8(&mut self) -> u64 {
-        0
-    }
-    fn set_cr8(&mut self, _: u64) {}
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-}
 
 /// The components that are loaded and stored around the native run.
 fn components() -> u64 {
@@ -78,7 +36,7 @@ fn components() -> u64 {
 struct Bench {
     native: Native,
     cpu: Cpu,
-    bus: DataBus,
+    bus: TestBus,
     rng: Rng,
     failures: Vec<String>,
     run: u64,
@@ -95,17 +53,8 @@ impl Bench {
         cpu.cr0 = cr::CR0_PE | cr::CR0_NE;
         cpu.cr4 = cr::CR4_OSFXSR | cr::CR4_OSXMMEXCPT | cr::CR4_OSXSAVE;
         cpu.xcr0 = components();
-        let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");
-        Self {
-            native,
-            cpu,
-            bus: DataBus(block),
-            rng: Rng::from_env(seed),
-            failures: Vec::new(),
-            run: 0,
-            signals: 0,
-            precision: 0,
-        }
+        let bus = TestBus::only(DATA, DATA_LEN as u64);
+        Self { native, cpu, bus, rng: Rng::from_env(seed), failures: Vec::new(), run: 0, signals: 0, precision: 0 }
     }
 
     fn registers(&mut self, i: &Instruction) -> Gprs {
@@ -149,7 +98,7 @@ impl Bench {
             slot.copy_from_slice(&vector::lane(&mut self.rng).to_le_bytes());
         }
         let data = self.native.data().to_vec();
-        self.bus.0.write(0, &data);
+        self.bus.ram.write(0, &data);
         let before = fpu.clone();
 
         // the interpreter
@@ -243,7 +192,7 @@ impl Bench {
             wrong.push(format!("flags differ: {flags:x}"));
         }
         let mut data = vec![0; DATA_LEN];
-        self.bus.0.read(0, &mut data);
+        self.bus.ram.read(0, &mut data);
         // The native trampoline needs no stack in the data area.
         if let Some(at) = (0..DATA_LEN).find(|&at| data[at] != self.native.data()[at]) {
             wrong.push(format!(
@@ -358,12 +307,12 @@ fn speed() {
         ),
     ];
     for (name, body) in code {
-        let block = RamBlock::new("data", DATA_LEN as u64).expect("host memory");
+        let mut bus = TestBus { closed_port: Some(0x80), ..TestBus::only(DATA, DATA_LEN as u64) };
         let mut program = body.to_vec();
         program.extend_from_slice(&[0x49, 0x75, (-(body.len() as i64) - 3) as u8, 0xE6, 0x80]); // dec ecx; jnz; out 80h, al
-        block.write(0, &program);
+        bus.ram.write(0, &program);
         for at in (0x1000..0x1100).step_by(8) {
-            block.write(at, &1.0000001f64.to_le_bytes());
+            bus.ram.write(at, &1.0000001f64.to_le_bytes());
         }
         let mut p = cpu_x86::Processor::new(Arc::new(CpuModel::default()));
         let flat = |attributes| cpu_x86::SegReg { selector: 8, base: 0, limit: u32::MAX, attributes };
@@ -377,7 +326,7 @@ fn speed() {
             r[..8].copy_from_slice(&1.0000001f64.to_le_bytes());
         }
         let start = std::time::Instant::now();
-        let stop = p.run(&mut DataBus(block));
+        let stop = p.run(&mut bus);
         let took = start.elapsed().as_secs_f64();
         assert!(matches!(stop, cpu_x86::Stop::Access(AbortKind::Port { .. })), "{stop:?} {:#x}", p.cpu.rip);
         println!("{name}: {:.1} M instructions/s", p.cpu.retired as f64 / took / 1e6);

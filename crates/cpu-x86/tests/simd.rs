@@ -2,9 +2,12 @@
 //! MMX and x87 share registers (Intel SDM volume 1, chapters 8 to 13; volume 3, 2.5 and 13).
 #![cfg(target_arch = "x86_64")]
 
+#[path = "machine/bus.rs"]
+mod bus;
+
 use std::sync::Arc;
 
-use cpu_x86::bus::Leave;
+use bus::TestBus;
 use cpu_x86::decode::decode;
 use cpu_x86::fault::{AbortKind, vector};
 use cpu_x86::features::Features;
@@ -12,59 +15,16 @@ use cpu_x86::fpu::{self, Fpu};
 use cpu_x86::model::CpuModel;
 use cpu_x86::op::DecodeCx;
 use cpu_x86::state::cr::*;
-use cpu_x86::{Bus, Cpu, CpuidAction, Mode, MsrAction, PhysPage};
-use guest_memory::RamBlock;
+use cpu_x86::{Cpu, Mode};
 use iced_x86::CpuidFeature;
 
 /// 8 KiB of RAM at 0x1000, then nothing.
-struct Ram(Arc<RamBlock>);
 const BASE: u64 = 0x1000;
 const END: u64 = BASE + 0x2000;
 
-impl Bus for Ram {
-    fn page(&mut self, gpa: u64) -> PhysPage {
-        if (BASE..END).contains(&gpa) {
-            PhysPage::Ram { block: self.0.clone(), offset: gpa - BASE, writable: true, executable: true }
-        } else {
-            PhysPage::None
-        }
-    }
-    fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_read(&mut self, _: u16, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_write(&mut self, _: u16, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn msr_read(&mut self, _: u32) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
-        CpuidAction::Done
-    }
-    fn tsc(&mut self) -> u64 {
-        0
-    }
-    fn cr8(&mut self) -> u64 {
-        0
-    }
-    fn set_cr8(&mut self, _: u64) {}
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-}
-
 struct Machine {
     cpu: Cpu,
-    bus: Ram,
+    bus: TestBus,
 }
 
 const MODE64: u32 = Mode::CODE64 | Mode::LONG | Mode::PROTECTED;
@@ -82,7 +42,7 @@ impl Machine {
             s.limit = u32::MAX;
             s.attributes = 0xC093;
         }
-        Self { cpu, bus: Ram(RamBlock::new("ram", END - BASE).expect("host memory")) }
+        Self { cpu, bus: TestBus::only(BASE, END - BASE) }
     }
 
     /// The vector of the exception, 255 for an exit.
@@ -99,11 +59,11 @@ impl Machine {
     }
 
     fn put(&mut self, at: u64, bytes: &[u8]) {
-        assert!(self.bus.0.write(at - BASE, bytes));
+        assert!(self.bus.ram.write(at - BASE, bytes));
     }
     fn get(&mut self, at: u64, n: usize) -> Vec<u8> {
         let mut b = vec![0; n];
-        assert!(self.bus.0.read(at - BASE, &mut b));
+        assert!(self.bus.ram.read(at - BASE, &mut b));
         b
     }
     fn xmm_f32(&mut self, n: usize, v: [f32; 4]) {

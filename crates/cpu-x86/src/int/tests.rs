@@ -4,9 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use guest_memory::RamBlock;
-
-use crate::bus::{Bus, CpuidAction, Leave, MsrAction, PhysPage};
 use crate::decode::decode;
 use crate::fault::{AbortKind, Access, Exception, vector};
 use crate::features::Features;
@@ -14,65 +11,7 @@ use crate::flags::rflags::*;
 use crate::model::CpuModel;
 use crate::op::DecodeCx;
 use crate::state::{Cpu, SegReg, cr};
-
-/// RAM of 1 MiB at 0; port accesses are logged; port 0x99 is not served.
-struct TestBus {
-    ram: Arc<RamBlock>,
-    log: Vec<(u16, Vec<u8>)>,
-    input: u8,
-}
-
-impl Bus for TestBus {
-    fn page(&mut self, gpa: u64) -> PhysPage {
-        if gpa < 0x10_0000 {
-            PhysPage::Ram { block: self.ram.clone(), offset: gpa, writable: gpa != 0xF_0000, executable: true }
-        } else {
-            PhysPage::None
-        }
-    }
-    fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
-        Err(Leave)
-    }
-    fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave> {
-        if port == 0x99 {
-            return Err(Leave);
-        }
-        for b in data {
-            self.input += 1;
-            *b = self.input;
-        }
-        Ok(())
-    }
-    fn port_write(&mut self, port: u16, data: &[u8]) -> Result<(), Leave> {
-        if port == 0x99 || self.log.len() == 3 {
-            return Err(Leave);
-        }
-        self.log.push((port, data.to_vec()));
-        Ok(())
-    }
-    fn msr_read(&mut self, _: u32) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
-        CpuidAction::Done
-    }
-    fn tsc(&mut self) -> u64 {
-        0
-    }
-    fn cr8(&mut self) -> u64 {
-        0
-    }
-    fn set_cr8(&mut self, _: u64) {}
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        None
-    }
-}
+use crate::test_bus::TestBus;
 
 struct Machine {
     cpu: Cpu,
@@ -98,8 +37,11 @@ impl Machine {
         cpu.update_mode();
         cpu.rip = 0x1000;
         cpu.set_r64(SP, 0x8000);
-        let ram = RamBlock::new("ram", 0x10_0000).expect("host memory");
-        Self { cpu, bus: TestBus { ram, log: Vec::new(), input: 0 } }
+        // Three port writes are served, and none of port 0x99.
+        let mut bus = TestBus::only(0, 0x10_0000);
+        bus.readonly.push(0xF0);
+        (bus.port_room, bus.closed_port, bus.port_counter) = (3, Some(0x99), Some(0));
+        Self { cpu, bus }
     }
     /// Real mode: CS 0, DS 0x1000, ES 0x2000, SS 0x3000.
     fn real() -> Self {
@@ -332,14 +274,14 @@ fn ports_and_their_strings() {
     let left = AbortKind::Port { port: 0x1F0, len: 1, write: true, string: true, rep: true };
     assert_eq!(m.exec(&[0xF3, 0x6E]), Err(left)); // REP OUTSB; the bus takes three
     assert_eq!((m.get(CX), m.get(SI)), (2, 0x3003));
-    assert_eq!(m.bus.log, [(0x1F0, vec![6]), (0x1F0, vec![7]), (0x1F0, vec![8])]);
+    assert_eq!(m.bus.port_writes, [(0x1F0, vec![6]), (0x1F0, vec![7]), (0x1F0, vec![8])]);
     // A store that cannot be made reads nothing from the device.
     m.set(DI, 0xFFFF_FFFF_FFFF_FFFF);
     m.cpu.segs[0].limit = 0xFFF;
     m.cpu.update_mode();
     m.set(DI, 0x1000);
     assert_eq!(m.exec(&[0x6C]), Err(GP));
-    assert_eq!(m.bus.input, 11);
+    assert_eq!(m.bus.port_counter, Some(11));
 }
 
 #[test]

@@ -380,46 +380,8 @@ pub(super) fn clear_above(cpu: &mut Cpu, register: usize, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Bus, CpuidAction, Leave, MsrAction, PhysPage};
     use crate::state::Mode;
-
-    struct NoBus;
-    impl Bus for NoBus {
-        fn page(&mut self, _: u64) -> PhysPage {
-            PhysPage::None
-        }
-        fn mem_read(&mut self, _: u64, _: &mut [u8]) -> Result<(), Leave> {
-            Err(Leave)
-        }
-        fn mem_write(&mut self, _: u64, _: &[u8]) -> Result<(), Leave> {
-            Err(Leave)
-        }
-        fn port_read(&mut self, _: u16, _: &mut [u8]) -> Result<(), Leave> {
-            Err(Leave)
-        }
-        fn port_write(&mut self, _: u16, _: &[u8]) -> Result<(), Leave> {
-            Err(Leave)
-        }
-        fn msr_read(&mut self, _: u32) -> MsrAction {
-            MsrAction::Fault
-        }
-        fn msr_write(&mut self, _: u32, _: u64) -> MsrAction {
-            MsrAction::Fault
-        }
-        fn cpuid(&mut self, _: u32, _: u32, _: &mut [u32; 4]) -> CpuidAction {
-            CpuidAction::Done
-        }
-        fn tsc(&mut self) -> u64 {
-            0
-        }
-        fn cr8(&mut self) -> u64 {
-            0
-        }
-        fn set_cr8(&mut self, _: u64) {}
-        fn acknowledge_interrupt(&mut self) -> Option<u8> {
-            None
-        }
-    }
+    use crate::test_bus::TestBus;
 
     #[test]
     fn instructions_without_room_for_their_stub_run_too() {
@@ -433,7 +395,7 @@ mod tests {
         overflow_op(&i, &cx, &mut op);
         cpu.fpu.zmm[1].fill(1);
         cpu.fpu.zmm[2].fill(2);
-        let mut bus = NoBus;
+        let mut bus = TestBus::only(0, 0x1000);
         for sum in [3, 5] {
             assert!((op.handler)(&mut cpu, &mut bus, &op).is_ok());
             assert_eq!(cpu.fpu.zmm[1][..16], [sum; 16]);

@@ -1,14 +1,17 @@
 //! A minimal system for tests: RAM from address 0, a device page, page tables, and assembled code.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)]
+
+mod bus;
 
 use std::sync::Arc;
 
-use cpu_x86::bus::Leave;
 use cpu_x86::model::CpuModel;
 use cpu_x86::state::cr::*;
-use cpu_x86::{Bus, CpuidAction, MsrAction, PhysPage, Processor, ResetKind, Seg, SegReg, Stop};
+use cpu_x86::{Processor, ResetKind, Seg, SegReg, Stop};
 use guest_memory::RamBlock;
 use iced_x86::code_asm::CodeAssembler;
+
+pub use bus::TestBus;
 
 pub const RAM: u64 = 16 << 20;
 /// A device page: loads give bytes of the address, stores are noted.
@@ -25,100 +28,6 @@ pub const A: u64 = 0x20;
 pub const D: u64 = 0x40;
 pub const PS: u64 = 0x80;
 pub const NX: u64 = 1 << 63;
-
-pub struct TestBus {
-    pub ram: Arc<RamBlock>,
-    pub device_writes: Vec<(u64, Vec<u8>)>,
-    pub device_reads: Vec<(u64, usize)>,
-    /// The device does not serve.
-    pub leave: bool,
-    /// Page numbers of RAM that may not be executed or written.
-    pub readonly: Vec<u64>,
-    pub no_exec: Vec<u64>,
-    pub interrupt: Option<u8>,
-}
-
-impl TestBus {
-    pub fn new(ram: Arc<RamBlock>) -> Self {
-        Self {
-            ram,
-            device_writes: vec![],
-            device_reads: vec![],
-            leave: false,
-            readonly: vec![],
-            no_exec: vec![],
-            interrupt: None,
-        }
-    }
-    pub fn read64(&self, gpa: u64) -> u64 {
-        let mut b = [0; 8];
-        assert!(self.ram.read(gpa, &mut b));
-        u64::from_le_bytes(b)
-    }
-    pub fn write64(&self, gpa: u64, v: u64) {
-        assert!(self.ram.write(gpa, &v.to_le_bytes()));
-    }
-    pub fn write32(&self, gpa: u64, v: u32) {
-        assert!(self.ram.write(gpa, &v.to_le_bytes()));
-    }
-}
-
-impl Bus for TestBus {
-    fn page(&mut self, gpa: u64) -> PhysPage {
-        if gpa >= self.ram.len() {
-            return PhysPage::None;
-        }
-        PhysPage::Ram {
-            block: self.ram.clone(),
-            offset: gpa,
-            writable: !self.readonly.contains(&(gpa >> 12)),
-            executable: !self.no_exec.contains(&(gpa >> 12)),
-        }
-    }
-    fn mem_read(&mut self, gpa: u64, data: &mut [u8]) -> Result<(), Leave> {
-        if self.leave {
-            return Err(Leave);
-        }
-        self.device_reads.push((gpa, data.len()));
-        for (i, b) in data.iter_mut().enumerate() {
-            *b = (gpa as u8).wrapping_add(i as u8);
-        }
-        Ok(())
-    }
-    fn mem_write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Leave> {
-        if self.leave {
-            return Err(Leave);
-        }
-        self.device_writes.push((gpa, data.to_vec()));
-        Ok(())
-    }
-    fn port_read(&mut self, _port: u16, data: &mut [u8]) -> Result<(), Leave> {
-        data.fill(0xFF);
-        Ok(())
-    }
-    fn port_write(&mut self, _port: u16, _data: &[u8]) -> Result<(), Leave> {
-        Ok(())
-    }
-    fn msr_read(&mut self, _msr: u32) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn msr_write(&mut self, _msr: u32, _value: u64) -> MsrAction {
-        MsrAction::Fault
-    }
-    fn cpuid(&mut self, _leaf: u32, _subleaf: u32, _regs: &mut [u32; 4]) -> CpuidAction {
-        CpuidAction::Done
-    }
-    fn tsc(&mut self) -> u64 {
-        0
-    }
-    fn cr8(&mut self) -> u64 {
-        0
-    }
-    fn set_cr8(&mut self, _value: u64) {}
-    fn acknowledge_interrupt(&mut self) -> Option<u8> {
-        self.interrupt.take()
-    }
-}
 
 /// The tier that the test program is for, or that the environment variable `WHPX_TEST_TIER` asks for; translating at once.
 pub fn set_tier(p: &mut Processor) {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use cpu_x86::bus::Attention;
 use cpu_x86::flags::rflags;
+use cpu_x86::fpu::MXCSR_MASK;
 use cpu_x86::state::{SegReg, TableReg, cr};
 use cpu_x86::{Cpu, Seg};
 use whp::{
@@ -16,8 +17,6 @@ use super::handle::apic_register;
 use super::{Core, Vp};
 use crate::shared::Shared;
 
-/// MXCSR bits that exist.
-pub(super) const MXCSR_MASK: u32 = 0xFFFF;
 /// IA32_MTRRCAP: 8 variable ranges, fixed ones, write combining.
 const MTRR_CAP: u64 = 0x508;
 
