@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, unused_imports)]
 
 mod bus;
+pub mod tiers;
 
 use std::sync::Arc;
 
