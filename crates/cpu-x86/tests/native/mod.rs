@@ -18,7 +18,10 @@ const EXIT: u64 = CODE + 0x400;
 pub const INSN: u64 = CODE + 0x800;
 /// The landing pad for branches.
 pub const PAD: u64 = CODE + 0x840;
-const CODE_LEN: usize = 0x1000;
+/// Where a whole program is.
+pub const PROGRAM: u64 = CODE + 0x1000;
+const PROGRAM_LEN: usize = 0x1000;
+const CODE_LEN: usize = 0x1000 + PROGRAM_LEN;
 
 const STATE: u64 = 0x1E00_0000;
 const STATE_LEN: usize = 0x8000;
@@ -26,6 +29,7 @@ const AT_FLAGS: u64 = STATE + 16 * 8;
 const AT_HOST_RSP: u64 = STATE + 17 * 8;
 const AT_TAKEN: u64 = STATE + 18 * 8;
 const AT_SIGNAL: u64 = STATE + 19 * 8;
+const AT_FAULT: u64 = STATE + 20 * 8;
 const AT_XSAVE: u64 = STATE + 0x1000;
 const XSAVE_LEN: usize = 0x4000;
 
@@ -80,8 +84,10 @@ extern "C" fn on_signal(signal: i32, _: *mut libc::siginfo_t, context: *mut libc
     // SAFETY: the kernel passes a valid ucontext; the state page is mapped before the handler is installed.
     unsafe {
         let rip = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize];
-        if (INSN..INSN + 64).contains(&(*rip as u64)) || *rip as u64 == PAD {
+        let program = PROGRAM..PROGRAM + PROGRAM_LEN as u64;
+        if (INSN..INSN + 64).contains(&(*rip as u64)) || *rip as u64 == PAD || program.contains(&(*rip as u64)) {
             *(AT_SIGNAL as *mut u64) = signal as u64;
+            *(AT_FAULT as *mut u64) = *rip as u64;
             *rip = EXIT as i64;
         } else {
             libc::signal(signal, libc::SIG_DFL); // not ours: happens again and ends the program
@@ -202,6 +208,23 @@ impl Native {
         let mut c = instruction.to_vec();
         jump(&mut c, INSN, EXIT);
         self.put(INSN, &c);
+    }
+
+    /// Puts a program to run at [`PROGRAM`]; it ends by running into its end.
+    pub fn load_program(&mut self, code: &[u8]) {
+        assert!(code.len() < PROGRAM_LEN - 16);
+        let mut c = code.to_vec();
+        jump(&mut c, PROGRAM, EXIT);
+        self.put(PROGRAM, &c);
+        let mut c = Vec::new();
+        jump(&mut c, INSN, PROGRAM);
+        self.put(INSN, &c);
+    }
+
+    /// Where the instruction was that ended the last run by a signal.
+    pub fn fault(&self) -> u64 {
+        // SAFETY: mapped by `lock`.
+        unsafe { *(AT_FAULT as *const u64) }
     }
 
     /// Runs the loaded instruction from `state` and leaves what it made of it there.
