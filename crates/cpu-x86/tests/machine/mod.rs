@@ -44,6 +44,8 @@ pub fn set_tier(p: &mut Processor) {
 pub struct Machine {
     pub p: Processor,
     pub bus: TestBus,
+    /// How the last run ended.
+    pub last: Option<Stop>,
 }
 
 pub fn code_segment(bits: u32, cpl: u8) -> SegReg {
@@ -84,7 +86,7 @@ impl Machine {
         p.cpu.rip = CODE;
         p.cpu.regs[4] = STACK;
         p.cpu.update_mode();
-        Self { p, bus: TestBus::new(ram) }
+        Self { p, bus: TestBus::new(ram), last: None }
     }
 
     /// So many instructions were completed. (Only the interpreter counts them.)
@@ -143,7 +145,9 @@ impl Machine {
     }
 
     pub fn run(&mut self) -> Stop {
-        self.p.run(&mut self.bus)
+        let stop = self.p.run(&mut self.bus);
+        self.last = Some(stop);
+        stop
     }
 
     pub fn halts(&mut self) {

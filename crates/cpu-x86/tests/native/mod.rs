@@ -190,6 +190,7 @@ impl Native {
         c.extend_from_slice(&(AT_FLAGS as u32).to_le_bytes());
         if self.xsave_mask != 0 {
             xstate(&mut c, 4, self.xsave_mask);
+            c.extend_from_slice(&[0x68, 0x80, 0x1F, 0, 0, 0x0F, 0xAE, 0x14, 0x24, 0x58]); // push 1F80h, ldmxcsr [rsp], pop rax
         }
         c.extend_from_slice(&[0x9D, 0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B, 0xC3]);
         assert!(c.len() < 0x400);
