@@ -29,6 +29,9 @@ mod access;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod asm;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+#[doc(hidden)]
+pub mod audit;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) mod check;
 mod context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
