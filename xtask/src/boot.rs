@@ -54,8 +54,8 @@ pub(crate) struct Test {
     name: String,
     /// vCPUs, by which it is scheduled.
     cpus: u32,
-    /// Only run when it is named.
-    only_named: bool,
+    /// Why it only runs when it is named.
+    only_named: Option<&'static str>,
     run: Box<Run>,
 }
 
@@ -70,7 +70,7 @@ impl Test {
         cpus: u32,
         run: impl Fn(&str, &Vmm) -> Result<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.to_owned(), cpus, only_named: false, run: Box::new(run) }
+        Self { name: name.to_owned(), cpus, only_named: None, run: Box::new(run) }
     }
 }
 
@@ -78,19 +78,25 @@ impl Test {
 pub fn command(names: &[String], vmm: Option<&str>) -> Result<Tally> {
     let all = tests::all();
     if names.iter().any(|name| name == "list") {
-        all.iter()
-            .for_each(|test| println!("{}{}", test.name, if test.only_named { " (only when named)" } else { "" }));
+        all.iter().for_each(|test| {
+            println!("{}{}", test.name, if test.only_named.is_some() { " (only when named)" } else { "" })
+        });
         return Ok(Tally::default());
     }
     if let Some(name) = names.iter().find(|name| !all.iter().any(|test| test.name.starts_with(name.as_str()))) {
         bail!("there is no boot test `{name}`: `cargo xtask boot list` lists them");
     }
     let chosen = |test: &Test| match names {
-        [] => !test.only_named,
-        names => {
-            names.iter().any(|name| test.name == *name || !test.only_named && test.name.starts_with(name.as_str()))
-        }
+        [] => test.only_named.is_none(),
+        names => names
+            .iter()
+            .any(|name| test.name == *name || test.only_named.is_none() && test.name.starts_with(name.as_str())),
     };
+    if names.is_empty() {
+        for (test, why) in all.iter().filter_map(|test| Some((test, test.only_named?))) {
+            run::say("boot", &format!("{} runs only when it is named: {why}", test.name));
+        }
+    }
     let vmm = Vmm::choose(vmm)?;
     prepare(&vmm)?;
     let tests: Vec<Test> = all.into_iter().filter(chosen).collect();

@@ -11,8 +11,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test --wine [NAME...|list]             the Windows build under Wine
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
   docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
-  bench [--runs N]                       times and speeds, beside QEMU's TCG
-  image [demo] [kernel] [extras] [all]   make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
+  bench [--runs N] [ROW...|list]         times and speeds, beside QEMU's TCG and this machine itself
+  image [demo|kernel|extras|bench|all]...  make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
 ";
 
@@ -77,7 +77,7 @@ fn command(args: &[String]) -> Result<ExitCode> {
         }
         "bench" => {
             let args = parse(rest, &["--runs", "--vmm"])?;
-            bench::command(args.runs.unwrap_or(3), args.vmm.as_deref()).map(|()| ExitCode::SUCCESS)
+            bench::command(&args.names, args.runs.unwrap_or(3), args.vmm.as_deref()).map(|()| ExitCode::SUCCESS)
         }
         "windows" => {
             let args = parse(rest, &["--check"])?;

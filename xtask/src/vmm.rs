@@ -149,11 +149,16 @@ impl Machine {
 
     /// Direct boot of a kernel asset with our initramfs.
     pub fn linux(self, kernel: &str) -> Result<Self> {
+        self.linux_with(kernel, "initramfs")
+    }
+
+    /// The same with another initramfs asset.
+    pub fn linux_with(self, kernel: &str, initramfs: &str) -> Result<Self> {
         Ok(self
             .arg("-kernel")
             .arg(paths::asset(kernel)?)
             .arg("-initrd")
-            .arg(paths::asset("initramfs")?)
+            .arg(paths::asset(initramfs)?)
             .args(["-append", "console=ttyS0,115200"]))
     }
 

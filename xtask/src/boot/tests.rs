@@ -25,8 +25,13 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("reboot-20", 2, reboot_20));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
-    full.only_named = true;
+    full.only_named = Some("the bit fade test waits for minutes");
     all.push(full);
+    for (name, run) in [("lockstep-kernel", lockstep_kernel as fn(&str, &Vmm) -> _), ("lockstep-demo", lockstep_demo)] {
+        let mut test = Test::new(name, 1, run);
+        test.only_named = Some("interpreter and translator in lockstep take many minutes");
+        all.push(test);
+    }
     all
 }
 
@@ -201,6 +206,41 @@ fn kill_9(name: &str, vmm: &Vmm) -> Result<String> {
     run::output(Command::new(e2fsck).arg("-fn").arg(&raw))?;
     std::fs::remove_file(&raw)?;
     Ok(format!("after the kill: {verdict}; journal recovered, e2fsck clean"))
+}
+
+/// The monitor with translator and interpreter in lockstep: it ends at the first difference, with both traces.
+fn in_lockstep(vmm: &Vmm) -> Result<Vmm> {
+    if vmm.is_qemu() {
+        return super::skip("QEMU has no lockstep");
+    }
+    Ok(Vmm { accel: "whpx,tier=check".to_owned(), ..vmm.clone() })
+}
+
+/// Seconds for a boot in lockstep.
+const LOCKSTEP: u64 = 3600;
+
+fn lockstep_kernel(name: &str, vmm: &Vmm) -> Result<String> {
+    let mut guest = Machine::new(name).memory(512).linux("kernel-6.1")?.start(&in_lockstep(vmm)?)?;
+    guest.expect("WHPX-SHELL-READY cpus=", LOCKSTEP)?;
+    let ready = guest.elapsed();
+    let sum = guest.shell("seq 2000 | sha256sum", LOCKSTEP)?;
+    let reference = run::output(Command::new("sh").args(["-c", "seq 2000 | sha256sum"]))?;
+    ensure!(reference.starts_with(sum.split(' ').next().unwrap_or("?")), "the guest computes a wrong SHA-256: {sum}");
+    guest.line("poweroff -f")?;
+    guest.wait_success(LOCKSTEP)?;
+    Ok(format!(
+        "no difference, shell after {:.0} s, off after {:.0} s",
+        ready.as_secs_f64(),
+        guest.elapsed().as_secs_f64()
+    ))
+}
+
+fn lockstep_demo(name: &str, vmm: &Vmm) -> Result<String> {
+    let drive = format!("file={},format=raw,if=ide", paths::asset("demo")?.display());
+    let machine = Machine::new(name).memory(2048).args(["-drive", &drive, "-snapshot"]);
+    let mut guest = machine.start(&in_lockstep(vmm)?)?;
+    guest.expect("whpx-demo login: ", 2 * LOCKSTEP)?;
+    Ok(format!("no difference, login after {:.0} s", guest.elapsed().as_secs_f64()))
 }
 
 /// The demo on a throw-away overlay.

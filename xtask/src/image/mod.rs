@@ -1,8 +1,9 @@
-//! `cargo xtask image demo|kernel|extras|all`: guest images, made from Debian packages only and each made once.
+//! `cargo xtask image demo|kernel|extras|bench|all`: guest images, made from Debian packages only and each made once.
 //!
 //! Everything is built below a temporary name and renamed at the end, under a lock, so an interruption at any moment leaves
 //! either no asset or a whole one. A recipe's number is part of an asset's folder: a changed recipe makes a new asset.
 
+mod bench;
 pub mod cpio;
 mod demo;
 pub mod disk;
@@ -29,6 +30,11 @@ pub fn extras() -> Result<()> {
     extras::make()
 }
 
+/// Makes the programs of `cargo xtask bench` and an initramfs with them if they are not there.
+pub fn bench() -> Result<()> {
+    bench::make()
+}
+
 /// The command.
 pub fn command(args: &[String]) -> Result<()> {
     let names: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -38,12 +44,14 @@ pub fn command(args: &[String]) -> Result<()> {
             "demo" => drop(demo()?),
             "kernel" => kernel()?,
             "extras" => extras()?,
+            "bench" => bench()?,
             "all" => {
                 kernel()?;
                 extras()?;
+                bench()?;
                 demo()?;
             }
-            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, all"),
+            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, all"),
         }
     }
     for (name, path) in paths::manifest() {
