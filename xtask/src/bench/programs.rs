@@ -86,9 +86,9 @@ fn locked(column: &Column) -> Result<Values> {
 
 /// The figure of a `KERNEL name` line; `None` when it says `missing`.
 fn field(text: &str, name: &str, key: &str) -> Result<Option<f64>> {
-    let line =
+    let mut line =
         text.lines().filter_map(|line| line.trim().strip_prefix("KERNEL ")?.strip_prefix(name)?.strip_prefix(' '));
-    let line = line.last().with_context(|| format!("nothing about {name}: {text}"))?;
+    let line = line.next_back().with_context(|| format!("nothing about {name}: {text}"))?;
     if line.contains("WRONG") || line.contains("LOST") {
         bail!("{name} computed something wrong: {line}");
     }
