@@ -242,7 +242,9 @@ impl Block {
     /// Whether it was found unchanged though its page was written, since this was asked last.
     #[inline(always)]
     pub(crate) fn renewed(&self) -> bool {
-        self.page.as_ref().is_some_and(|p| p.renewed.load(Ordering::Relaxed) && p.renewed.swap(false, Ordering::Relaxed))
+        self.page
+            .as_ref()
+            .is_some_and(|p| p.renewed.load(Ordering::Relaxed) && p.renewed.swap(false, Ordering::Relaxed))
     }
 
     /// Whether the bytes of the first page are unchanged.

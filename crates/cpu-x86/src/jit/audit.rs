@@ -1,29 +1,31 @@
 //! Looks at the code the translator made, for fuzzing: no guest operand may have stayed as it was.
 //!
 //! The rule, instruction by instruction of the emitted code (cold parts included): every memory operand is one of
-//! - `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB entry or `Fpu`; `[r14]`, a host address or a version counter;
+//! - `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
 //! - `[base+r13+d]`, a guest register plus the addend of the TLB entry;
 //!
-//! without segment override; the host's stack is used by CALL alone; R15 and RSP are not written, and are no operands;
-//! nothing is privileged, traps, or is no instruction. A change of the register assignment has to change this list.
+//! without segment override; R15 is not written and no operand; the host's stack has predicted returns only, which a few
+//! instructions handle ([`predicts`]); nothing is privileged, traps, or is no instruction. A change of the register
+//! assignment has to change this list.
 
 use std::sync::Arc;
 
-use iced_x86::{Decoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
-use super::engine::Common;
+use super::engine::{Common, translatable};
 use super::translate::{Made, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
 use crate::op::DecodeCx;
 use crate::state::{Cpu, Mode};
+use crate::tlb::{ENTRIES, Entry};
 
 /// Decodes `bytes` as a block at `rip` and translates it.
 pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -> Option<Made> {
     let key = Key { place: Place::default(), rip, mode };
     let cx = DecodeCx { mode, rip, features: cpu.model.features };
     let (ops, _) = decode_ops(bytes, cx);
-    if ops.is_empty() || !mode.has(Mode::CODE64) {
+    if ops.is_empty() || !translatable(mode) {
         return None;
     }
     translate(cpu, &Block::new(key, ops, bytes, None, None), Common::default(), 0, exact)
@@ -86,12 +88,16 @@ impl Fuzz {
                 | FlowControl::UnconditionalBranch
                 | FlowControl::ConditionalBranch
                 | FlowControl::IndirectBranch
+                | FlowControl::Return
         );
         if i.is_privileged() || !(jump || call) {
             return Err("may not be run");
         }
         if call {
             return if i.op0_kind() == OpKind::Memory { Err("calls through memory") } else { Ok(0) };
+        }
+        if predicts(i) {
+            return Ok(0);
         }
         if i.is_stack_instruction() {
             return Err("uses the host's stack");
@@ -120,7 +126,7 @@ impl Fuzz {
             let inside = |len: usize| m.displacement() < len as u64;
             let good = match (m.base(), m.index()) {
                 (Register::R15, Register::None) => inside(size_of::<Cpu>()),
-                (Register::R13, Register::None) => inside(size_of::<Fpu>()),
+                (Register::R13, Register::None) => inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>())),
                 (Register::R14, Register::None) => m.displacement() == 0,
                 (base, Register::R13) => m.scale() == 1 && base.is_gpr64() && !ours(base),
                 _ => false,
@@ -133,6 +139,26 @@ impl Fuzz {
     }
 }
 
+/// Whether it is one of the instructions that predict returns on the host's stack.
+fn predicts(i: &Instruction) -> bool {
+    let memory = |base, displacements: &[u64]| {
+        i.memory_base() == base
+            && i.memory_index() == Register::None
+            && (displacements.is_empty() || displacements.contains(&i.memory_displacement64()))
+    };
+    let state = memory(Register::R15, &[]) && i.memory_displacement64() < size_of::<Cpu>() as u64;
+    let stack = i.op0_register() == Register::RSP;
+    match i.code() {
+        Code::Retnq => true,
+        Code::Pushq_imm8 | Code::Pushq_imm32 => true,
+        Code::Push_r64 => i.op0_register() == Register::R14,
+        Code::Cmp_r64_rm64 => stack && state || memory(Register::RSP, &[8]) && i.op0_register() == Register::R14,
+        Code::Mov_r64_rm64 => stack && state,
+        Code::Lea_r64_m => stack && memory(Register::RSP, &[8, 16]),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,7 +166,7 @@ mod tests {
     #[test]
     fn what_guests_write_is_refused_and_what_the_translator_writes_is_not() {
         let mut fuzz = Fuzz::default();
-        let bad: [&[u8]; 14] = [
+        let bad: [&[u8]; 16] = [
             &[0x48, 0x8B, 0x07],             // mov rax, [rdi]
             &[0x49, 0x8B, 0x46, 0x08],       // mov rax, [r14+8]
             &[0x49, 0x8B, 0x45, 0xF8],       // mov rax, [r13-8]
@@ -149,7 +175,9 @@ mod tests {
             &[0x48, 0x8B, 0x05, 0, 0, 0, 0], // mov rax, [rip]
             &[0xA4],                         // movsb
             &[0x50],                         // push rax
-            &[0xC3],                         // ret
+            &[0xC2, 0x08, 0],                // ret 8
+            &[0x5C],                         // pop rsp
+            &[0x48, 0x3B, 0x27],             // cmp rsp, [rdi]
             &[0x4D, 0x01, 0xC7],             // add r15, r8
             &[0x4C, 0x89, 0xF8],             // mov rax, r15
             &[0x0F, 0x05],                   // syscall

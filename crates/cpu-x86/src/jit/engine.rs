@@ -429,7 +429,7 @@ const STACK: i32 = 16 << 10;
 const NO_RETURN: u64 = 1 << 63;
 
 /// Whether code of this mode can be translated: 64-bit code, and 32-bit code with flat segments.
-fn translatable(mode: Mode) -> bool {
+pub(super) fn translatable(mode: Mode) -> bool {
     mode.has(Mode::CODE64)
         || mode.has(Mode::CODE32 | Mode::STACK32 | Mode::FLAT | Mode::PROTECTED) && !mode.has(Mode::V86)
 }

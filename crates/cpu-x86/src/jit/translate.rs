@@ -786,7 +786,13 @@ impl Translator<'_> {
         self.a.fill_here(place);
         self.a.fill_here(miss);
         let back = target <= self.block.key.rip;
-        self.links.push(LinkSite { place, id_place: 0, target, reg: false, way: Way::Far { counter, miss, search, back } });
+        self.links.push(LinkSite {
+            place,
+            id_place: 0,
+            target,
+            reg: false,
+            way: Way::Far { counter, miss, search, back },
+        });
         self.leave_by_link(place, target);
     }
 
