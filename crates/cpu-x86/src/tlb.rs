@@ -227,6 +227,20 @@ impl Tlb {
         };
     }
 
+    /// RAM at `at`, if the table at `base` knows that it may be read (or written).
+    pub(crate) fn cached(&self, base: usize, at: u64, write: bool) -> Option<Phys> {
+        let e = self.slot(base, at);
+        ((if write { e.write } else { e.read }) == self.tag(at)).then(|| Phys {
+            host: e.addend.wrapping_add((at & PAGE_MASK) as usize) as *mut u8,
+            flags: e.flags,
+            version: e.version,
+            offset: e.offset,
+            block: e.block,
+            writable: write,
+            ..Phys::device(0)
+        })
+    }
+
     /// What is behind the guest-physical page of `gpa`.
     pub(crate) fn physical(&mut self, bus: &mut dyn Bus, gpa: u64) -> Phys {
         let gpa = gpa & PAGE_MASK;
@@ -409,6 +423,16 @@ mod tests {
         let all = Allowed { read: true, write: true, exec: true };
         t.fill(USER, 0x40_3000, &Phys { writable: true, executable: true, ..Phys::device(0) }, all, shift);
         t
+    }
+
+    #[test]
+    fn what_is_cached_can_be_asked_for() {
+        let mut t = Tlb::default();
+        let ram = Phys { host: 0x7000_0000 as *mut u8, offset: 0x5000, writable: true, ..Phys::device(0) };
+        t.fill(USER, 0x40_3000, &ram, Allowed { read: true, write: false, exec: false }, 12);
+        let found = t.cached(USER, 0x40_3123, false).expect("a page");
+        assert_eq!((found.host as usize, found.offset, found.writable), (0x7000_0000, 0x5000, false));
+        assert!(t.cached(USER, 0x40_3123, true).is_none() && t.cached(SUPERVISOR, 0x40_3123, false).is_none());
     }
 
     fn hit(t: &Tlb, at: u64) -> bool {
