@@ -29,9 +29,9 @@ fn bytes(rng: &mut Rng) -> Vec<u8> {
             }
             match rng.below(8) {
                 0..=2 => out.push(0x0F),
-                3 => out.extend([0x0F, 0x38 | rng.below(2) as u8 * 2]),
+                3 => out.extend([0x0F, 0x38 | (rng.below(2) as u8 * 2)]),
                 4 => out.extend([0xC5, rng.next() as u8]),
-                5 => out.extend([0xC4, 0xE0 & rng.next() as u8 | 1 + rng.below(3) as u8, rng.next() as u8]),
+                5 => out.extend([0xC4, 0xE0 & rng.next() as u8 | (1 + rng.below(3) as u8), rng.next() as u8]),
                 _ => {}
             }
         }

@@ -694,6 +694,7 @@ fn breakpoints_appear_in_code_that_is_already_translated() {
         m.code(CODE, small_loop);
         start(m);
         m.halts();
+
         // An instruction in the middle of the block, by each of the four registers.
         for n in 0..4 {
             start(m);

@@ -3,7 +3,8 @@
 use super::{Column, Group, Row, Values};
 use crate::vmm::{Guest, Machine};
 use crate::{paths, run};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::time::Duration;
 
 fn guests(column: &Column) -> bool {
     column.vmm().is_some()
@@ -101,8 +102,12 @@ pub(super) fn shell(column: &Column, name: &str, kernel: &str, cpus: u32) -> Res
         .args(["-cpu", "max"])
         .linux_with(kernel, "bench-initramfs")?
         .start(vmm)?;
-    guest.expect("WHPX-SHELL-READY", 600)?;
-    Ok(guest)
+    // (A panic waits for nothing: QEMU's timer test fails now and then on a busy machine.)
+    let ends = ["WHPX-SHELL-READY", "Kernel panic"];
+    match guest.serial()?.expect_any(&ends, Duration::from_secs(600))? {
+        (0, _) => Ok(guest),
+        _ => bail!("the guest's kernel panicked: {}", guest.expect("\n", 10)?.trim()),
+    }
 }
 
 fn direct(column: &Column, row: &'static str, kernel: &str, cpus: u32) -> Result<Values> {

@@ -90,7 +90,7 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
     if names == ["exits"] {
         return exits::command();
     }
-    if names.iter().any(|name| name == "list") {
+    if names == ["list"] {
         GROUPS.iter().flat_map(|group| group.rows).for_each(|row| println!("{:<22} {}", row.name, row.what));
         return Ok(());
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 const STAGE: &str = "image bench";
-const FOLDER: &str = "bench-1";
+const FOLDER: &str = "bench-2";
 
 pub(super) fn make() -> Result<()> {
     super::kernel()?;
