@@ -87,7 +87,7 @@ impl VirtualProcessor for VpHandle {
                 break;
             }
         }
-        registers::settle(&mut core);
+        registers::settle(&mut core, names);
         result.map_err(|code| Error::new(code, NAME, format!("{names:?}")))
     }
 

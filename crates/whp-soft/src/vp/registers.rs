@@ -289,8 +289,28 @@ fn set_interrupts(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: Reg
     Ok(true)
 }
 
+/// Whether no translation depends on the register. (That it may not be one of them costs microseconds.)
+fn leaves_translations(name: R) -> bool {
+    let in_row = |first: R, count: u32| (first.0..first.0 + count).contains(&name.0);
+    in_row(R::RAX, 18) // the general ones, RIP and RFLAGS
+        || in_row(R::XMM0, 16)
+        || in_row(R::FP_MMX0, 8)
+        || matches!(
+            name,
+            R::FP_CONTROL_STATUS
+                | R::XMM_CONTROL_STATUS
+                | R::CR2
+                | R::CR8
+                | R::PENDING_INTERRUPTION
+                | R::PENDING_EVENT
+                | R::INTERRUPT_STATE
+                | R::DELIVERABILITY_NOTIFICATIONS
+                | R::INTERNAL_ACTIVITY_STATE
+        )
+}
+
 /// After registers were set: everything derived from them.
-pub(super) fn settle(core: &mut Core) {
+pub(super) fn settle(core: &mut Core, names: &[R]) {
     let cpu = &mut core.processor.cpu;
     cpu.next = None;
     cpu.cpl = if cpu.cr0 & cr::CR0_PE == 0 {
@@ -300,6 +320,8 @@ pub(super) fn settle(core: &mut Core) {
     } else {
         cpu.segs[Seg::Ss as usize].dpl()
     };
-    cpu.attention.fetch_or(Attention::FLUSH_TLB, Ordering::SeqCst);
+    if !names.iter().all(|name| leaves_translations(*name)) {
+        cpu.attention.fetch_or(Attention::FLUSH_TLB, Ordering::SeqCst);
+    }
     cpu.update_mode();
 }
