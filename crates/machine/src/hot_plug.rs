@@ -52,15 +52,13 @@ impl MachineHandle {
         let storage = |id: &str| self.storage(id);
         let backends = Backends { clock: self.clock(), input: self.input(), storage: &storage };
         // A hub that had to come first stays if the device behind it then cannot be made: it is a device of its own.
-        let mut made = 0;
-        for device in placed {
+        for (made, device) in placed.into_iter().enumerate() {
             if let Err(e) = usb.attach(device, &backends) {
                 if made == 0 {
                     usb.ports = before;
                 }
                 return Err(e);
             }
-            made += 1;
         }
         Ok(())
     }

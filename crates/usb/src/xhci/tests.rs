@@ -115,11 +115,11 @@ impl Bench {
     fn event(&self) -> Option<Event> {
         let at = EVENTS + 16 * (self.event.get() % 64);
         let event = [0, 4, 8, 12].map(|o| peek(&self.memory, at + o));
-        if event[3] & 1 != u32::from(self.event.get() / 64 % 2 == 0) {
+        if event[3] & 1 != u32::from((self.event.get() / 64).is_multiple_of(2)) {
             return None;
         }
         self.event.set(self.event.get() + 1);
-        self.write(INTERRUPTER + 0x18, EVENTS + 16 * (self.event.get() % 64) | 8);
+        self.write(INTERRUPTER + 0x18, (EVENTS + 16 * (self.event.get() % 64)) | 8);
         Some(event)
     }
 
@@ -449,7 +449,7 @@ fn a_full_event_ring_loses_nothing() {
             break;
         }
         seen.push((kind_of(&event), event[0]));
-        b.write(INTERRUPTER + 0x18, EVENTS + 16 * ((n + 1) % 16) | 8);
+        b.write(INTERRUPTER + 0x18, (EVENTS + 16 * ((n + 1) % 16)) | 8);
         b.clock.advance(MS);
     }
     assert!(seen.contains(&(kind::HOST_CONTROLLER, 0)), "the guest is told that the ring is full");
@@ -495,7 +495,8 @@ fn save_and_restore_keep_a_configured_tablet() {
     c.memory.write(0, &ram).unwrap();
     lock(&c.tablet).restore(&device).unwrap();
     lock(&c.xhci).restore(&controller).unwrap();
-    (c.event.set(b.event.get()), c.next.replace(*b.next.borrow()));
+    c.event.set(b.event.get());
+    c.next.replace(*b.next.borrow());
     assert_eq!(c.read(c.port(1)), b.read(b.port(1)));
     c.queue(3, &[[DATA, 0, 8, kind::NORMAL << 10 | 1 << 5]]);
     c.point(7, 8);
