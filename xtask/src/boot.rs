@@ -3,6 +3,7 @@
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
 mod qmp;
+mod front_ends;
 pub(crate) mod tests;
 mod usb;
 pub(crate) mod wrong_input;

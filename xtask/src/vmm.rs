@@ -229,6 +229,11 @@ impl Guest {
         self.started.elapsed()
     }
 
+    /// The file with what the process says on standard error.
+    pub fn errors(&self) -> &Path {
+        &self.errors
+    }
+
     /// The serial line.
     pub fn serial(&mut self) -> Result<&mut Channel> {
         self.serial.as_mut().context("this machine has no serial line")

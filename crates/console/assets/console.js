@@ -69,6 +69,15 @@ show(0);
 
 // --- what the server sends
 
+// The picture as large as it fits, with its shape kept.
+function fitScreen() {
+  const { clientWidth, clientHeight } = $('screen-pane');
+  const scale = Math.min(clientWidth / canvas.width, clientHeight / canvas.height) || 1;
+  canvas.style.width = Math.floor(canvas.width * scale) + 'px';
+  canvas.style.height = Math.floor(canvas.height * scale) + 'px';
+}
+new ResizeObserver(fitScreen).observe($('screen-pane'));
+
 async function inflate(bytes) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
   return new Uint8Array(await new Response(stream).arrayBuffer());
@@ -82,6 +91,7 @@ async function drawFrame(data) {
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
     canvas.height = height;
+    fitScreen();
     $('size').textContent = width + ' × ' + height;
   }
   const heads = new DataView(body.buffer, body.byteOffset, body.byteLength);
