@@ -1,5 +1,9 @@
 //! The firmware configuration device (QEMU's docs/specs/fw_cfg): selector at 0x510, data at 0x511, DMA address at
-//! 0x514 to 0x51B (big-endian). Items are read-only; writes by the guest are answered with the DMA error bit.
+//! 0x514 to 0x51B (big-endian). Items are read-only but for those of [`FwCfg::make_writable`], which the guest writes by
+//! DMA; other writes are answered with the DMA error bit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use firmware::FwCfgItems;
 use guest_memory::GuestMemory;
@@ -21,19 +25,25 @@ struct State {
     selected: u16,
     offset: u64,
     dma_high: u32,
+    /// Contents of writable items that the guest has written.
+    written: BTreeMap<u16, Vec<u8>>,
 }
+
+/// Told of a writable item's contents: after a write, a reset, a restore.
+pub type OnWrite = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// The device. Register [`FwCfg::new`]'s result at 0x510, 2 ports, and [`FwCfg::dma_ports`] at 0x514, 8 ports.
 pub struct FwCfg {
     state: State,
     items: FwCfgItems,
     memory: GuestMemory,
+    writable: BTreeMap<u16, OnWrite>,
 }
 
 impl FwCfg {
     /// A device that serves `items` and does DMA to `memory`.
     pub fn new(items: FwCfgItems, memory: GuestMemory) -> Shared<Self> {
-        shared(Self { state: State::default(), items, memory })
+        shared(Self { state: State::default(), items, memory, writable: BTreeMap::new() })
     }
 
     /// The DMA address register.
@@ -46,14 +56,50 @@ impl FwCfg {
         edit(&mut self.items);
     }
 
+    /// Lets the guest write item `key`, which must be there; `on_write` is called with the device locked.
+    pub fn make_writable(&mut self, key: u16, on_write: OnWrite) {
+        self.writable.insert(key, on_write);
+    }
+
+    /// The bytes of the selected item.
+    fn item(&self) -> Option<&[u8]> {
+        let written = self.state.written.get(&self.state.selected);
+        written.map(Vec::as_slice).or_else(|| self.items.get(self.state.selected).map(|i| &**i))
+    }
+
+    fn tell(&self, key: u16) {
+        let original = || self.items.get(key).map(|i| &**i);
+        let contents = self.state.written.get(&key).map(Vec::as_slice).or_else(original);
+        if let (Some(on_write), Some(contents)) = (self.writable.get(&key), contents) {
+            on_write(contents);
+        }
+    }
+
+    fn dma_write(&mut self, source: u64, length: u64) -> u32 {
+        let key = self.state.selected;
+        let Some(item) = self.item().filter(|_| self.writable.contains_key(&key)) else { return CONTROL_ERROR };
+        let mut bytes = item.to_vec();
+        let start = usize::try_from(self.state.offset).unwrap_or(usize::MAX);
+        let len = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(part) = start.checked_add(len).and_then(|end| bytes.get_mut(start..end)) else {
+            return CONTROL_ERROR;
+        };
+        if self.memory.read(source, part).is_err() {
+            return CONTROL_ERROR;
+        }
+        self.state.offset = self.state.offset.saturating_add(length);
+        self.state.written.insert(key, bytes);
+        self.tell(key);
+        0
+    }
+
     fn select(&mut self, key: u16) {
         self.state.selected = key & !0x4000; // bit 14: written by old interfaces, ignored; bit 15: items of the architecture
         self.state.offset = 0;
     }
 
     fn next_byte(&mut self) -> u8 {
-        let item = self.items.get(self.state.selected);
-        let byte = item.and_then(|i| i.get(usize::try_from(self.state.offset).ok()?)).copied().unwrap_or(0);
+        let byte = self.item().and_then(|i| i.get(usize::try_from(self.state.offset).ok()?)).copied().unwrap_or(0);
         self.state.offset = self.state.offset.saturating_add(1);
         byte
     }
@@ -74,7 +120,7 @@ impl FwCfg {
         let result = if control & CONTROL_READ != 0 {
             self.dma_read(target, length)
         } else if control & CONTROL_WRITE != 0 {
-            CONTROL_ERROR
+            self.dma_write(target, length)
         } else {
             if control & CONTROL_SKIP != 0 {
                 self.state.offset = self.state.offset.saturating_add(length);
@@ -87,12 +133,14 @@ impl FwCfg {
 
     fn dma_read(&mut self, target: u64, length: u64) -> u32 {
         static ZEROS: [u8; CHUNK] = [0; CHUNK];
-        let item = self.items.get(self.state.selected).cloned();
+        let written = self.state.written.get(&self.state.selected).cloned();
+        let fixed = self.items.get(self.state.selected).cloned();
+        let item = written.as_deref().or(fixed.as_deref());
         let mut done = 0u64;
         while done < length {
             let n = usize::try_from(length - done).unwrap_or(CHUNK).min(CHUNK);
             let start = usize::try_from(self.state.offset).unwrap_or(usize::MAX);
-            let rest = item.as_ref().and_then(|i| i.get(start..)).filter(|r| !r.is_empty());
+            let rest = item.and_then(|i| i.get(start..)).filter(|r| !r.is_empty());
             let part = rest.map_or(&ZEROS[..n], |r| &r[..n.min(r.len())]);
             let Some(at) = target.checked_add(done) else { return CONTROL_ERROR };
             if self.memory.write(at, part).is_err() {
@@ -128,6 +176,7 @@ impl Device for FwCfg {
 
     fn reset(&mut self) {
         self.state = State::default();
+        self.writable.keys().for_each(|key| self.tell(*key));
     }
 
     fn save(&self) -> Result<Vec<u8>, StateError> {
@@ -135,7 +184,16 @@ impl Device for FwCfg {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), StateError> {
-        self.state = load_state("fw_cfg", bytes)?;
+        let state: State = load_state("fw_cfg", bytes)?;
+        let fits = |(key, bytes): (&u16, &Vec<u8>)| {
+            self.writable.contains_key(key) && self.items.get(*key).is_some_and(|i| i.len() == bytes.len())
+        };
+        if !state.written.iter().all(fits) {
+            let reason = "a writable item that is not there, or of another length".into();
+            return Err(StateError::Mismatch { device: "fw_cfg".into(), reason });
+        }
+        self.state = state;
+        self.writable.keys().for_each(|key| self.tell(*key));
         Ok(())
     }
 }
@@ -222,6 +280,23 @@ mod tests {
         assert_eq!(run(2, 8, 0x3FFC), CONTROL_ERROR);
         assert_eq!(run(2, u32::MAX, u64::MAX - 3), CONTROL_ERROR);
         assert_eq!(run(16, 4, 0x200), CONTROL_ERROR);
+        let told = Arc::new(std::sync::Mutex::new(vec![]));
+        let log = told.clone();
+        let on_write: OnWrite = Arc::new(move |b: &[u8]| log.lock().unwrap().push((b[0], b[2], b[255])));
+        vm_core::lock(&d).make_writable(key, on_write);
+        memory.write(0x300, &[7, 8]).unwrap();
+        assert_eq!(run(u32::from(key) << 16 | 8 | 16, 2, 0x300), 0);
+        assert_eq!(run(4, 252, 0), 0);
+        assert_eq!(run(16, 2, 0x300), 0, "its last bytes");
+        assert_eq!(run(16, 1, 0x300), CONTROL_ERROR, "after its end");
+        assert_eq!(run(u32::from(key) << 16 | 8 | 2, 1, 0x304), 0);
+        memory.read(0x304, &mut got[..1]).unwrap();
+        assert_eq!(got[0], 7);
+        let saved = vm_core::lock(&d).save().unwrap();
+        vm_core::lock(&d).reset();
+        vm_core::lock(&d).restore(&saved).unwrap();
+        assert_eq!(*told.lock().unwrap(), [(7, 2, 255), (7, 2, 8), (0, 2, 255), (7, 2, 8)]);
+        assert!(vm_core::lock(&device().0).restore(&saved).is_err(), "not writable there");
         let mut sig = [0; 8];
         vm_core::lock(&dma).port_read(0, &mut sig);
         assert_eq!(&sig, b"QEMU CFG");

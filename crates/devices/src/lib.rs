@@ -11,6 +11,7 @@ pub mod ide;
 pub mod piix3;
 pub mod pit;
 mod ps2;
+pub mod ramfb;
 pub mod rtc;
 pub mod uart;
 pub mod vga;

@@ -3,6 +3,8 @@
 //! BAR 0 is the video memory, plain RAM; BAR 2 has the VGA ports from 0x400, the VBE registers from 0x500 and two
 //! extension registers (their size, byte order) from 0x600; the ROM is the VGA BIOS. The legacy ports and the window
 //! at 0xA0000 are always decoded. Specifications are named in the parts: `registers`, `memory`, `vbe`, `scanout`.
+//! The `bochs-display` is the same without the VGA: no legacy ports, no window, another class (other display
+//! controller), and dark while no VBE mode is set.
 //! Left out: EDID, sparse I/O decoding by PCI command bits, VGA arbitration.
 
 mod draw;
@@ -64,8 +66,28 @@ struct Saved {
     memory_used: u64,
 }
 
+/// Which card it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VgaModel {
+    /// `VGA`.
+    Standard,
+    /// `bochs-display`.
+    BochsDisplay,
+}
+
+impl VgaModel {
+    /// QEMU's name of the device.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "VGA",
+            Self::BochsDisplay => "bochs-display",
+        }
+    }
+}
+
 /// The video card.
 pub struct VgaDevice {
+    model: VgaModel,
     state: State,
     config: ConfigSpace,
     memory: Arc<RamBlock>,
@@ -74,6 +96,14 @@ pub struct VgaDevice {
 }
 
 impl VgaDevice {
+    /// A standard VGA: see [`VgaDevice::with_model`].
+    ///
+    /// # Errors
+    /// When the host has no memory for it.
+    pub fn new(clock: &Clock, mib: u32, bios: &[u8]) -> Result<Shared<Self>, RamError> {
+        Self::with_model(VgaModel::Standard, clock, mib, bios)
+    }
+
     /// A card with `mib` MiB of video memory (a power of two, at least 1) and `bios` as its ROM (none when empty).
     ///
     /// # Errors
@@ -81,12 +111,12 @@ impl VgaDevice {
     ///
     /// # Panics
     /// When `mib` is not a power of two from 1 to 1024 (a host-side error).
-    pub fn new(clock: &Clock, mib: u32, bios: &[u8]) -> Result<Shared<Self>, RamError> {
+    pub fn with_model(model: VgaModel, clock: &Clock, mib: u32, bios: &[u8]) -> Result<Shared<Self>, RamError> {
         assert!(mib.is_power_of_two() && mib <= 1024, "{mib} MiB of video memory");
         let size = u64::from(mib) << 20;
         let memory = RamBlock::new("vga.vram", size)?;
-        let id =
-            Identity { vendor: 0x1234, device: 0x1111, revision: 2, class: 0x03_0000, subsystem: (0x1AF4, 0x1100) };
+        let class = if model == VgaModel::Standard { 0x03_0000 } else { 0x03_8000 };
+        let id = Identity { vendor: 0x1234, device: 0x1111, revision: 2, class, subsystem: (0x1AF4, 0x1100) };
         let mut config = ConfigSpace::endpoint(id)
             .with_bar(BarSpec { index: 0, kind: BarKind::Mem32 { prefetch: true }, size })
             .with_bar(BarSpec { index: 2, kind: BarKind::Mem32 { prefetch: false }, size: REGISTERS_LEN });
@@ -98,7 +128,7 @@ impl VgaDevice {
             config = config.with_bar(BarSpec { index: BarSpec::ROM, kind: BarKind::Rom, size });
             rom = Some(block);
         }
-        Ok(shared(Self { state: State::at_reset(), config, memory, rom, clock: clock.clone() }))
+        Ok(shared(Self { model, state: State::at_reset(), config, memory, rom, clock: clock.clone() }))
     }
 
     /// The video memory.
@@ -141,7 +171,10 @@ impl VgaDevice {
     }
 
     fn scanout(&self) -> Scanout {
-        self.state.scanout(self.clock.now())
+        match self.model {
+            VgaModel::Standard => self.state.scanout(self.clock.now()),
+            VgaModel::BochsDisplay => self.state.bochs_scanout(),
+        }
     }
 
     /// Input status register 1: bit 0 while nothing is displayed, bit 3 in vertical retrace (a sixteenth of a
@@ -345,6 +378,7 @@ impl ExtendedRegisters {
     fn read_byte(device: &mut VgaDevice, at: u64) -> u8 {
         let lane = (at & 3) as usize;
         match at {
+            0x400..0x420 if device.model == VgaModel::BochsDisplay => 0,
             0x400..0x420 => device.port_in(0x3C0 + (at - 0x400) as u16),
             0x500..0x516 => device.vbe_read(((at - 0x500) / 2) as u16).to_le_bytes()[lane & 1],
             0x600..0x604 => EXTENSION_LEN.to_le_bytes()[lane],
@@ -365,6 +399,7 @@ impl Mmio for ExtendedRegisters {
     fn mmio_write(&mut self, offset: u64, data: &[u8]) {
         let mut device = lock(&self.0);
         match (offset, data) {
+            (0x400..0x420, _) if device.model == VgaModel::BochsDisplay => {}
             (0x400..0x420, _) => {
                 for (at, byte) in (offset..0x420).zip(data) {
                     device.port_out(0x3C0 + (at - 0x400) as u16, *byte);

@@ -167,6 +167,20 @@ const DEVICES: &[DeviceInfo] = &[
         props: &[("vgamem_mb", "video memory in MiB (default 16)"), ("addr", "PCI slot")],
     },
     DeviceInfo {
+        name: "bochs-display",
+        category: "Display devices",
+        bus: "PCI",
+        description: "Bochs VBE display without VGA (with -vga none)",
+        props: &[("vgamem_mb", "video memory in MiB (default 16)"), ("addr", "PCI slot")],
+    },
+    DeviceInfo {
+        name: "ramfb",
+        category: "Display devices",
+        bus: "System",
+        description: "framebuffer in guest RAM, set up through fw_cfg",
+        props: &[],
+    },
+    DeviceInfo {
         name: "ide-hd",
         category: "Storage devices",
         bus: "IDE",

@@ -480,9 +480,9 @@ impl MachineHandle {
         &self.0.pc.monitors
     }
 
-    /// What the video card shows; `None` without one.
+    /// What is on the screen; `None` without a video card.
     pub fn screen(&self) -> Option<Arc<dyn DisplaySource>> {
-        self.0.pc.vga.as_ref().map(|v| v.display.clone() as Arc<dyn DisplaySource>)
+        self.0.pc.screen.clone()
     }
 
     /// Takes the front ends' sides of the text consoles (`vc`), with their names: for whoever shows them. Their output

@@ -73,6 +73,10 @@ pub struct Plan {
     pub acpi: bool,
     /// Video card: MiB of video memory.
     pub vga: Option<u32>,
+    /// `bochs-display` instead: MiB of video memory.
+    pub bochs_display: Option<u32>,
+    /// `ramfb`.
+    pub ramfb: bool,
     /// Serial ports.
     pub serial: Vec<SerialPlan>,
     /// Monitors.
@@ -165,6 +169,8 @@ impl Planner<'_> {
             hpet: self.hpet,
             acpi: self.acpi,
             vga: (c.vga == VgaKind::Std && self.graphics).then_some(VGA_MEMORY),
+            bochs_display: None,
+            ramfb: false,
             serial: Vec::new(),
             monitors: c.monitors.clone(),
             chardevs: c.chardevs.clone(),
@@ -286,25 +292,16 @@ impl Planner<'_> {
         let (name, spec) = known(spec, &self.config.globals)?;
         match spec.driver.as_str() {
             driver if UsbPlanner::takes(driver) => usb.add(name, spec),
-            "VGA" => self.vga(spec, plan),
+            "VGA" | "bochs-display" => vga(spec, plan),
+            "ramfb" => {
+                plan.ramfb = true;
+                Ok(())
+            }
             "ide-hd" | "ide-cd" => self.ide(spec, plan),
             "isa-debugcon" => self.debugcon(spec, plan),
             "isa-debug-exit" => debug_exit(spec, plan),
             _ => self.isa_serial(spec, plan),
         }
-    }
-
-    fn vga(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
-        let memory = spec.take_number("vgamem_mb")?.unwrap_or(VGA_MEMORY.into());
-        let bad = |why: &str| MachineError::Config(format!("{}: {why}", spec.typed));
-        if plan.vga.is_some() {
-            return Err(bad("there is a video card already; use -vga none"));
-        }
-        if !(1..=256).contains(&memory) || !memory.is_power_of_two() {
-            return Err(bad("vgamem_mb must be a power of two from 1 to 256"));
-        }
-        plan.vga = Some(memory as u32);
-        Ok(())
     }
 
     fn ide(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
@@ -435,6 +432,12 @@ impl fmt::Display for Plan {
         writeln!(f, "pci-window {first:#x}-{last:#x}")?;
         writeln!(f, "bios {}", self.bios.display())?;
         writeln!(f, "hpet {} acpi {} vga {:?}", self.hpet, self.acpi, self.vga)?;
+        if let Some(memory) = self.bochs_display {
+            writeln!(f, "bochs-display {memory}")?;
+        }
+        if self.ramfb {
+            writeln!(f, "ramfb")?;
+        }
         for s in &self.serial {
             writeln!(
                 f,
@@ -456,6 +459,19 @@ impl fmt::Display for Plan {
     }
 }
 
+fn vga(mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+    let memory = spec.take_number("vgamem_mb")?.unwrap_or(VGA_MEMORY.into());
+    let bad = |why: &str| MachineError::Config(format!("{}: {why}", spec.typed));
+    if plan.vga.is_some() || plan.bochs_display.is_some() {
+        return Err(bad("there is a video card already; use -vga none"));
+    }
+    if !(1..=256).contains(&memory) || !memory.is_power_of_two() {
+        return Err(bad("vgamem_mb must be a power of two from 1 to 256"));
+    }
+    *(if spec.driver == "VGA" { &mut plan.vga } else { &mut plan.bochs_display }) = Some(memory as u32);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -471,7 +487,7 @@ mod tests {
         let p = plan("-accel whpx -M pc -smp cores=2 -m 2G -hda OS.qcow2").unwrap();
         let expected = "machine pc\ncpus 2 apic-ids [0, 1]\nram 0x0 length 0x80000000\n\
             pci-window 0x80000000-0xfebfffff\nbios bios-256k.bin\nhpet true acpi true vga Some(16)\n\
-            serial 0x3f8 irq 4 open\nide 0.0 Disk ide0-hd0 OS.qcow2\nide 1.0 Cdrom ide1-cd0 (empty)\n";
+            serial 0x3f8 irq 4 connected\nide 0.0 Disk ide0-hd0 OS.qcow2\nide 1.0 Cdrom ide1-cd0 (empty)\n";
         assert_eq!(p.to_string(), expected);
     }
 
@@ -481,6 +497,14 @@ mod tests {
         assert_eq!(p.debug_exits, [DebugExitPlan { base: 0xF4, len: 2 }]);
         assert_eq!((p.drives[0].channel, p.drives[0].unit), (1, 0));
         assert!(p.serial.is_empty() && p.vga.is_none());
+    }
+
+    #[test]
+    fn video_cards() {
+        let p = plan("-vga none -device bochs-display,vgamem_mb=32 -device ramfb").unwrap();
+        assert_eq!((p.vga, p.bochs_display, p.ramfb), (None, Some(32), true));
+        assert!(plan("-device bochs-display").unwrap_err().contains("use -vga none"));
+        assert!(plan("-vga none -device bochs-display,vgamem_mb=3").unwrap_err().contains("power of two"));
     }
 
     #[test]

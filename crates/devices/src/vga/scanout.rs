@@ -192,6 +192,11 @@ impl State {
         scanout
     }
 
+    /// The picture of a card without VGA.
+    pub(super) fn bochs_scanout(&self) -> Scanout {
+        if self.vbe.linear() { self.vbe_scanout() } else { Scanout { width: 640, height: 480, kind: Kind::Blank } }
+    }
+
     fn vga_scanout(&self, now: u64) -> Scanout {
         let r = &self.registers;
         if r.crtc[1] == 0 {

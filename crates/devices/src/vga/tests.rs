@@ -647,6 +647,28 @@ fn screendump_to_a_file() {
     assert_eq!((&bytes[..11], bytes.len()), (&b"P6\n16 8\n255"[..], 12 + 16 * 8 * 3));
 }
 
+#[test]
+fn a_bochs_display_has_no_vga() {
+    let device = VgaDevice::with_model(VgaModel::BochsDisplay, &vm_core::Clock::new(), 16, &[]).unwrap();
+    let display = VgaDisplay::new(&device);
+    let BarBacking::Mmio(registers) = VgaDevice::bars(&device).remove(1).1 else { panic!() };
+    let write = |index: u64, value: u16| lock(&registers).mmio_write(0x500 + index * 2, &value.to_le_bytes());
+    let mut s = Surface::new();
+    display.render(&mut s);
+    assert_eq!((s.width, s.height), (640, 480), "dark");
+    let _ = [(1, 320), (2, 200), (3, 32), (4, 0x41)].map(|(i, v)| write(i, v));
+    lock(&device).memory().write(4, &[3, 2, 1, 0]);
+    display.render(&mut s);
+    assert_eq!((s.width, s.height, s.pixel(1, 0)), (320, 200, 0x01_0203), "no attribute controller to switch on");
+    lock(&registers).mmio_write(0x400, &[0x20]);
+    let mut b = [9];
+    lock(&registers).mmio_read(0x41A, &mut b);
+    assert_eq!(b, [0]);
+    let mut class = [0; 2];
+    lock(&device).config().read(10, &mut class);
+    assert_eq!(class, [0x80, 0x03]);
+}
+
 /// Random accesses in every mode, with pictures in between: nothing panics.
 #[test]
 fn random_accesses_never_panic() {
