@@ -2,8 +2,8 @@
 //!
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
-mod qmp;
 mod front_ends;
+mod qmp;
 pub(crate) mod tests;
 mod usb;
 pub(crate) mod wrong_input;

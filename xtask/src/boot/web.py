@@ -116,7 +116,11 @@ try:
     time.sleep(1)
     page.picture("screen.png")
     page.value("panes.find((p) => p.tab.textContent === 'monitor').tab.click()")
-    page.call("Input.insertText", text="info status\r")
+    for c in "info status\r":
+        name = "Enter" if c == "\r" else c
+        code = 13 if c == "\r" else ord(c.upper())
+        page.call("Input.dispatchKeyEvent", type="keyDown", key=name, text=c, windowsVirtualKeyCode=code)
+        page.call("Input.dispatchKeyEvent", type="keyUp", key=name, windowsVirtualKeyCode=code)
     lines = ("Array.from({length: terminals[N].buffer.active.length}, (_, i) => "
              "terminals[N].buffer.active.getLine(i).translateToString(true)).join('\\n')")
     tabs = page.value("panes.map((p) => p.tab.textContent)")
