@@ -17,6 +17,7 @@ use devices::piix3::{Piix3Isa, Piix4Pm, PirqRouter, PmPlacement};
 use devices::pit::Pit;
 use devices::rtc::{CmosDisk, CmosSetup, Rtc, RtcBase};
 use devices::uart::Uart;
+use display::DisplaySource;
 use firmware::acpi::AcpiConfig;
 use firmware::smbios::SmbiosConfig;
 use firmware::{FwCfgItems, fw_cfg};
@@ -72,7 +73,7 @@ pub(crate) struct Pc {
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<MonitorBackend>,
     pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
-    pub(crate) vga: Option<crate::vga::Vga>,
+    pub(crate) screen: Option<Arc<dyn DisplaySource>>,
     pub(crate) irq_counts: Arc<IrqCounts>,
     pub(crate) _input_guard: I8042Input,
 }
@@ -259,12 +260,14 @@ pub(crate) fn build(
     }
     preset_cmos(plan, &rtc, &ide);
     let signature = accel.cpuid(0, 1, 0).map(|[eax, _, _, edx]| (eax, edx)).unwrap_or_default(); // an old system: unknown
-    let items = fw_cfg_items(plan, signature)?;
+    let mut items = fw_cfg_items(plan, signature)?;
+    crate::vga::ramfb_items(plan, &mut items)?;
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
     devices.push(device(&fw_cfg));
     let channels = ide.channels;
+    let screen = crate::vga::screen(plan, &fw_cfg, board, vga.as_ref());
     let (chardevs, consoles) = chars.finish();
     Ok(Pc {
         devices,
@@ -280,7 +283,7 @@ pub(crate) fn build(
         chardevs,
         consoles: Mutex::new(consoles),
         monitors,
-        vga,
+        screen,
         irq_counts,
         _input_guard: input_guard,
     })
