@@ -1,7 +1,7 @@
 //! The front ends as people's programs use them: `vncdotool` on the VNC server, headless Chromium on the web console. The guest is the
 //! installer's kernel, which has USB input drivers, with our initramfs: what was typed and where the pointer went is read in the guest.
 
-use super::tests::{fresh, power_off, shell_ready};
+use super::tests::{fresh, power_off};
 use super::{Test, skip};
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{paths, run};
@@ -21,7 +21,8 @@ const TYPED: &str = "cp /init /tmp/typed-42.ok";
 const PACKAGES: [&str; 2] = ["vncdotool", "websocket-client"];
 
 pub(super) fn all() -> [Test; 2] {
-    [Test::new("vnc", 1, vnc), Test::new("web", 1, web)]
+    // A processor for the guest and one for the client.
+    [Test::new("vnc", 2, vnc), Test::new("web", 2, web)]
 }
 
 /// Python with what the tests need, in an environment of its own; a skip when it cannot be made.
@@ -69,7 +70,9 @@ fn start(name: &str, vmm: &Vmm, args: &[String]) -> Result<Guest> {
         .args(["-device", "ich9-usb-ehci1", "-device", "usb-tablet"])
         .args(args)
         .start(vmm)?;
-    shell_ready(&mut guest, 1)?;
+    // The installer's kernel and initrd are larger than what the other tests boot.
+    guest.expect("WHPX-SHELL-READY cpus=1", 600)?;
+    guest.expect("# ", 60)?;
     // The installer has no list of dependencies before it runs.
     let modules = "usb-common usbcore ehci-hcd ehci-pci hid usbhid hid-generic";
     guest.shell(&format!("for m in {modules}; do insmod $(find /lib/modules -name $m.ko); done"), 240)?;
