@@ -54,6 +54,8 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     "change", "[-f] device filename [format]", "put another disc image into a CD-ROM drive (-f: also when locked), or 'change vnc password SECRET'", change;
     "cont" | "c", "", "resume emulation", cont;
     "cpu", "index", "set the default CPU", cpu;
+    "device_add", "driver[,prop=value][,...]", "add device, like -device on the command line", device_add;
+    "device_del", "device", "remove device", device_del;
     "eject", "[-f] device", "take the disc out of a CD-ROM drive (use -f to force it)", eject;
     "expire_password", "protocol time", "set when the password of vnc expires (now, never, +seconds, seconds since 1970)", vnc::expire_password;
     "help" | "?", "[cmd]", "show the help", help;
@@ -232,6 +234,18 @@ fn eject(context: &mut Context, rest: &str) -> Outcome {
     expect(&words, 1, 1)?;
     let drive = words.first().map(String::as_str).unwrap_or_default();
     context.machine.eject(drive, force).map_err(failed)?;
+    Ok(String::new())
+}
+
+fn device_add(context: &mut Context, rest: &str) -> Outcome {
+    let words = some_words(rest, 1, 1)?;
+    context.machine.device_add(&words[0]).map_err(failed)?;
+    Ok(String::new())
+}
+
+fn device_del(context: &mut Context, rest: &str) -> Outcome {
+    let words = some_words(rest, 1, 1)?;
+    context.machine.device_del(&words[0]).map_err(failed)?;
     Ok(String::new())
 }
 

@@ -171,11 +171,6 @@ impl Asm {
         self.rm(true, &[0xC7], 0, m);
         self.imm32(v);
     }
-    /// `op qword [m], v`, v of 8 bits.
-    pub(super) fn alu_mem_imm8(&mut self, w: bool, op: Alu, m: Mem, v: u8) {
-        self.rm(w, &[0x83], op as u8, m);
-        self.buf.push(v);
-    }
     /// `cmp byte [m], 0`.
     pub(super) fn byte_is_zero(&mut self, m: Mem) {
         self.rm(false, &[0x80], Alu::Cmp as u8, m);

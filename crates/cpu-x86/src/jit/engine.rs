@@ -360,7 +360,7 @@ impl Engine {
             self.link(n, Some(block));
         }
         self.statistics.entries += 1;
-        if self.statistics.entries % TELL == 0 {
+        if self.statistics.entries.is_multiple_of(TELL) {
             self.shared.tell(&self.statistics);
         }
         cpu.refresh_context();

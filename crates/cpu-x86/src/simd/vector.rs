@@ -59,7 +59,7 @@ pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
     let known = matches!(class, class::SSE | class::VEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
-    (known && plain && whole).then(|| Translatable { vex, align })
+    (known && plain && whole).then_some(Translatable { vex, align })
 }
 
 /// Makes `op` execute `i`.
