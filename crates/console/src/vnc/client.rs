@@ -239,8 +239,7 @@ impl Sender {
             if s.closed {
                 return None;
             }
-            let news = s.announce && s.wishes.extended_size
-                || s.announce && s.wishes.extended_keys
+            let news = s.announce && (s.wishes.extended_size || s.wishes.extended_keys)
                 || s.wants_size
                 || s.map
                 || s.wishes.pointer_motion && self.absolute != Some(self.bus.is_absolute());

@@ -159,10 +159,8 @@ impl<'a> Hands<'a> {
                     self.shared.bus.send(&InputEvent::Sync);
                 }
             }
-            "text" => {
-                if !self.shared.typist.type_text(rest.into()) {
-                    tracing::warn!("web console: too much text to type");
-                }
+            "text" if !self.shared.typist.type_text(rest.into()) => {
+                tracing::warn!("web console: too much text to type");
             }
             "cmd" => self.command(rest),
             _ => {}
@@ -262,8 +260,7 @@ impl Sender {
     fn output(&mut self) -> io::Result<()> {
         let shared = self.shared.clone();
         for (n, console) in shared.consoles.iter().enumerate() {
-            loop {
-                let Some(at) = self.at.get_mut(n) else { break };
+            while let Some(at) = self.at.get_mut(n) {
                 let bytes = console.read(at, OUTPUT);
                 if bytes.is_empty() {
                     break;

@@ -186,7 +186,7 @@ fn random_messages_never_panic() {
         let mut s = b.websocket();
         for _ in 0..100 {
             let text: Vec<_> = (0..random() % 6).map(|_| words[random() as usize % words.len()]).collect();
-            let kind = if random() % 4 == 0 { 0x82 } else { 0x81 };
+            let kind = if random().is_multiple_of(4) { 0x82 } else { 0x81 };
             let _may_be_closed = s.write_all(&client_frame(kind, text.join(" ").as_bytes()));
         }
         let junk: Vec<u8> = (0..50).map(|_| random() as u8).collect();
