@@ -54,6 +54,8 @@ pub(crate) struct Cache {
     blocks: HashMap<Key, Arc<Block>, BuildHasherDefault<KeyHasher>>,
     /// The block of the last instruction fetched from a device, or cut by the segment limit.
     uncached: Option<Arc<Block>>,
+    /// Everything went because there was too much: translations should go too.
+    pub(crate) overflowed: bool,
     empty: Arc<Block>,
 }
 
@@ -65,7 +67,13 @@ enum Where {
 impl Default for Cache {
     fn default() -> Self {
         let empty = Arc::new(Block::new(Key::default(), [], [], None, None));
-        Self { slots: vec![Slot::default(); SLOTS].into(), blocks: HashMap::default(), uncached: None, empty }
+        Self {
+            slots: vec![Slot::default(); SLOTS].into(),
+            blocks: HashMap::default(),
+            uncached: None,
+            overflowed: false,
+            empty,
+        }
     }
 }
 
@@ -172,6 +180,7 @@ impl Cache {
         let block = Arc::new(build(cpu, bus, key, &page, room)?);
         if self.blocks.len() >= MAX_BLOCKS {
             self.clear();
+            self.overflowed = true;
         }
         self.blocks.insert(key, block.clone());
         self.slots[slot] = Slot { key, block: Some(block) };

@@ -170,7 +170,8 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
     let tier = match get("tier") {
         Some("translator") => Tier::Translator,
         Some("check") => Tier::Check,
-        _ => Tier::Interpreter,
+        Some("interpreter") => Tier::Interpreter,
+        _ => Tier::default(),
     };
     Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv }), options))
 }

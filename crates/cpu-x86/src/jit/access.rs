@@ -235,7 +235,7 @@ impl Translator<'_> {
         let size = i.memory_size().size();
         let e = self.ea_of(i, op)?;
         let list = self.spilled(i);
-        if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32) || list.len() > 1 {
+        if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) || list.len() > 1 {
             return Err(Unsupported);
         }
         let write = {

@@ -30,9 +30,9 @@ impl Slot {
 pub(crate) struct Context {
     /// Guest flags while they are not in EFLAGS.
     pub(crate) flags: Slot,
-    /// The current mode allows AVX.
+    /// Which of the levels of vector registers above XMM the guest has enabled.
     pub(crate) avx: u8,
-    /// How much of the guest's vector registers (and MXCSR) is in the host's: nothing, XMM, everything. 0 outside.
+    /// How much of the guest's vector registers (and MXCSR) is in the host's: `vectors::XMM` ... 0 outside.
     pub(crate) level: u8,
     /// First entry of the TLB table of data accesses.
     pub(crate) data: u64,

@@ -12,7 +12,7 @@ use super::asm::*;
 use super::pages::{self, PAGES};
 use super::runtime;
 use super::translate::{self, OFFSETS, Way};
-use super::vectors::{self, WHOLE, Width, XMM};
+use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
 use crate::block::{Block, Key};
 use crate::bus::{Attention, Bus};
@@ -58,8 +58,8 @@ pub(super) struct Common {
     pub(super) exit_link: usize,
     /// Leaves with REFUSED for RIP in R14.
     pub(super) refuse: usize,
-    /// Called: XMM registers, or all vector registers, are loaded; or no ZF.
-    pub(super) vectors: [usize; 2],
+    /// Called: the vector registers of a level are loaded; or no ZF.
+    pub(super) vectors: [usize; 3],
     /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
     pub(super) fill: [usize; PAGES],
 }
@@ -375,7 +375,7 @@ impl Engine {
         let interrupts = Attention::INTR | Attention::INTR_WINDOW;
         cpu.jit.attention_mask = if cpu.sysflags & rflags::IF != 0 { u32::MAX } else { !interrupts };
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
-        cpu.jit.avx = u8::from(translate::avx_enabled(cpu));
+        cpu.jit.avx = translate::avx_enabled(cpu);
         cpu.jit.link = 0;
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
@@ -482,7 +482,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     SAVED.iter().rev().for_each(|r| a.pop(*r));
     a.ret();
     let save = vectors::save_code(&mut a, width);
-    c.vectors = [XMM, WHOLE].map(|level| vectors::load_code(&mut a, level, width));
+    c.vectors = [XMM, WHOLE, EVERYTHING].map(|level| vectors::load_code(&mut a, level, width, save));
 
     c.exit_link = a.at();
     a.store(Mem::state(OFFSETS.link), T1);

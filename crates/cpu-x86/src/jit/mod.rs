@@ -11,16 +11,20 @@
 //! - *Memory*: the software TLB is checked inline, the store protocol of guest-memory followed. Whatever is not a hit in
 //!   one page is done by the interpreter's handler for the whole instruction, called from the block: precise by
 //!   construction.
-//! - *Control*: direct branches inside a page are linked; others look their target up in a table that is checked against
-//!   the execution TLB. Every block looks at the attention word and at its page's code version when it is entered.
-//! - *Vectors*: SSE and AVX instructions run on the host's registers, which a block loads when it first uses them.
-//! - *Everything else* (system, string, x87, MMX, AVX-512 and masked instructions) is done by the interpreter's handler from inside
-//!   the block; blocks of other modes than 64-bit code are left to the interpreter.
+//! - *Control*: direct branches are linked, to other pages behind a look into the execution TLB; returns are predicted on
+//!   the host's stack (`flow`); other targets are looked up in a table. Loops (branches to this or an earlier address of
+//!   the page), and what comes from elsewhere, look at the attention word and at the page's code version; branches ahead
+//!   in the page look at neither: both ends were fresh when the link was made, and it is undone before a block is used
+//!   again whose page was written.
+//! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
+//!   block that uses them until something else runs (`vectors`).
+//! - *Everything else* (system, string, x87, MMX and masked memory instructions) is done by the interpreter's handler from
+//!   inside the block; 16-bit code and 32-bit code with segments that are not flat are left to the interpreter.
+//! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
+//!   there is no signal or exception handler. When translated code is left, nothing of it is on the host's stack.
 //!
-//! Not there yet: flat 32-bit code (interpreted), x87 and MMX without a call of their handlers, prediction of return
-//! addresses by the host's own, direct links between pages, vector registers kept from block to block, one check of the
-//! stack's page for several pushes, a poll page instead of the load and test at each block, removal of parts of the buffer.
-//! Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
+//! Not there yet: x87 and MMX without a call of their handlers, one check for several rounds of a loop, a poll page instead
+//! of the load and test at each loop, removal of parts of the buffer. Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
 

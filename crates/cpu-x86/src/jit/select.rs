@@ -43,7 +43,16 @@ pub(super) fn vectors(
     exists: impl Fn(&Instruction) -> bool,
 ) -> Vec<Option<Translatable>> {
     let translated = |i: &Instruction| {
-        if mode.has(Mode::FPU_CHECK) || !exists(i) { None } else { simd::translatable(i) }
+        if mode.has(Mode::FPU_CHECK) || !exists(i) {
+            return None;
+        }
+        match i.mnemonic() {
+            // Of 32-bit code they leave half of the registers alone.
+            Mnemonic::Vzeroupper | Mnemonic::Vzeroall if mode.has(Mode::CODE64) => {
+                Some(Translatable { vex: true, evex: false, align: 0 })
+            }
+            _ => simd::translatable(i),
+        }
     };
     decoded.iter().map(translated).collect()
 }

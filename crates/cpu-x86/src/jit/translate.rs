@@ -10,7 +10,7 @@ use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
 use super::select::{self, host_has, is_native, named, vectors};
 use super::strides::{self, Steps};
-use super::vectors::{NOTHING, WHOLE, XMM};
+use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
@@ -99,10 +99,15 @@ pub(super) fn held(guest: u8) -> Option<u8> {
     }
 }
 
-/// Whether AVX instructions are available now.
-pub(super) fn avx_enabled(cpu: &Cpu) -> bool {
-    let need = crate::fpu::XCR0_SSE | crate::fpu::XCR0_AVX;
-    cpu.cr4 & crate::state::cr::CR4_OSXSAVE != 0 && cpu.xcr0 & need == need
+/// The level of vector registers that is available now, if AVX is at all.
+pub(super) fn avx_enabled(cpu: &Cpu) -> u8 {
+    use crate::fpu::{XCR0_AVX, XCR0_AVX512, XCR0_SSE};
+    let has = |need: u64| cpu.cr4 & crate::state::cr::CR4_OSXSAVE != 0 && cpu.xcr0 & need == need;
+    match has(XCR0_SSE | XCR0_AVX) {
+        true if has(XCR0_AVX512) => EVERYTHING,
+        true => WHOLE,
+        false => NOTHING,
+    }
 }
 
 /// The key of another address in the same page.
@@ -467,7 +472,16 @@ impl Translator<'_> {
 
     /// SSE and AVX.
     fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
-        self.want_vectors(n, if v.vex { WHOLE } else { XMM });
+        self.want_vectors(
+            n,
+            if v.evex {
+                EVERYTHING
+            } else if v.vex {
+                WHOLE
+            } else {
+                XMM
+            },
+        );
         if op.is(Op::MEM) { self.access(n, i, op, v.align) } else { self.registers(n, i, op) }
     }
 

@@ -37,29 +37,33 @@ const BEFORE: u32 = 7;
 /// An instruction that translated code may contain as it is, with vector registers in their places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Translatable {
-    /// VEX-encoded.
+    /// VEX-encoded: YMM registers.
     pub(crate) vex: bool,
+    /// Mask registers, ZMM registers, or those from 16 on.
+    pub(crate) evex: bool,
     /// Mask of the address bits that have to be zero.
     pub(crate) align: u8,
 }
 
-/// Whether `i` is one: SSE and AVX with whole operands.
+/// Whether `i` is one: SSE, AVX and AVX-512 with whole operands.
 pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     let class = class_of(i)?;
     let vex = i.encoding() == EncodingKind::VEX;
     let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
         OpKind::Register => {
             let r = i.op_register(n);
-            r.is_gpr() || (r.is_xmm() || r.is_ymm()) && r.number() < 16
+            let evex = class == class::EVEX && (r.is_vector_register() || r.is_k());
+            r.is_gpr() || evex || (r.is_xmm() || r.is_ymm()) && r.number() < 16
         }
         k => !is_rdi(k),
     });
     let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
     let size = if memory { i.memory_size().size() } else { 1 };
-    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
-    let known = matches!(class, class::SSE | class::VEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
+    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
+    let known =
+        matches!(class, class::SSE | class::VEX | class::EVEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
-    (known && plain && whole).then_some(Translatable { vex, align })
+    (known && plain && whole).then_some(Translatable { vex, evex: class == class::EVEX, align })
 }
 
 /// Makes `op` execute `i`.
