@@ -365,7 +365,9 @@ impl Processor {
         let Ok(block) = self.cache.find(cpu, bus, mode) else {
             return not_completed(cpu, &[]);
         };
-        if let Some(code) = engine.code(cpu, block) {
+        // Each block is to be seen, so none runs linked to others.
+        let seen = tracing::enabled!(target: "exec", tracing::Level::TRACE);
+        if !seen && let Some(code) = engine.code(cpu, block) {
             if engine.single {
                 let block = block.clone();
                 return self.execute_checked(bus, &block, code);
@@ -420,6 +422,7 @@ impl Processor {
         cpu.stop_block = false;
         loop {
             let mut done = 0;
+            tracing::trace!(target: "exec", "{:#018x} {} instructions", cpu.rip, block.ops.len());
             for op in &block.ops {
                 if (op.handler)(cpu, bus, op).is_err() {
                     cpu.retired += done;

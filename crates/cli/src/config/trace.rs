@@ -28,6 +28,7 @@ impl Trace {
     pub const EVENTS: &'static [(&'static str, &'static str)] = &[
         ("cpu_in", "IN by a processor: address, size, value"),
         ("cpu_out", "OUT by a processor: address, size, value"),
+        ("hyperv", "hypercall of the guest to the built-in platform, with its status"),
         ("ide_atapi_packet", "packet command of an IDE drive and what comes of it"),
         ("ide_bus_master_stop", "the IDE bus master stopped before the drive did"),
         ("ide_exec_cmd", "command of an IDE drive, with its registers"),

@@ -166,7 +166,7 @@ fn pictures_sizes_and_keys() {
         assert!(std::time::Instant::now() < end, "{all}");
         all += &keys(&b.keys);
     }
-    assert!(all.contains("+shift +a -shift +ret"), "{all}");
+    assert!(all.replace(' ', "").contains("+shift+a-shift+ret"), "{all}"); // however the events were cut
 }
 
 #[test]
