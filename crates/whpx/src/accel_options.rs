@@ -21,7 +21,7 @@ pub(crate) const ACCELS: &[(&str, &str)] = &[
 /// Properties of `-accel whpx`.
 pub(crate) const PROPS: &[(&str, &str)] = &[
     ("platform", "auto|windows|soft: which implementation of the API (default auto)"),
-    ("tier", "interpreter|translator|check: how the built-in platform executes (default interpreter)"),
+    ("tier", "interpreter|translator|check: how the built-in platform executes (default translator)"),
     (
         "kernel-irqchip",
         "on|off: local APICs in the platform, or in this program (default on; off on Windows 10 with a PIC)",

@@ -22,6 +22,16 @@ pub(super) fn all() -> Vec<Test> {
         all.push(Test::new(&format!("hyperv-on-{cpus}cpu"), cpus, move |name, vmm| hyperv(name, vmm, cpus, true)));
     }
     all.push(Test::new("hyperv-off", 2, |name, vmm| hyperv(name, vmm, 2, false)));
+    for (name, cpus, options) in [
+        ("irqchip-off-1cpu", 1, "kernel-irqchip=off"),
+        ("irqchip-off-4cpu", 4, "kernel-irqchip=off,hyperv=off"),
+        ("irqchip-off-undecoded", 2, "kernel-irqchip=off,x-decoded=off"),
+        ("undecoded", 2, "x-decoded=off"),
+        ("interpreter", 2, "tier=interpreter"),
+        ("msr-faults", 2, "ignore-unknown-msr=off,intercept-msr-gp=on,ssd=off"),
+    ] {
+        all.push(Test::new(name, cpus, move |name, vmm| accel_options(name, vmm, cpus, options)));
+    }
     all.push(Test::new("installer", 1, installer));
     all.push(Test::new("grub-cd", 1, grub_cd));
     all.push(Test::new("kill-9", 1, kill_9));
@@ -92,6 +102,22 @@ fn hyperv(name: &str, vmm: &Vmm, cpus: u32, on: bool) -> Result<String> {
     shell_ready(&mut guest, cpus)?;
     power_off(&mut guest)?;
     Ok(format!("two reboots, the last shell after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// Linux with other accelerator options: a shell, right sums, a reboot.
+fn accel_options(name: &str, vmm: &Vmm, cpus: u32, options: &str) -> Result<String> {
+    if vmm.is_qemu() {
+        return skip("the options are those of -accel whpx");
+    }
+    let vmm = &vmm.with_accel(&format!("whpx,{options}"));
+    let mut guest = Machine::new(name).cpus(cpus).memory(512).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, cpus)?;
+    let sum = guest.shell("seq 20000 | sha256sum", 120)?;
+    ensure!(sum.starts_with(&reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
+    guest.line("reboot -f")?;
+    shell_ready(&mut guest, cpus)?;
+    power_off(&mut guest)?;
+    Ok(format!("a reboot, the second shell after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
 /// The same command on this machine.

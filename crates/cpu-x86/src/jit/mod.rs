@@ -66,16 +66,23 @@ pub(crate) use engine::{Engine, Ran};
 pub(crate) use rehearsal::Rehearsal;
 
 /// How a processor executes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// Decoded blocks, handler after handler.
-    #[default]
     Interpreter,
     /// Translates what runs often.
     Translator,
     /// Runs every translated block by the interpreter too and panics with both results at the first difference. Slow; and
     /// devices that write memory that is being read make differences that are none.
     Check,
+}
+
+impl Default for Tier {
+    /// The translator where there is one.
+    fn default() -> Self {
+        let there = cfg!(all(target_arch = "x86_64", any(target_os = "linux", windows)));
+        if there { Self::Translator } else { Self::Interpreter }
+    }
 }
 
 /// What the translator has done.
