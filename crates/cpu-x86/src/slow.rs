@@ -30,6 +30,12 @@ impl Page {
     }
 }
 
+/// Whether `second` is writable memory right behind `first`'s page, in the host as in the guest's block.
+fn adjoins(first: &Page, second: &Page) -> bool {
+    let (a, b) = (&first.phys, &second.phys);
+    b.writable && a.block == b.block && a.offset.wrapping_add(PAGE_SIZE) == b.offset && !b.host.is_null()
+}
+
 impl Cpu {
     /// Limit, type and presence checks; legacy and compatibility mode only.
     #[inline(never)]
@@ -279,13 +285,15 @@ impl Cpu {
         self.check_address(seg, at, T::BYTES)?;
         let base = self.data_table();
         let pages = self.resolve_all(bus, at, T::BYTES, Access::Write, base)?;
-        if let [Some((page, _)), None] = pages
+        if let [Some((page, n)), second] = pages
             && page.phys.writable
+            && second.is_none_or(|(second, _)| adjoins(&page, &second))
             && self.rehearsal.is_none()
         {
+            // Across a page the host locks its bus itself, as long as the two are neighbours there too.
             let p = page.phys.host.wrapping_add(page.at as usize & 0xFFF).cast::<T>();
             loop {
-                // SAFETY: inside a writable page of a block that the TLB keeps alive.
+                // SAFETY: inside one writable page, or two in a row, of a block that the TLB keeps alive.
                 let old = unsafe { p.read_unaligned() };
                 let new = f(self, old);
                 // SAFETY: as above.
@@ -293,8 +301,12 @@ impl Cpu {
                     break;
                 }
             }
-            self.tell(page.phys.block, page.phys.offset + (at & 0xFFF), T::BYTES);
+            self.tell(page.phys.block, page.phys.offset + (at & 0xFFF), n);
+            if let Some((second, n)) = second {
+                self.tell(second.phys.block, second.phys.offset, n);
+            }
         } else {
+            // Pages apart in the host, or devices: only others of this kind are kept out.
             let _guard = lock.then(atomic::bus_lock);
             let mut b = [0; 8];
             let mut done = 0;

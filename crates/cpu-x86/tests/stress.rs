@@ -626,7 +626,6 @@ fn four_processors_hammer_locked_operations() {
 }
 
 #[test]
-#[ignore = "known: a lock across pages excludes only others across pages (slow.rs, modify_miss); needs to stop the other processors"]
 fn locks_across_a_page_exclude_those_inside_it() {
     // Two processors add to four bytes across the border, two to the half of them that is in the second page.
     const EACH: u64 = 200_000;
