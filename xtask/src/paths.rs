@@ -53,6 +53,8 @@ pub fn asset(name: &str) -> Result<PathBuf> {
 
 /// Enters assets into the manifest; an interruption leaves the old manifest.
 pub fn enter(assets: &[(&str, PathBuf)]) -> Result<()> {
+    let lock = fs::File::create(images().join(".manifest-lock")).context("cannot create images/.manifest-lock")?;
+    lock.lock().context("cannot lock images/.manifest-lock")?; // tests side by side enter theirs
     let mut all = manifest();
     for (name, path) in assets {
         all.insert((*name).to_owned(), path.clone());

@@ -1,12 +1,8 @@
 //! Registers between the virtual processor and the emulated one.
 
 use cpu_x86::Cpu;
-use cpu_x86::fpu::{Fpu, MXCSR_MASK};
-use cpu_x86::state::{SegReg, TableReg};
-use whp::{
-    FpControlStatus, InterruptState, PendingInterruption, RegisterName as R, RegisterValue, SegmentRegister,
-    TableRegister, VpContext, XmmControlStatus,
-};
+use cpu_x86::fpu::Fpu;
+use whp::{InterruptState, PendingInterruption, RegisterName as R, RegisterValue, VpContext};
 
 use super::xstate::Area;
 use super::{Needs, Registers};
@@ -76,145 +72,6 @@ fn fpu_names() -> impl Iterator<Item = R> {
     xmm.chain(st).chain([R::FP_CONTROL_STATUS, R::XMM_CONTROL_STATUS])
 }
 
-fn segment_index(name: R) -> Option<usize> {
-    (R::ES.0..R::ES.0 + 6).contains(&name.0).then(|| (name.0 - R::ES.0) as usize)
-}
-
-fn to_segment(s: &SegReg) -> RegisterValue {
-    SegmentRegister { base: s.base, limit: s.limit, selector: s.selector, attributes: s.attributes }.into()
-}
-
-fn from_segment(s: SegmentRegister) -> SegReg {
-    SegReg { selector: s.selector, base: s.base, limit: s.limit, attributes: s.attributes }
-}
-
-/// The plain 64-bit registers: a place in `Cpu`, by reference of either kind.
-macro_rules! plain {
-    ($cpu:expr, $name:expr $(, $m:tt)?) => {{
-        let (cpu, name) = ($cpu, $name);
-        Some(match name {
-            n if n.0 < 16 => &$($m)? cpu.regs[n.0 as usize],
-            R::RIP => &$($m)? cpu.rip,
-            R::CR0 => &$($m)? cpu.cr0,
-            R::CR2 => &$($m)? cpu.cr2,
-            R::CR3 => &$($m)? cpu.cr3,
-            R::CR4 => &$($m)? cpu.cr4,
-            R::DR0 => &$($m)? cpu.dr[0],
-            R::DR1 => &$($m)? cpu.dr[1],
-            R::DR2 => &$($m)? cpu.dr[2],
-            R::DR3 => &$($m)? cpu.dr[3],
-            R::DR6 => &$($m)? cpu.dr[6],
-            R::DR7 => &$($m)? cpu.dr[7],
-            R::XCR0 => &$($m)? cpu.xcr0,
-            R::EFER => &$($m)? cpu.msr.efer,
-            R::KERNEL_GS_BASE => &$($m)? cpu.msr.kernel_gs_base,
-            R::SYSENTER_CS => &$($m)? cpu.msr.sysenter_cs,
-            R::SYSENTER_EIP => &$($m)? cpu.msr.sysenter_eip,
-            R::SYSENTER_ESP => &$($m)? cpu.msr.sysenter_esp,
-            R::STAR => &$($m)? cpu.msr.star,
-            R::LSTAR => &$($m)? cpu.msr.lstar,
-            R::CSTAR => &$($m)? cpu.msr.cstar,
-            R::SFMASK => &$($m)? cpu.msr.sfmask,
-            R::PAT => &$($m)? cpu.msr.pat,
-            R::TSC_AUX => &$($m)? cpu.msr.tsc_aux,
-            _ => return None,
-        })
-    }};
-}
-
-fn plain(cpu: &Cpu, name: R) -> Option<&u64> {
-    plain!(cpu, name)
-}
-
-fn plain_mut(cpu: &mut Cpu, name: R) -> Option<&mut u64> {
-    plain!(cpu, name, mut)
-}
-
-fn fpu_get(fpu: &Fpu, name: R) -> Option<RegisterValue> {
-    Some(match name {
-        n if (R::XMM0.0..R::XMM0.0 + 16).contains(&n.0) => {
-            let z = &fpu.zmm[(n.0 - R::XMM0.0) as usize & 15];
-            RegisterValue(z.first_chunk::<16>().map_or(0, |b| u128::from_le_bytes(*b)))
-        }
-        n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => {
-            RegisterValue(u128::from_le_bytes(fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7]) & ((1 << 80) - 1))
-        }
-        R::FP_CONTROL_STATUS => FpControlStatus {
-            fp_control: fpu.fcw,
-            fp_status: fpu.fsw,
-            fp_tag: fpu.ftw,
-            last_fp_op: fpu.fop,
-            last_fp_rip: fpu.fip,
-        }
-        .into(),
-        R::XMM_CONTROL_STATUS => XmmControlStatus {
-            last_fp_rdp: fpu.fdp,
-            xmm_status_control: fpu.mxcsr,
-            xmm_status_control_mask: MXCSR_MASK,
-        }
-        .into(),
-        _ => return None,
-    })
-}
-
-fn fpu_set(fpu: &mut Fpu, name: R, value: RegisterValue) -> bool {
-    match name {
-        n if (R::XMM0.0..R::XMM0.0 + 16).contains(&n.0) => {
-            fpu.zmm[(n.0 - R::XMM0.0) as usize & 15][..16].copy_from_slice(&value.bytes());
-        }
-        n if (R::FP_MMX0.0..R::FP_MMX0.0 + 8).contains(&n.0) => {
-            fpu.st[(n.0 - R::FP_MMX0.0) as usize & 7][..10].copy_from_slice(&value.bytes()[..10]);
-        }
-        R::FP_CONTROL_STATUS => {
-            let f = value.fp_control_status();
-            (fpu.fcw, fpu.fsw, fpu.ftw) = (f.fp_control, f.fp_status, f.fp_tag);
-            (fpu.fop, fpu.fip) = (f.last_fp_op, f.last_fp_rip);
-        }
-        R::XMM_CONTROL_STATUS => {
-            let x = value.xmm_control_status();
-            (fpu.fdp, fpu.mxcsr) = (x.last_fp_rdp, x.xmm_status_control & MXCSR_MASK);
-        }
-        _ => return false,
-    }
-    true
-}
-
-fn get(cpu: &Cpu, name: R) -> Option<RegisterValue> {
-    if let Some(i) = segment_index(name) {
-        return Some(to_segment(&cpu.segs[i]));
-    }
-    let table = |t: &TableReg| RegisterValue::from(TableRegister { limit: t.limit, base: t.base });
-    match name {
-        R::RFLAGS => Some(cpu.rflags().into()),
-        R::LDTR => Some(to_segment(&cpu.ldtr)),
-        R::TR => Some(to_segment(&cpu.tr)),
-        R::IDTR => Some(table(&cpu.idtr)),
-        R::GDTR => Some(table(&cpu.gdtr)),
-        n => fpu_get(&cpu.fpu, n).or_else(|| plain(cpu, n).map(|v| (*v).into())),
-    }
-}
-
-fn set(cpu: &mut Cpu, name: R, value: RegisterValue) {
-    let table = |v: RegisterValue| TableReg { base: v.table().base, limit: v.table().limit };
-    if let Some(i) = segment_index(name) {
-        cpu.segs[i] = from_segment(value.segment());
-        return;
-    }
-    match name {
-        R::RFLAGS => cpu.set_rflags(value.u64()),
-        R::LDTR => cpu.ldtr = from_segment(value.segment()),
-        R::TR => cpu.tr = from_segment(value.segment()),
-        R::IDTR => cpu.idtr = table(value),
-        R::GDTR => cpu.gdtr = table(value),
-        n if fpu_set(&mut cpu.fpu, n, value) => {}
-        n => {
-            if let Some(place) = plain_mut(cpu, n) {
-                *place = value.u64();
-            }
-        }
-    }
-}
-
 /// The registers as they were before the instruction.
 pub(super) struct Loaded {
     names: Vec<R>,
@@ -260,7 +117,11 @@ impl Loaded {
             match *name {
                 R::INTERRUPT_STATE => cpu.shadow.nmi = value.interrupt_state().nmi_masked,
                 R::PENDING_INTERRUPTION => interruption = value.pending_interruption(),
-                name => set(cpu, name, *value),
+                R::INTERNAL_ACTIVITY_STATE => {}
+                name => {
+                    let there = whp_registers::set(cpu, name, *value);
+                    debug_assert!(there.is_some(), "{name:?} is asked for and not kept");
+                }
             }
         }
         Ok(Self { names, values, area, cr8: c.cr8.into(), shadow: c.interrupt_shadow, rflags: c.rflags, interruption })
@@ -288,7 +149,7 @@ impl Loaded {
             values.push(value);
         };
         for (name, old) in self.names.iter().zip(&self.values).filter(|(n, _)| !NOT_WRITTEN.contains(n)) {
-            match get(cpu, *name) {
+            match whp_registers::get(cpu, *name) {
                 Some(new) if !same(*name, new, *old) => put(*name, new),
                 _ => {}
             }

@@ -388,6 +388,11 @@ impl Lapic {
         (self.software_enabled() && self.pending().is_none()).then_some(vector)
     }
 
+    /// Whether any vector is requested, also one that has to wait for others.
+    pub fn has_requests(&self) -> bool {
+        self.software_enabled() && highest(&self.state.irr).is_some()
+    }
+
     /// INTA: the pending vector goes into service. `None` when nothing is pending any more.
     pub fn acknowledge(&mut self) -> Option<u8> {
         let vector = self.pending()?;

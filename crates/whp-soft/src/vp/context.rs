@@ -1,18 +1,12 @@
 //! Exit contexts.
 
 use cpu_x86::fault::{AbortKind, Access, Exception};
-use cpu_x86::state::{LastInstruction, SegReg, cr};
+use cpu_x86::state::{LastInstruction, cr};
 use cpu_x86::{Cpu, Seg};
-use whp::{
-    AccessType, CpuidAccess, Exit, IoPortAccess, MemoryAccess, MsrAccess, SegmentRegister, VpContext, VpException,
-};
+use whp::{AccessType, CpuidAccess, Exit, IoPortAccess, MemoryAccess, MsrAccess, VpContext, VpException};
 
 use super::Core;
-
-/// A segment register as WHP has it.
-pub(super) fn segment(s: &SegReg) -> SegmentRegister {
-    SegmentRegister { base: s.base, limit: s.limit, selector: s.selector, attributes: s.attributes }
-}
+use whp_registers::segment;
 
 /// The processor at an exit; `length` is of the instruction that exited.
 pub(super) fn vp_context(core: &Core, cr8: u64, length: u8) -> VpContext {

@@ -8,7 +8,7 @@ use cpu_x86::fault::{AbortKind, Exception, Stop, vector};
 use cpu_x86::flags::rflags;
 use cpu_x86::state::cr;
 use cpu_x86::{Abort, Cpu, InterruptKind, ResetKind};
-use irqchip::lapic::apic_base;
+use irqchip::lapic::{Lapic, apic_base};
 use whp::{AccessHandler, Exit, ExitContext, ExtendedVmExits, PendingEvent, PendingInterruption};
 
 use super::bus::VpBus;
@@ -123,7 +123,9 @@ impl Vp {
             irq.halted = !taken;
             return false;
         }
-        if irq.idle && (injection || self.wakes(true, nmi_blocked)) {
+        // Linux waits for locks in idle with interrupts off, also inside the handler of a vector that holds the kick back.
+        let requested = irq.lapic.as_ref().is_some_and(Lapic::has_requests);
+        if irq.idle && (injection || requested || self.wakes(true, nmi_blocked)) {
             irq.idle = false;
         }
         if !irq.halted && !irq.startup_suspend && !irq.idle {

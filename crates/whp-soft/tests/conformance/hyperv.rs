@@ -184,6 +184,21 @@ fn idle_ends_with_interrupts_off() {
     assert_eq!(v.u32(0x7000), 0, "pending, not taken");
 }
 
+/// A kick for a processor that waits for a lock inside the handler of a more urgent vector.
+#[test]
+fn idle_ends_for_a_vector_that_is_held_back() {
+    let v = vm(1, GUEST_IDLE64);
+    v.set(0, RegisterName::CR8, 15u64);
+    let p = v.partition.clone();
+    let t = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(20));
+        p.request_interrupt(&InterruptControl::fixed(0, 0x40)).unwrap();
+    });
+    v.run_to_f4();
+    t.join().unwrap();
+    assert_eq!(v.u32(0x7000), 0, "pending, not taken");
+}
+
 #[test]
 fn the_apic_by_synthetic_msrs() {
     let v = vm(1, HV_SELF_IPI64);
