@@ -268,7 +268,9 @@ impl Guest {
                 crate::channel::strip_escapes(&text).trim()
             );
         }
-        Ok(crate::channel::strip_escapes(&text).trim().to_owned())
+        let text = crate::channel::strip_escapes(&text);
+        let lines: Vec<&str> = text.lines().filter(|line| !is_kernel_message(line)).collect();
+        Ok(lines.join("\n").trim().to_owned())
     }
 
     /// Waits for the process to end.
@@ -340,5 +342,23 @@ impl Drop for Guest {
         // Both fail only if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Whether the guest's kernel wrote the line (`[    1.693194] tsc: ...`): it shares the console with the shell.
+fn is_kernel_message(line: &str) -> bool {
+    let stamp = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    stamp.is_some_and(|(time, _)| time.contains('.') && time.trim().bytes().all(|c| c == b'.' || c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn kernel_messages_are_told_from_output() {
+        assert!(super::is_kernel_message("[    1.693194] tsc: Refined TSC clocksource calibration: 1000.0 MHz"));
+        assert!(super::is_kernel_message("[12345.693194] x"));
+        for output in ["b1946ac9  -", "[ ok ] done", "[1] + 12 done", "", "[1.2.3"] {
+            assert!(!super::is_kernel_message(output), "{output}");
+        }
     }
 }

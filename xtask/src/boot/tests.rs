@@ -58,6 +58,8 @@ pub(crate) fn shell_ready(guest: &mut Guest, cpus: u32) -> Result<()> {
     let count = guest.expect("\n", 30)?;
     ensure!(count.trim() == cpus.to_string(), "the guest sees {} processors instead of {cpus}", count.trim());
     guest.expect("# ", 60)?;
+    // The kernel's later messages must not cut the shell's lines.
+    guest.shell("dmesg -n 1", 60)?;
     Ok(())
 }
 
