@@ -5,8 +5,8 @@ use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
 use super::pages;
+use super::rounds::Named;
 use super::select::{encodable, named};
-use super::strides;
 use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
@@ -101,19 +101,13 @@ impl Translator<'_> {
     }
 
     /// Which page an access may be looked for in first.
-    fn page_of(&mut self, e: &Ea, size: usize, write: bool) -> Option<usize> {
-        if e.narrow || size > 32 {
-            return None;
-        }
+    fn page_of(e: &Ea, size: usize) -> Option<usize> {
         match (e.base, e.index, e.seg) {
-            (Some(4), None, None) => return Some(pages::STACK),
-            (Some(5), None, None) => return Some(pages::FRAME),
-            _ => {}
+            _ if e.narrow || size > pages::LARGEST => None,
+            (Some(SP), None, None) => Some(pages::STACK),
+            (Some(BP), None, None) => Some(pages::FRAME),
+            _ => None,
         }
-        let site = &mut self.sites[usize::from(write)];
-        let free = self.steps.is_some_and(|s| strides::stays(&s, e)) && *site < pages::SITES;
-        *site += usize::from(free);
-        free.then(|| *site - 1 + if write { pages::STORES } else { pages::LOADS })
     }
 
     /// Where the operand is in the host: by its page, or by the TLB.
@@ -125,7 +119,7 @@ impl Translator<'_> {
         write: bool,
         misses: &mut Vec<usize>,
     ) -> Result<Found, Unsupported> {
-        let Some(page) = self.page_of(e, size, write) else {
+        let Some(page) = Self::page_of(e, size) else {
             self.check(e, size, write, misses)?;
             self.host(e)?;
             return Ok(Found { host: T2, free: T1, page: None });
@@ -249,12 +243,15 @@ impl Translator<'_> {
         j.set_has_xacquire_prefix(false);
         j.set_has_xrelease_prefix(false);
         j.set_memory_index_scale(1);
+        if let Some(named) = self.unchecked(&e, size, write, align, write) {
+            return self.access_unchecked(n, j, &list, &named, write);
+        }
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
         // The shortest form: the guest's base register plus the entry's addend.
         let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
         let mut found = Found { host: T2, free: T1, page: None };
-        let paged = matches!(e.base, Some(SP | BP)) || self.steps.is_some_and(|s| strides::stays(&s, &e));
+        let paged = matches!(e.base, Some(SP | BP));
         if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0 && !paged) {
             self.check(&e, size, write, &mut misses)?;
             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
@@ -300,6 +297,47 @@ impl Translator<'_> {
             self.marked(n, size, None, found);
         }
         self.slow(n, misses);
+        Ok(())
+    }
+
+    /// The same in the fast copy of a loop, where the page is known.
+    fn access_unchecked(
+        &mut self,
+        n: usize,
+        mut j: Instruction,
+        list: &[(u8, bool, bool)],
+        at: &Named,
+        write: bool,
+    ) -> Done {
+        j.set_memory_base(at.base);
+        j.set_memory_index(at.index);
+        j.set_memory_index_scale(at.scale);
+        j.set_memory_displacement64(at.disp as u64);
+        j.set_memory_displ_size(u32::from(at.disp != 0));
+        // With the operand in both, the register takes the place of the index: the address is not needed afterwards.
+        let spare = match (list.first(), at.free) {
+            (Some(x), None) if x.1 => {
+                self.a.lea(T2, Mem { base: Some(T2), index: Some((T1, 1)), disp: 0 });
+                j.set_memory_base(named(T2, 8));
+                j.set_memory_index(Register::None);
+                T1
+            }
+            (_, None) => T1,
+            (_, Some(t)) => t,
+        };
+        Self::rename(&mut j, list, &[spare]);
+        if let Some(x) = list.first().filter(|x| x.1) {
+            self.a.load(spare, Mem::state(register(x.0)));
+        }
+        self.before(n);
+        self.encode(&j)?;
+        self.after(n);
+        if let Some(x) = list.first().filter(|x| x.2) {
+            self.a.store(Mem::state(register(x.0)), spare);
+        }
+        if write {
+            self.marked(n, j.memory_size().size(), None, Found { host: T1, free: T2, page: Some(at.page) });
+        }
         Ok(())
     }
 

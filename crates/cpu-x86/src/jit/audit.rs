@@ -2,7 +2,7 @@
 //!
 //! The rule, instruction by instruction of the emitted code (cold parts included): every memory operand is one of
 //! - `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
-//! - `[base+r13+d]`, a guest register plus the addend of the TLB entry;
+//! - `[base+r13+d]`, `[r13+index*s+d]`, a guest register plus the addend of a page; `[r14+r13]`;
 //!
 //! without segment override; R15 is not written and no operand; the host's stack has predicted returns only, which a few
 //! instructions handle ([`predicts`]); nothing is privileged, traps, or is no instruction. A change of the register
@@ -129,6 +129,7 @@ impl Fuzz {
                 (Register::R13, Register::None) => inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>())),
                 (Register::R14, Register::None) => m.displacement() == 0,
                 (base, Register::R13) => m.scale() == 1 && base.is_gpr64() && !ours(base),
+                (Register::R13, index) => index.is_gpr64() && !ours(index) && index != Register::R14,
                 _ => false,
             };
             if !good {

@@ -59,6 +59,10 @@ pub(crate) struct Context {
     pub(crate) pages: [super::pages::Page; super::pages::PAGES],
     /// What they depend on.
     pub(crate) pages_depend: [u64; 3],
+    /// Of a loop: the fewest rounds that its accesses stay in their pages, less one.
+    pub(crate) rounds: u64,
+    /// And the value of its counter that ends them.
+    pub(crate) last: u64,
     /// Scratch words of translated code.
     pub(crate) scratch: [u64; 4],
     /// RIP that a call goes to, while its store is pending.

@@ -235,6 +235,7 @@ impl Engine {
         s.bytes += made.code.len() as u64;
         s.instructions += block.ops.len() as u64;
         s.handlers += made.handlers;
+        s.loops += u64::from(made.rounds);
         Some(code)
     }
 

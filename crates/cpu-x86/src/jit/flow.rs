@@ -170,7 +170,7 @@ impl Translator<'_> {
     }
 
     /// A conditional jump by the guest's flags, wherever they are.
-    fn branch_on(&mut self, condition: u8) -> usize {
+    pub(super) fn branch_on(&mut self, condition: u8) -> usize {
         let bits = match condition >> 1 {
             c @ 0..=4 => FLAG_BITS.get(usize::from(c)),
             5 => FLAG_BITS.get(5),

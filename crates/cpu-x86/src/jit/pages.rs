@@ -1,5 +1,5 @@
 //! Pages found lately: a level above the software TLB for accesses that stay in one page for long, those of the stack
-//! and those of loops that are one block. A hit costs half of what the TLB costs.
+//! (a hit costs half of what the TLB costs) and those of loops that are one block (`rounds`).
 //!
 //! An entry holds for as long as no translation is dropped and the kind of accesses (privilege ...) stays: whoever enters
 //! translated code, or ran a handler inside it, compares what it depends on ([`Context::forget_pages`]).
@@ -17,13 +17,15 @@ pub(super) const STACK: usize = 0;
 pub(super) const FRAME: usize = 1;
 /// The first entry for loads in loops; those for stores follow.
 pub(super) const LOADS: usize = 2;
-/// Entries for loads in a loop, and for stores.
-pub(super) const SITES: usize = 8;
+/// Entries for loads in loops, and for stores.
+pub(super) const SITES: usize = 12;
 pub(super) const STORES: usize = LOADS + SITES;
 /// All entries.
 pub(crate) const PAGES: usize = STORES + SITES;
 /// Access sizes, as powers of 2.
-const SIZES: usize = 6;
+const SIZES: usize = 7;
+/// The largest access.
+pub(super) const LARGEST: usize = 1 << (SIZES - 1);
 
 /// One of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct Page {
     start: u64,
     /// Host address.
     host: u64,
+    /// From the linear address to the host's.
+    delta: u64,
     /// The page's flag byte.
     flags: u64,
     /// By size: accesses at offsets below this are inside. Zero: no page.
@@ -50,6 +54,10 @@ pub(super) fn start(page: usize) -> Mem {
 
 pub(super) fn host(page: usize) -> Mem {
     Mem::state(field(page, offset_of!(Page, host)))
+}
+
+pub(super) fn delta(page: usize) -> Mem {
+    Mem::state(field(page, offset_of!(Page, delta)))
 }
 
 pub(super) fn flags(page: usize) -> Mem {
@@ -70,6 +78,8 @@ pub(super) fn fill_code(a: &mut Asm, page: usize) -> usize {
     a.store(start(page), RCX);
     a.alu(Alu::Add, RCX, Mem::base(T1, OFFSETS.entry_addend as i32));
     a.store(host(page), RCX);
+    a.load(RCX, Mem::base(T1, OFFSETS.entry_addend as i32));
+    a.store(delta(page), RCX);
     a.load(RCX, Mem::base(T1, OFFSETS.entry_flags as i32));
     a.store(flags(page), RCX);
     for class in 0..SIZES {

@@ -9,8 +9,8 @@ use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
 use super::select::{self, host_has, is_native, named, vectors};
-use super::strides::{self, Steps};
-use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
+use super::rounds::{Rounds, level};
+use super::vectors::{EVERYTHING, NOTHING, WHOLE};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
@@ -155,6 +155,8 @@ pub(super) struct Made {
     /// Of the page's version, for which the bytes are right.
     pub(super) version: usize,
     pub(super) handlers: u64,
+    /// It is a loop with a fast copy.
+    pub(super) rounds: bool,
     /// Instructions it covers, from the first.
     pub(super) count: usize,
     /// Some use vector registers.
@@ -186,6 +188,8 @@ pub(super) enum Cold {
     Forget { jump: usize, back: usize },
     /// Finds the page of an access that is not the one that `page` has.
     Page { jump: usize, back: usize, index: usize, e: Ea, size: usize, write: bool, page: usize },
+    /// Finds the page of an access before the rounds of a loop, or goes to the plain copy.
+    Site { jump: usize, again: usize, e: Ea, size: usize, page: usize },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
     /// Goes to another page.
@@ -238,10 +242,10 @@ pub(super) struct Translator<'a> {
     pub(super) level: u8,
     /// Where the version of the page is in the code.
     version: usize,
-    /// Of a block that branches to itself: by how much registers change in a round.
-    pub(super) steps: Option<Steps>,
-    /// Loads and stores that have pages of their own so far.
-    pub(super) sites: [usize; 2],
+    /// While the fast copy of a loop is made.
+    pub(super) rounds: Option<Rounds>,
+    /// Where the plain copy begins.
+    pub(super) plain: usize,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
 }
@@ -317,11 +321,14 @@ fn attempt_all(
         single: exact,
         level: NOTHING,
         version: 0,
-        steps: strides::of(decoded, block.key.rip),
-        sites: [0; 2],
+        rounds: None,
+        plain: 0,
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
+    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.rip, native, vector) {
+        t.loop_of(rounds, decoded, vector, entries.slot, live_in);
+    }
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
         let done = match vector[n] {
@@ -354,6 +361,7 @@ fn attempt_all(
         links: t.links,
         version: t.version,
         handlers: t.handlers,
+        rounds: t.plain != 0,
         count,
         vectors: vector.iter().any(Option::is_some),
     }))
@@ -398,7 +406,7 @@ impl Translator<'_> {
     /// Tries to translate an instruction; leaves no trace when it cannot.
     fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
         let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
-        let (flags, level, sites) = (self.flags, self.level, self.sites);
+        let (flags, level) = (self.flags, self.level);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
             None if op.is(Op::ENDS) => self.control(n, i, op),
@@ -408,9 +416,29 @@ impl Translator<'_> {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
-            (self.flags, self.level, self.sites) = (flags, level, sites);
+            (self.flags, self.level) = (flags, level);
         }
         done
+    }
+
+    /// Tries to make the fast copy of a loop; leaves no trace when that cannot be.
+    fn loop_of(
+        &mut self,
+        rounds: Rounds,
+        decoded: &[Instruction],
+        vector: &[Option<Translatable>],
+        head: usize,
+        live: bool,
+    ) {
+        let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
+        let block = self.block;
+        self.rounds = Some(rounds);
+        if self.fast(decoded, &block.ops, vector, head, live).is_err() {
+            self.a.buf.truncate(at);
+            self.cold.truncate(cold);
+            self.links.truncate(links);
+        }
+        (self.rounds, self.flags, self.level) = (None, Flags::Slot, NOTHING);
     }
 
     /// The instruction is run by its handler.
@@ -471,17 +499,8 @@ impl Translator<'_> {
     }
 
     /// SSE and AVX.
-    fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
-        self.want_vectors(
-            n,
-            if v.evex {
-                EVERYTHING
-            } else if v.vex {
-                WHOLE
-            } else {
-                XMM
-            },
-        );
+    pub(super) fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
+        self.want_vectors(n, level(&v));
         if op.is(Op::MEM) { self.access(n, i, op, v.align) } else { self.registers(n, i, op) }
     }
 
@@ -515,7 +534,7 @@ impl Translator<'_> {
         })
     }
 
-    fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+    pub(super) fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
         use Mnemonic::*;
         match i.mnemonic() {
             Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
@@ -737,7 +756,7 @@ impl Translator<'_> {
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
                 let _done = self.check(&e, size, write, &mut misses).and_then(|()| self.address(&e));
-                if write || page >= super::pages::LOADS {
+                if write {
                     let call = self.a.call();
                     self.join_common(call, self.common.fill[page]);
                 } else {
@@ -747,6 +766,18 @@ impl Translator<'_> {
                 let j = self.a.jmp();
                 self.a.fill(j, back);
                 self.page_misses.extend(misses.into_iter().map(|m| (index, m)));
+            }
+            Cold::Site { jump, again, e, size, page } => {
+                self.a.fill_here(jump);
+                let mut misses = Vec::new();
+                // The address was computed before, so it can be again.
+                let _done =
+                    self.check(&e, size, page >= super::pages::STORES, &mut misses).and_then(|()| self.address(&e));
+                let call = self.a.call();
+                self.join_common(call, self.common.fill[page]);
+                let j = self.a.jmp();
+                self.a.fill(j, again);
+                misses.into_iter().for_each(|m| self.a.fill(m, self.plain));
             }
             Cold::Forget { jump, back } => {
                 self.a.fill_here(jump);
