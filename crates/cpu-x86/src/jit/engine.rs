@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::asm::*;
-use super::pages::{self, PAGES};
 use super::runtime;
+use super::sites::{self, SiteMemory};
 use super::translate::{self, OFFSETS, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
@@ -22,11 +22,13 @@ use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode};
 
-const CAPACITY: usize = 128 << 20;
 /// Entries between two times the statistics are told.
 const TELL: u64 = 1024;
+const CAPACITY: usize = 128 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
+/// Most sites of one block.
+const BLOCK_SITES: usize = 1024;
 /// `Engine::hot` unless a test says otherwise.
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
@@ -47,7 +49,7 @@ pub(super) struct Jump {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Common {
     /// Rust calls this: (cpu, code).
-    enter: usize,
+    pub(super) enter: usize,
     /// R13: block's instruction, R14: block. Called.
     pub(super) op: usize,
     /// The same, the store's host address in the context.
@@ -60,8 +62,10 @@ pub(super) struct Common {
     pub(super) refuse: usize,
     /// Called: the vector registers of a level are loaded; or no ZF.
     pub(super) vectors: [usize; 3],
-    /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
-    pub(super) fill: [usize; PAGES],
+    /// Called with a TLB entry in R13 and its tag in R14: fills a site.
+    pub(super) fill: usize,
+    /// Where the sites are: from offset 0.
+    pub(super) sites: i32,
 }
 
 /// Code of a block.
@@ -109,6 +113,9 @@ pub(crate) enum Ran<'a> {
 /// The translator of one processor.
 pub(crate) struct Engine {
     memory: CodeMemory,
+    sites: SiteMemory,
+    /// All sites were emptied, which the processor does not know yet.
+    lost: bool,
     used: usize,
     common: Common,
     common_end: usize,
@@ -136,10 +143,14 @@ impl Engine {
     /// `None` when the system gives no executable memory.
     pub(crate) fn new(single: bool, zmm: bool) -> Option<Self> {
         let mut memory = CodeMemory::new(CAPACITY)?;
-        let (code, common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
+        let sites = SiteMemory::new(&mut memory)?;
+        let (code, mut common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
         memory.write(0, &code)?;
+        common.sites = sites.offset(&memory);
         let used = code.len().next_multiple_of(64);
         Some(Self {
+            sites,
+            lost: true,
             memory,
             used,
             common,
@@ -160,12 +171,14 @@ impl Engine {
 
     /// Whether there may be no room for another block.
     pub(crate) fn full(&self) -> bool {
-        self.used + BLOCK_ROOM > CAPACITY
+        self.used + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
     }
 
     /// Drops all code. The caller drops all blocks, too, since they say where their code was.
     pub(crate) fn reset(&mut self) {
         self.used = self.common_end;
+        self.sites.clear();
+        self.lost = true;
         self.known.clear();
         self.links.clear();
         self.wanted = None;
@@ -192,14 +205,18 @@ impl Engine {
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
         let ours = block.page.as_ref().is_some_and(|p| !p.watched());
         let can = ours && block.second.is_none() && translatable(block.key.mode);
-        let made = can.then(|| translate::translate(cpu, block, self.common, self.used, self.single)).flatten();
-        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY);
+        let made = can
+            .then(|| translate::translate(cpu, block, self.common, (self.used, self.sites.used), self.single))
+            .flatten();
+        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY && m.sites <= sites::SITES);
         let Some(made) = made else {
             block.code.store(Block::NEVER, Ordering::Relaxed);
             self.statistics.refused += 1;
             return None;
         };
+        self.sites.used = made.sites;
         let base = self.used;
+        made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
         self.memory.write(base, &made.code)?;
         self.used = (base + made.code.len()).next_multiple_of(16);
         let e = made.entries;
@@ -364,6 +381,11 @@ impl Engine {
         if self.statistics.entries.is_multiple_of(TELL) {
             self.shared.tell(&self.statistics);
         }
+        if self.lost {
+            self.lost = false;
+            cpu.jit.lose_sites();
+        }
+        cpu.jit.use_sites(&self.sites);
         cpu.refresh_context();
         if self.epoch != cpu.tlb.epoch {
             self.forget_jumps(cpu);
@@ -492,7 +514,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
-    c.fill = std::array::from_fn(|page| pages::fill_code(&mut a, page));
+    c.fill = sites::fill_code(&mut a);
     (a.buf, c)
 }
 

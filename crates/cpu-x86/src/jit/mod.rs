@@ -8,7 +8,8 @@
 //! - *Flags* are the host's between instructions that set and use them. TLB checks destroy them, so they are saved
 //!   (LAHF, SETO) to a slot when they are live across one; where nothing can read them any more they are lost. An
 //!   exception or interrupt at such a place reports arithmetic flags in RFLAGS that were overwritten before being read.
-//! - *Memory*: the software TLB is checked inline, the store protocol of guest-memory followed. Whatever is not a hit in
+//! - *Memory*: the page that an access found last is checked inline, then the software TLB (`sites`), the store protocol of
+//!   guest-memory followed. Whatever is not a hit in
 //!   one page is done by the interpreter's handler for the whole instruction, called from the block: precise by
 //!   construction.
 //! - *Control*: direct branches are linked, to other pages behind a look into the execution TLB; returns are predicted on
@@ -47,8 +48,6 @@ mod flow;
 mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
-#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-mod pages;
 mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod rounds;
@@ -56,6 +55,8 @@ mod rounds;
 mod runtime;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod select;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod sites;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]

@@ -14,9 +14,10 @@ use std::mem::offset_of;
 
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
+use super::access::Named;
 use super::asm::*;
 use super::context::Context;
-use super::pages;
+use super::sites::Field;
 use super::translate::{Cold, Done, Ea, Flags, Translator, Unsupported, held, register};
 use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
 use crate::op::{Op, gpr};
@@ -37,14 +38,15 @@ const LAST: usize = offset_of!(Cpu, jit) + offset_of!(Context, last);
 type Motion = [Option<i64>; 16];
 
 /// An access that the fast copy does without checks.
-struct Site {
+struct Walk {
     /// Its address at the start of a round.
     e: Ea,
     step: i64,
     size: usize,
     /// Ones where the address must be zero.
     align: u8,
-    page: usize,
+    write: bool,
+    site: usize,
 }
 
 /// What is known while the fast copy is made.
@@ -53,24 +55,11 @@ pub(super) struct Rounds {
     whole: Motion,
     /// Until the instruction that is being translated.
     now: Motion,
-    sites: Vec<Site>,
-    /// The next of the entries for loads and for stores.
-    next: [usize; 2],
+    sites: Vec<Walk>,
     /// The register whose value ends the rounds, and its change in a round.
     counter: (u8, i64),
     /// Vector registers that the block needs.
     level: u8,
-}
-
-/// How an operand is named in the fast copy.
-pub(super) struct Named {
-    pub(super) base: Register,
-    pub(super) index: Register,
-    pub(super) scale: u32,
-    pub(super) disp: i64,
-    pub(super) page: usize,
-    /// The temporary that is free, if one is.
-    pub(super) free: Option<u8>,
 }
 
 /// Whether the block at `rip` branches to itself by a conditional branch.
@@ -134,17 +123,13 @@ impl Rounds {
         let counter = (0..16u8).filter(|r| held(*r).is_some()).find_map(|r| counts(&r));
         let counter = counter.or_else(|| (12..16u8).find_map(|r| counts(&r)))?;
         let level = vector.iter().flatten().map(level).max().unwrap_or(NOTHING);
-        // Loops share the entries; which they begin with depends on where they are.
-        let first = (rip >> 4) as usize % pages::SITES;
-        Some(Self { whole, now: [Some(0); 16], sites: Vec::new(), next: [first; 2], counter, level })
+        Some(Self { whole, now: [Some(0); 16], sites: Vec::new(), counter, level })
     }
 
-    /// The entry for an access; `None` when it has to be checked each time.
-    fn site(&mut self, e: &Ea, size: usize, write: bool, align: u8) -> Option<usize> {
-        if e.narrow || e.seg.is_some() || !size.is_power_of_two() || size > pages::LARGEST {
-            return None;
-        }
-        let of = |m: &Motion, r: u8, s: u8| m.get(usize::from(r)).copied().flatten().map(|n| n.wrapping_mul(i64::from(s)));
+    /// The address of an access at the start of a round, and its change in one; `None` when it has to be checked each time.
+    fn walk(&self, e: &Ea, align: u8) -> Option<(Ea, i64)> {
+        let of =
+            |m: &Motion, r: u8, s: u8| m.get(usize::from(r)).copied().flatten().map(|n| n.wrapping_mul(i64::from(s)));
         let sum = |m: &Motion| {
             let base = e.base.map_or(Some(0), |r| of(m, r, 1))?;
             Some(base.wrapping_add(e.index.map_or(Some(0), |(r, s)| of(m, r, s))?))
@@ -155,18 +140,8 @@ impl Rounds {
         }
         let at_start = Ea { disp: e.disp.wrapping_add(so_far), ..*e };
         let absolute = e.base.is_none() && e.index.is_none();
-        if !absolute && (i32::try_from(e.disp).is_err() || i32::try_from(at_start.disp).is_err()) {
-            return None;
-        }
-        let next = self.next.get_mut(usize::from(write))?;
-        let used = self.sites.iter().filter(|s| (s.page >= pages::STORES) == write).count();
-        if used >= pages::SITES {
-            return None;
-        }
-        let page = *next + if write { pages::STORES } else { pages::LOADS };
-        *next = (*next + 1) % pages::SITES;
-        self.sites.push(Site { e: at_start, step, size, align, page });
-        Some(page)
+        let fits = absolute || i32::try_from(e.disp).is_ok() && i32::try_from(at_start.disp).is_ok();
+        fits.then_some((at_start, step))
     }
 }
 
@@ -187,37 +162,16 @@ impl Translator<'_> {
         }
     }
 
-    /// How the fast copy names an operand that needs no check: its address in T1 alone when that has to be (`whole`).
-    /// No flags are changed.
-    pub(super) fn unchecked(&mut self, e: &Ea, size: usize, write: bool, align: u8, whole: bool) -> Option<Named> {
+    /// How the fast copy names an operand that needs no check. No flags are changed.
+    pub(super) fn unchecked(&mut self, e: &Ea, size: usize, write: bool, align: u8) -> Option<Named> {
         // Both in memory: the address takes an addition.
         if e.index.is_some_and(|(i, _)| held(i).is_none()) && e.base.is_some_and(|b| held(b).is_none()) {
             return None;
         }
-        let page = self.rounds.as_mut()?.site(e, size, write, align)?;
-        let delta = pages::delta(page);
-        let reg = |r: u8| Register::RAX + u32::from(r);
-        let disp = i32::try_from(e.disp).ok();
-        let mut named =
-            Named { base: reg(T1), index: Register::None, scale: 1, disp: e.disp, page, free: Some(T2) };
-        match (e.base.map(held), e.index.map(|(i, s)| (held(i), s)), disp) {
-            (Some(Some(b)), None, Some(_)) => (named.base, named.index) = (reg(b), reg(T1)),
-            (None, Some((Some(i), s)), Some(_)) => (named.index, named.scale) = (reg(i), u32::from(s)),
-            (None, None, Some(_)) => {}
-            _ => {
-                // It fits, or is absolute.
-                let _done = self.address(e);
-                (named.base, named.index, named.disp, named.free) = (reg(T2), reg(T1), 0, None);
-            }
-        }
-        self.a.load(T1, delta);
-        if whole {
-            let number = |r: Register| (r as u32 - Register::RAX as u32) as u8;
-            let index = (named.index != Register::None).then(|| (number(named.index), named.scale as u8));
-            self.a.lea(T1, Mem { base: Some(number(named.base)), index, disp: named.disp as i32 });
-            (named.base, named.index, named.scale, named.disp) = (reg(T1), Register::None, 1, 0);
-            named.free = Some(T2);
-        }
+        let (at_start, step) = self.rounds.as_ref()?.walk(e, align)?;
+        let site = self.site_alone(e, size)?;
+        let named = self.name(e, site, write, false).ok()?;
+        self.rounds.as_mut()?.sites.push(Walk { e: at_start, step, size, align, write, site });
         Some(named)
     }
 
@@ -231,7 +185,8 @@ impl Translator<'_> {
         head: usize,
         live: bool,
     ) -> Done {
-        let (Some(counter), Some(level)) = (self.rounds.as_ref().map(|r| r.counter), self.rounds.as_ref().map(|r| r.level))
+        let (Some(counter), Some(level)) =
+            (self.rounds.as_ref().map(|r| r.counter), self.rounds.as_ref().map(|r| r.level))
         else {
             return Err(Unsupported);
         };
@@ -273,13 +228,14 @@ impl Translator<'_> {
         let mut plain = Vec::new();
         self.a.store_imm(Mem::state(ROUNDS), MOST - 1);
         for s in sites {
-            let again = self.a.at();
             self.address(&s.e)?;
             self.a.mov(T1, T2);
-            self.a.alu(Alu::Sub, T1, pages::start(s.page));
-            self.a.alu(Alu::Cmp, T1, pages::room(s.page, s.size));
+            self.a.alu(Alu::Sub, T1, self.site(s.site, Field::Start));
+            self.a.alu(Alu::Cmp, T1, self.site(s.site, Field::Room));
             let jump = self.a.jcc(Cc::AboveEqual as u8);
-            self.cold.push(Cold::Site { jump, again, e: s.e, size: s.size, page: s.page });
+            let back = self.a.at();
+            let Walk { e, size, write, site, .. } = s;
+            self.cold.push(Cold::Page { jump, back, index: None, e, size, write, site, roams: None });
             if s.align != 0 {
                 self.a.bytes(&[0x41, 0xF6, 0xC0 | T1 & 7, s.align]); // test r13b, align
                 plain.push(self.a.jcc(Cc::NotEqual as u8));

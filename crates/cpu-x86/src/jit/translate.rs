@@ -8,8 +8,9 @@ use super::asm::*;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
-use super::select::{self, host_has, is_native, named, vectors};
 use super::rounds::{Rounds, level};
+use super::select::{self, host_has, is_native, named, vectors};
+use super::sites::Field;
 use super::vectors::{EVERYTHING, NOTHING, WHOLE};
 use crate::block::{Block, Key, Place};
 use crate::decode;
@@ -155,6 +156,10 @@ pub(super) struct Made {
     /// Of the page's version, for which the bytes are right.
     pub(super) version: usize,
     pub(super) handlers: u64,
+    /// The site after the last one.
+    pub(super) sites: usize,
+    /// Sites that may roam: offsets of their check and of what to jump to.
+    pub(super) roams: Vec<(usize, usize, usize)>,
     /// It is a loop with a fast copy.
     pub(super) rounds: bool,
     /// Instructions it covers, from the first.
@@ -186,10 +191,19 @@ pub(super) enum Cold {
     Return { jump: usize, index: usize },
     /// Forgets the predicted returns.
     Forget { jump: usize, back: usize },
-    /// Finds the page of an access that is not the one that `page` has.
-    Page { jump: usize, back: usize, index: usize, e: Ea, size: usize, write: bool, page: usize },
-    /// Finds the page of an access before the rounds of a loop, or goes to the plain copy.
-    Site { jump: usize, again: usize, e: Ea, size: usize, page: usize },
+    /// Finds the page of an access that is not the one that its site has; T1 is the offset in it then. When there is none:
+    /// to the slow path of instruction `index`, or (before the rounds of a loop) to the plain copy.
+    /// `roams`: the check, which may become a jump to code that asks the TLB only.
+    Page {
+        jump: usize,
+        back: usize,
+        index: Option<usize>,
+        e: Ea,
+        size: usize,
+        write: bool,
+        site: usize,
+        roams: Option<usize>,
+    },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
     /// Goes to another page.
@@ -222,7 +236,7 @@ impl Ea {
 pub(super) struct Translator<'a> {
     pub(super) a: Asm,
     pub(super) block: &'a Block,
-    common: Common,
+    pub(super) common: Common,
     /// Offset of the block in the buffer.
     start: usize,
     pub(super) flags: Flags,
@@ -246,6 +260,10 @@ pub(super) struct Translator<'a> {
     pub(super) rounds: Option<Rounds>,
     /// Where the plain copy begins.
     pub(super) plain: usize,
+    /// The next site.
+    pub(super) sites: usize,
+    /// Sites that may roam: where their check is, and where to jump then.
+    pub(super) roams: Vec<(usize, usize, usize)>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
 }
@@ -255,14 +273,20 @@ pub(super) struct Translator<'a> {
 pub(super) struct Found {
     /// The register with the host address.
     pub(super) host: u8,
-    /// A register that is free; without a `page` it holds the TLB entry.
+    /// A register that is free; without a `site` it holds the TLB entry.
     pub(super) free: u8,
-    pub(super) page: Option<usize>,
+    pub(super) site: Option<usize>,
 }
 
-/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be. With `exact` the translation
+/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `first_site` which site is free. With `exact` the translation
 /// ends before the first instruction that is left to its handler.
-pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, exact: bool) -> Option<Made> {
+pub(super) fn translate(
+    cpu: &Cpu,
+    block: &Block,
+    common: Common,
+    (start, first_site): (usize, usize),
+    exact: bool,
+) -> Option<Made> {
     let mode = block.key.mode;
     let options = decode::options(&cpu.model.features);
     let decoded: Vec<Instruction> =
@@ -278,7 +302,7 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
         .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
         .collect();
     loop {
-        match attempt_all(block, common, start, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, (start, first_site), exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -289,7 +313,7 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
 fn attempt_all(
     block: &Block,
     common: Common,
-    start: usize,
+    (start, first_site): (usize, usize),
     exact: bool,
     decoded: &[Instruction],
     vector: &[Option<Translatable>],
@@ -304,7 +328,7 @@ fn attempt_all(
     live::solve(&mut uses);
     let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
-        a: Asm { buf: Vec::with_capacity(1024) },
+        a: Asm { buf: Vec::with_capacity(1024), origin: start },
         block,
         common,
         start,
@@ -323,6 +347,8 @@ fn attempt_all(
         version: 0,
         rounds: None,
         plain: 0,
+        sites: first_site,
+        roams: Vec::new(),
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
@@ -361,6 +387,8 @@ fn attempt_all(
         links: t.links,
         version: t.version,
         handlers: t.handlers,
+        sites: t.sites,
+        roams: t.roams,
         rounds: t.plain != 0,
         count,
         vectors: vector.iter().any(Option::is_some),
@@ -406,7 +434,7 @@ impl Translator<'_> {
     /// Tries to translate an instruction; leaves no trace when it cannot.
     fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
         let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
-        let (flags, level) = (self.flags, self.level);
+        let (flags, level, sites) = (self.flags, self.level, self.sites);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
             None if op.is(Op::ENDS) => self.control(n, i, op),
@@ -416,7 +444,7 @@ impl Translator<'_> {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
-            (self.flags, self.level) = (flags, level);
+            (self.flags, self.level, self.sites) = (flags, level, sites);
         }
         done
     }
@@ -751,33 +779,25 @@ impl Translator<'_> {
                 self.leave_by_link(place, target);
             }
             Cold::Return { jump, index } => self.unpredicted(jump, index),
-            Cold::Page { jump, back, index, e, size, write, page } => {
+            Cold::Page { jump, back, index, e, size, write, site, roams } => {
                 self.a.fill_here(jump);
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
-                let _done = self.check(&e, size, write, &mut misses).and_then(|()| self.address(&e));
-                if write {
-                    let call = self.a.call();
-                    self.join_common(call, self.common.fill[page]);
-                } else {
-                    self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
-                    self.a.mov(T1, T2);
-                }
+                let _done = self.check(&e, size, write, &mut misses);
+                self.fill_site(site, size);
+                let _done = self.address(&e);
+                self.a.mov(T1, T2);
+                self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
                 let j = self.a.jmp();
                 self.a.fill(j, back);
-                self.page_misses.extend(misses.into_iter().map(|m| (index, m)));
-            }
-            Cold::Site { jump, again, e, size, page } => {
-                self.a.fill_here(jump);
-                let mut misses = Vec::new();
-                // The address was computed before, so it can be again.
-                let _done =
-                    self.check(&e, size, page >= super::pages::STORES, &mut misses).and_then(|()| self.address(&e));
-                let call = self.a.call();
-                self.join_common(call, self.common.fill[page]);
-                let j = self.a.jmp();
-                self.a.fill(j, again);
-                misses.into_iter().for_each(|m| self.a.fill(m, self.plain));
+                if let Some(at) = roams {
+                    self.roams.push((site, at, self.a.at()));
+                    self.roam(&e, size, write, site, back, &mut misses);
+                }
+                match index {
+                    Some(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
+                    None => misses.into_iter().for_each(|m| self.a.fill(m, self.plain)),
+                }
             }
             Cold::Forget { jump, back } => {
                 self.a.fill_here(jump);
@@ -788,6 +808,21 @@ impl Translator<'_> {
             Cold::Far { jump, target, save } => self.far(jump, target, save),
             Cold::Done => {}
         }
+    }
+
+    /// An access asks the TLB; its site is only how to go on with what that says.
+    fn roam(&mut self, e: &Ea, size: usize, write: bool, site: usize, back: usize, misses: &mut Vec<usize>) {
+        let _done = self.check(e, size, write, misses);
+        if write {
+            self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
+            self.a.store(self.site(site, Field::Flags), T2);
+        }
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.store(self.site(site, Field::Delta), T1);
+        let _done = self.address(e);
+        self.a.mov(T1, T2); // its lowest bits are all that may be looked at
+        let j = self.a.jmp();
+        self.a.fill(j, back);
     }
 
     /// Leaves for `target`, telling by which link (the one at `place`).
