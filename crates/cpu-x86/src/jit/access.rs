@@ -15,6 +15,8 @@ pub(super) struct Named {
     index: Register,
     disp: i64,
     site: usize,
+    /// Where T1 is what the site says.
+    read: usize,
     /// The temporary that is free, if one is.
     free: Option<u8>,
 }
@@ -123,7 +125,17 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
         let roams = (site >= SHARED).then_some(start);
-        self.cold.push(Cold::Page { jump, back: self.a.at(), index: Some(n), e: *e, size, write, site, roams });
+        self.cold.push(Cold::Page {
+            jump,
+            back: self.a.at(),
+            index: Some(n),
+            e: *e,
+            size,
+            write,
+            site,
+            roams,
+            past: None,
+        });
         Ok(())
     }
 
@@ -132,7 +144,7 @@ impl Translator<'_> {
     pub(super) fn name(&mut self, e: &Ea, site: usize, whole: bool, there: bool) -> Result<Named, Unsupported> {
         let reg = |r: u8| Register::RAX + u32::from(r);
         let fits = i32::try_from(e.disp).is_ok();
-        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, free: Some(T2) };
+        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, read: 0, free: Some(T2) };
         match (e.base.and_then(held), e.index) {
             (Some(b), None) if fits => named.base = reg(b),
             _ => {
@@ -143,12 +155,21 @@ impl Translator<'_> {
             }
         }
         self.a.load(T1, self.site(site, Field::Delta));
+        named.read = self.a.at();
         if whole {
             let number = |r: Register| (r as u32 - Register::RAX as u32) as u8;
             self.a.lea(T1, Mem { base: Some(number(named.base)), index: Some((T1, 1)), disp: named.disp as i32 });
             named = Named { base: reg(T1), index: Register::None, disp: 0, free: Some(T2), ..named };
         }
         Ok(named)
+    }
+
+    /// After [`Self::in_site`] and [`Self::name`] with nothing between them: what roams need not come back before the site
+    /// is read.
+    fn roams_past(&mut self, named: &Named) {
+        if let Some(Cold::Page { past, .. }) = self.cold.last_mut() {
+            *past = Some(named.read);
+        }
     }
 
     /// Where the operand is in the host: by its site, or by the TLB.
@@ -166,7 +187,8 @@ impl Translator<'_> {
             return Ok(Found { host: T2, free: T1, site: None });
         };
         self.in_site(n, e, size, write, site)?;
-        self.name(e, site, true, self.has_address(e))?;
+        let named = self.name(e, site, true, self.has_address(e))?;
+        self.roams_past(&named);
         Ok(Found { host: T1, free: T2, site: Some(site) })
     }
 
@@ -288,6 +310,9 @@ impl Translator<'_> {
                 misses.push(self.a.jcc(Cc::NotEqual as u8));
             }
             let named = self.name(&e, site, write, self.has_address(&e))?;
+            if align == 0 {
+                self.roams_past(&named);
+            }
             self.access_named(n, j, &list, &named, write)?;
             self.slow(n, misses);
             return Ok(());

@@ -29,6 +29,9 @@ const MOST: i32 = 256;
 /// Steps that leave enough rounds in a page.
 const SHORT: i64 = 1024;
 
+/// Steps after which a page is never found again.
+const LONG: u64 = 128;
+
 /// Where in `Cpu`: the fewest rounds found so far, less one; the value of the counter that ends the rounds.
 const ROUNDS: usize = offset_of!(Cpu, jit) + offset_of!(Context, rounds);
 const LAST: usize = offset_of!(Cpu, jit) + offset_of!(Context, last);
@@ -228,14 +231,11 @@ impl Translator<'_> {
         let mut plain = Vec::new();
         self.a.store_imm(Mem::state(ROUNDS), MOST - 1);
         for s in sites {
-            self.address(&s.e)?;
-            self.a.mov(T1, T2);
-            self.a.alu(Alu::Sub, T1, self.site(s.site, Field::Start));
-            self.a.alu(Alu::Cmp, T1, self.site(s.site, Field::Room));
-            let jump = self.a.jcc(Cc::AboveEqual as u8);
-            let back = self.a.at();
-            let Walk { e, size, write, site, .. } = s;
-            self.cold.push(Cold::Page { jump, back, index: None, e, size, write, site, roams: None });
+            if s.step.unsigned_abs() > LONG {
+                self.by_tlb(&s, &mut plain)?;
+            } else {
+                self.by_site(&s)?;
+            }
             if s.align != 0 {
                 self.a.bytes(&[0x41, 0xF6, 0xC0 | T1 & 7, s.align]); // test r13b, align
                 plain.push(self.a.jcc(Cc::NotEqual as u8));
@@ -275,6 +275,27 @@ impl Translator<'_> {
         plain.into_iter().for_each(|j| self.a.fill_here(j));
         self.plain = self.a.at();
         self.level = NOTHING;
+        Ok(())
+    }
+
+    /// T1: the offset in its page of an access at the start of the rounds, the page being its site's.
+    fn by_site(&mut self, w: &Walk) -> Done {
+        let Walk { e, size, write, site, .. } = *w;
+        self.address(&e)?;
+        self.a.mov(T1, T2);
+        self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
+        let jump = self.a.jcc(Cc::AboveEqual as u8);
+        let back = self.a.at();
+        self.cold.push(Cold::Page { jump, back, index: None, e, size, write, site, roams: None, past: None });
+        Ok(())
+    }
+
+    /// The same, by the TLB; the site is where the accesses find what it says.
+    fn by_tlb(&mut self, w: &Walk, misses: &mut Vec<usize>) -> Done {
+        self.check(&w.e, w.size, w.write, misses)?;
+        self.from_tlb(&w.e, w.write, w.site)?;
+        self.a.alu_imm(true, Alu::And, T1, 4095);
         Ok(())
     }
 }

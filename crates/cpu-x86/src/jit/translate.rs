@@ -203,6 +203,8 @@ pub(super) enum Cold {
         write: bool,
         site: usize,
         roams: Option<usize>,
+        /// Where that goes on with T1 as the site would have it; `None`: at `back`.
+        past: Option<usize>,
     },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
@@ -779,7 +781,7 @@ impl Translator<'_> {
                 self.leave_by_link(place, target);
             }
             Cold::Return { jump, index } => self.unpredicted(jump, index),
-            Cold::Page { jump, back, index, e, size, write, site, roams } => {
+            Cold::Page { jump, back, index, e, size, write, site, roams, past } => {
                 self.a.fill_here(jump);
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
@@ -792,7 +794,22 @@ impl Translator<'_> {
                 self.a.fill(j, back);
                 if let Some(at) = roams {
                     self.roams.push((site, at, self.a.at()));
-                    self.roam(&e, size, write, site, back, &mut misses);
+                    // The address was computed before, so it can be again.
+                    let _done = self.check(&e, size, write, &mut misses);
+                    let to = match past {
+                        Some(past) => {
+                            self.flags_from_tlb(write, site);
+                            let _done = self.address(&e);
+                            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+                            past
+                        }
+                        None => {
+                            let _done = self.from_tlb(&e, write, site);
+                            back
+                        }
+                    };
+                    let j = self.a.jmp();
+                    self.a.fill(j, to);
                 }
                 match index {
                     Some(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
@@ -810,19 +827,21 @@ impl Translator<'_> {
         }
     }
 
-    /// An access asks the TLB; its site is only how to go on with what that says.
-    fn roam(&mut self, e: &Ea, size: usize, write: bool, site: usize, back: usize, misses: &mut Vec<usize>) {
-        let _done = self.check(e, size, write, misses);
+    /// After a hit in the TLB: the site says what the entry does, for once; T1 and T2 are the address.
+    pub(super) fn from_tlb(&mut self, e: &Ea, write: bool, site: usize) -> Done {
+        self.flags_from_tlb(write, site);
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.store(self.site(site, Field::Delta), T1);
+        self.address(e)?;
+        self.a.mov(T1, T2);
+        Ok(())
+    }
+
+    fn flags_from_tlb(&mut self, write: bool, site: usize) {
         if write {
             self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
             self.a.store(self.site(site, Field::Flags), T2);
         }
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-        self.a.store(self.site(site, Field::Delta), T1);
-        let _done = self.address(e);
-        self.a.mov(T1, T2); // its lowest bits are all that may be looked at
-        let j = self.a.jmp();
-        self.a.fill(j, back);
     }
 
     /// Leaves for `target`, telling by which link (the one at `place`).
