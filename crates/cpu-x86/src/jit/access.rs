@@ -317,7 +317,20 @@ impl Translator<'_> {
             self.slow(n, misses);
             return Ok(());
         }
-        let found = self.find(n, &e, size, write, &mut misses)?;
+        if let Some(b) =
+            e.base.and_then(held).filter(|_| !write && align == 0 && e.index.is_none() && e.seg.is_none() && !e.narrow)
+        {
+            self.check(&e, size, write, &mut misses)?;
+            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+            let reg = |r: u8| Register::RAX + u32::from(r);
+            let named = Named { base: reg(b), index: reg(T1), disp: e.disp, site: 0, read: 0, free: Some(T2) };
+            self.access_named(n, j, &list, &named, write)?;
+            self.slow(n, misses);
+            return Ok(());
+        }
+        self.check(&e, size, write, &mut misses)?;
+        self.host(&e)?;
+        let found = Found { host: T2, free: T1, site: None };
         if align != 0 {
             self.a.bytes(&[0x41, 0xF6, 0xC0 | found.host & 7, align]); // test r14b, align
             misses.push(self.a.jcc(Cc::NotEqual as u8));

@@ -36,7 +36,8 @@ pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -
         cpu,
         &Block::new(key, ops, bytes, None, None),
         Common { sites: SITES_AT, ..Common::default() },
-        (0, SHARED),
+        0,
+        (SHARED, &[]),
         exact,
     )
 }

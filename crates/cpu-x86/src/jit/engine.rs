@@ -81,6 +81,8 @@ pub(super) struct Entries {
     pub(super) ahead: usize,
     /// The same with flags in EFLAGS.
     pub(super) reg_ahead: usize,
+    /// Code at `ahead` may be replaced by a jump.
+    pub(super) whole: bool,
 }
 
 /// A branch that can lead straight to another block.
@@ -96,6 +98,8 @@ struct Link {
     reg: bool,
     way: Way,
     linked: bool,
+    /// Of code that is not to be run any more: stays as it is.
+    dead: bool,
 }
 
 /// How translated code came back.
@@ -114,6 +118,10 @@ pub(crate) enum Ran<'a> {
 pub(crate) struct Engine {
     memory: CodeMemory,
     sites: SiteMemory,
+    /// By the first of their sites: indices of blocks.
+    owners: Vec<(usize, usize)>,
+    /// What roams, by block.
+    roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
     lost: bool,
     used: usize,
@@ -150,6 +158,8 @@ impl Engine {
         let used = code.len().next_multiple_of(64);
         Some(Self {
             sites,
+            owners: Vec::new(),
+            roaming: HashMap::default(),
             lost: true,
             memory,
             used,
@@ -178,6 +188,8 @@ impl Engine {
     pub(crate) fn reset(&mut self) {
         self.used = self.common_end;
         self.sites.clear();
+        self.owners.clear();
+        self.roaming.clear();
         self.lost = true;
         self.known.clear();
         self.links.clear();
@@ -195,18 +207,18 @@ impl Engine {
             Block::NO_CODE => {
                 let heat = block.heat.load(Ordering::Relaxed) + 1;
                 block.heat.store(heat, Ordering::Relaxed);
-                if heat < self.hot { None } else { self.translate(cpu, block) }
+                if heat < self.hot { None } else { self.translate(cpu, block, &[]) }
             }
             code => Some(code),
         }
     }
 
     #[cold]
-    fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
+    fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>, roaming: &[usize]) -> Option<u64> {
         let ours = block.page.as_ref().is_some_and(|p| !p.watched());
         let can = ours && block.second.is_none() && translatable(block.key.mode);
         let made = can
-            .then(|| translate::translate(cpu, block, self.common, (self.used, self.sites.used), self.single))
+            .then(|| translate::translate(cpu, block, self.common, self.used, (self.sites.used, roaming), self.single))
             .flatten();
         let made = made.filter(|m| self.used + m.code.len() <= CAPACITY && m.sites <= sites::SITES);
         let Some(made) = made else {
@@ -214,6 +226,7 @@ impl Engine {
             self.statistics.refused += 1;
             return None;
         };
+        self.owners.push((self.sites.used, self.blocks.len()));
         self.sites.used = made.sites;
         let base = self.used;
         made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
@@ -226,6 +239,7 @@ impl Engine {
             page: base + e.page,
             ahead: base + e.ahead,
             reg_ahead: base + e.reg_ahead,
+            whole: e.whole,
         };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
@@ -238,6 +252,10 @@ impl Engine {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
             self.jump(old.page, entries.page);
+            // The first bytes of the old code are none that links lead from.
+            if old.whole {
+                self.jump(old.ahead, entries.ahead);
+            }
         }
         self.blocks.push(block.clone());
         for n in first..self.links.len() {
@@ -285,6 +303,7 @@ impl Engine {
             reg: l.reg,
             way,
             linked: false,
+            dead: false,
         });
     }
 
@@ -294,7 +313,7 @@ impl Engine {
 
     /// Makes the branch lead to its block, if that is translated. `at`: the block that control came to through it.
     fn link(&mut self, n: usize, at: Option<&Block>) {
-        let Some(l) = self.links.get_mut(n).filter(|_| !self.single) else { return };
+        let Some(l) = self.links.get_mut(n).filter(|l| !self.single && !l.dead) else { return };
         let key = match (l.way, at) {
             (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
             (Way::Far { .. }, _) => return,
@@ -333,6 +352,43 @@ impl Engine {
             l.linked = false;
             let (place, to) = (l.place, l.unlinked);
             self.lead(place, to);
+        }
+    }
+
+    /// A link of code that was replaced leads to nothing any more.
+    fn bury(&mut self, n: usize) {
+        let Some(l) = self.links.get_mut(n) else { return };
+        l.dead = true;
+        let (place, to) = (l.place, l.unlinked);
+        if std::mem::take(&mut l.linked) {
+            self.lead(place, to);
+        }
+    }
+
+    /// Translates blocks again without the sites that roam.
+    #[cold]
+    fn settle(&mut self, cpu: &Cpu, sites: &[usize]) {
+        let mut changed: Vec<Arc<Block>> = Vec::new();
+        for site in sites {
+            let at = self.owners.partition_point(|(first, _)| first <= site);
+            let owner = at.checked_sub(1).and_then(|at| self.owners.get(at));
+            let Some((first, Some(block))) = owner.map(|(first, of)| (first, self.blocks.get(*of))) else { continue };
+            self.roaming.entry(block.key).or_default().push(site - first);
+            if !changed.iter().any(|b| Arc::ptr_eq(b, block)) {
+                changed.push(block.clone());
+            }
+        }
+        for block in changed {
+            let Some(roaming) = self.roaming.remove(&block.key) else { continue };
+            // Not what was decoded anew meanwhile, what would still be run, or where there is no room: it goes on with
+            // jumps.
+            let known = self.known.get(&block.key).filter(|(e, _)| e.whole && !self.full() && block.fresh());
+            if known.and_then(|(_, of)| self.blocks.get(*of)).is_some_and(|b| Arc::ptr_eq(b, &block)) {
+                block.links().for_each(|n| self.bury(n));
+                self.translate(cpu, &block, &roaming);
+                self.statistics.settled += 1;
+            }
+            self.roaming.insert(block.key, roaming);
         }
     }
 
@@ -413,6 +469,9 @@ impl Engine {
             enter(cpu, code)
         };
         cpu.jit.bus = None;
+        if let Some(sites) = cpu.jit.take_roamed() {
+            self.settle(cpu, &sites);
+        }
         cpu.lazy.set(cpu.jit.flags.flags());
         self.wanted = (cpu.jit.link as usize).checked_sub(1);
         let s = &mut self.statistics;

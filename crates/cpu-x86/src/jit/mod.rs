@@ -106,6 +106,8 @@ pub struct JitStatistics {
     pub entries: u64,
     /// Blocks run by the interpreter.
     pub interpreted: u64,
+    /// Blocks translated again since accesses in them roam.
+    pub settled: u64,
     /// Branches linked.
     pub links: u64,
     /// Times the buffer was dropped.
@@ -134,6 +136,7 @@ impl JitStatistics {
             ("instructions", self.instructions),
             ("left to handlers", self.handlers),
             ("loops without checks", self.loops),
+            ("translated again", self.settled),
             ("links", self.links),
             ("buffer flushes", self.flushes),
             ("entries", self.entries),

@@ -9,7 +9,8 @@
 //!
 //! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
 //! each other fast, those of each site are counted, and what is filled [`ROAMING`] times before the next change of address
-//! space becomes a jump to code that asks the TLB.
+//! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
+//! (`Engine::settle`).
 //!
 //! Sites lie near the code, so that it can address them relative to RIP.
 
@@ -33,6 +34,8 @@ pub(super) const SHARED: usize = 4 * SIZES;
 const NONE: u32 = u32::MAX;
 /// So many fills while fills are fast, and a site roams.
 const ROAMING: u8 = 32;
+/// Sites that are remembered as roaming until their blocks are translated again.
+const LIST: usize = 64;
 /// Fills are fast when the host's TSC counts less in 256 of them.
 const FAST: i32 = 256 * 150;
 
@@ -92,6 +95,9 @@ pub(crate) struct Sites {
     keep: u8,
     /// Fills follow each other fast.
     fast: u8,
+    /// Sites that began to roam, and which these were (the last of them).
+    roamed: u32,
+    which: [u32; LIST],
     /// Fills, and the lower half of the TSC at the last multiple of 256.
     fills: u32,
     when: u32,
@@ -109,6 +115,8 @@ impl Default for Sites {
             last: NONE,
             keep: 0,
             fast: 0,
+            roamed: 0,
+            which: [0; LIST],
             fills: 0,
             when: 0,
             depend: [0; 2],
@@ -192,6 +200,16 @@ fn count_fill(a: &mut Asm) {
     a.alu(Alu::Add, RCX, ours(offset_of!(Sites, code)));
     a.store_byte(Mem::base(RCX, 0), 0xE9);
     a.store32(Mem::base(RCX, 1), RAX);
+    // Which it was.
+    a.load32(RCX, ours(offset_of!(Sites, roamed)));
+    a.mov(RAX, RCX);
+    a.alu_imm(false, Alu::And, RAX, LIST as i32 - 1);
+    a.alu_imm(false, Alu::Add, RCX, 1);
+    a.store32(ours(offset_of!(Sites, roamed)), RCX);
+    a.alu(Alu::Sub, T1, ours(offset_of!(Sites, more)));
+    a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
+    let list = ours(offset_of!(Sites, which));
+    a.store32(Mem { index: Some((RAX, 4)), ..list }, T1);
     [slow, few, never].into_iter().for_each(|j| a.fill_here(j));
 }
 
@@ -224,10 +242,12 @@ impl Translator<'_> {
 
     /// The same, shared with no other access.
     pub(super) fn site_alone(&mut self, e: &Ea, size: usize) -> Option<usize> {
-        self.may_have_site(e, size).then(|| {
-            self.sites += 1;
-            self.sites - 1
-        })
+        if !self.may_have_site(e, size) {
+            return None;
+        }
+        let number = self.sites - self.first_site;
+        self.sites += 1;
+        (!self.roaming.contains(&number)).then_some(self.sites - 1)
     }
 
     fn may_have_site(&self, e: &Ea, size: usize) -> bool {
@@ -265,6 +285,14 @@ impl Context {
             let (more, code) = (memory.more, memory.code);
             self.sites = Sites { first, more, code, ..Sites::default() };
         }
+    }
+
+    /// Which sites began to roam since this was taken.
+    #[inline(always)]
+    pub(super) fn take_roamed(&mut self) -> Option<Vec<usize>> {
+        let s = &mut self.sites;
+        let count = std::mem::take(&mut s.roamed) as usize;
+        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect())
     }
 
     /// All sites were emptied.

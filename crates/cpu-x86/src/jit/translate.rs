@@ -262,8 +262,11 @@ pub(super) struct Translator<'a> {
     pub(super) rounds: Option<Rounds>,
     /// Where the plain copy begins.
     pub(super) plain: usize,
-    /// The next site.
+    /// The block's first site, and the next.
+    pub(super) first_site: usize,
     pub(super) sites: usize,
+    /// Which of its sites it is to do without.
+    pub(super) roaming: &'a [usize],
     /// Sites that may roam: where their check is, and where to jump then.
     pub(super) roams: Vec<(usize, usize, usize)>,
     /// In cold code: jumps to the slow path of instructions.
@@ -280,13 +283,15 @@ pub(super) struct Found {
     pub(super) site: Option<usize>,
 }
 
-/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `first_site` which site is free. With `exact` the translation
+/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `sites`: which one is
+/// free, and which of the block's it is to do without (they roam). With `exact` the translation
 /// ends before the first instruction that is left to its handler.
 pub(super) fn translate(
     cpu: &Cpu,
     block: &Block,
     common: Common,
-    (start, first_site): (usize, usize),
+    start: usize,
+    sites: (usize, &[usize]),
     exact: bool,
 ) -> Option<Made> {
     let mode = block.key.mode;
@@ -304,7 +309,7 @@ pub(super) fn translate(
         .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
         .collect();
     loop {
-        match attempt_all(block, common, (start, first_site), exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, start, sites, exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -315,7 +320,8 @@ pub(super) fn translate(
 fn attempt_all(
     block: &Block,
     common: Common,
-    (start, first_site): (usize, usize),
+    start: usize,
+    sites: (usize, &[usize]),
     exact: bool,
     decoded: &[Instruction],
     vector: &[Option<Translatable>],
@@ -349,7 +355,9 @@ fn attempt_all(
         version: 0,
         rounds: None,
         plain: 0,
-        sites: first_site,
+        first_site: sites.0,
+        sites: sites.0,
+        roaming: sites.1,
         roams: Vec::new(),
         page_misses: Vec::new(),
     };
@@ -375,6 +383,7 @@ fn attempt_all(
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
         t.go(t.rip_at(end));
     }
+    entries.whole = t.links.iter().all(|l| l.place >= body + 5) && t.a.at() >= body + 5;
     t.finish_cold();
     if live_in {
         entries.reg_ahead = t.a.at();
@@ -415,7 +424,7 @@ impl Translator<'_> {
         let body = self.a.at();
         self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
         self.flags = Flags::Slot;
-        (Entries { reg, slot, page, ahead: body, reg_ahead: body }, body)
+        (Entries { reg, slot, page, ahead: body, reg_ahead: body, whole: false }, body)
     }
 
     /// RIP so many bytes after the block's start.
