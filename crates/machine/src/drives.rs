@@ -52,8 +52,8 @@ impl DriveInfo {
     }
 }
 
-/// Opens the images of the plan. Index: channel * 2 + unit.
-pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveInfo>), MachineError> {
+/// Opens the images of a plan with two IDE channels. Index: channel * 2 + unit.
+pub(crate) fn open_ide(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveInfo>), MachineError> {
     let mut configs = [const { None }; 4];
     let mut infos = Vec::new();
     for d in &plan.drives {

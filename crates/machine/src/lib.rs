@@ -3,9 +3,11 @@
 
 mod catalog;
 mod chars;
+mod chipset;
 mod drives;
 mod events;
 mod hot_plug;
+mod i440fx;
 mod irq_counts;
 mod layout;
 mod machine;
@@ -13,11 +15,13 @@ mod media;
 mod nodes;
 mod pc;
 mod plan;
+mod q35;
 mod usb_plan;
 mod usb_wiring;
 mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
+pub use chipset::Chipset;
 pub use drives::{DriveInfo, Medium};
 pub use events::{Cause, MachineEvent, Subscription};
 pub use hot_plug::UsbInfo;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, MonitorSpec, RtcBase, SerialTarget, Topology, VgaKind};
 
 use crate::MachineError;
-use crate::catalog::{device_list, machine_list};
+use crate::catalog::{MachineInfo, device_list, machine_list};
+use crate::chipset::Chipset;
 use crate::layout::{MemoryLayout, apic_ids};
 use crate::usb_plan::{UsbPlan, UsbPlanner};
 
@@ -57,6 +58,8 @@ pub struct DebugConPlan {
 pub struct Plan {
     /// Machine type.
     pub machine: &'static str,
+    /// Its chips.
+    pub chipset: Chipset,
     /// Processors.
     pub smp: Topology,
     /// RAM.
@@ -158,9 +161,11 @@ impl Planner<'_> {
     fn plan(&mut self) -> Plan {
         let c = self.config;
         let machine = self.machine();
-        let memory = MemoryLayout::new(c.memory);
+        let chipset = Chipset::of(machine);
+        let memory = MemoryLayout::new(chipset, c.memory);
         let mut plan = Plan {
             machine,
+            chipset,
             smp: c.smp,
             memory,
             bios: c.bios.clone().unwrap_or_else(|| BIOS.into()),
@@ -221,20 +226,20 @@ impl Planner<'_> {
     fn machine(&mut self) -> &'static str {
         let c = self.config;
         let names = || machine_list().iter().flat_map(|m| m.names.iter().copied());
-        if !names().any(|n| n == c.machine) {
+        let Some(machine) = machine_list().iter().find(|m| m.names.contains(&c.machine.as_str())) else {
             let near = cli::nearest(&c.machine, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
             self.error(format!("-machine {}: unknown machine type{near}; '-machine help' lists them", c.machine));
             return machine_list()[0].names[0];
-        }
+        };
         for (key, value) in &c.machine_props {
-            self.machine_prop(key, value);
+            self.machine_prop(machine, key, value);
         }
-        machine_list()[0].names[0]
+        machine.names[0]
     }
 
-    fn machine_prop(&mut self, key: &str, value: &str) {
+    fn machine_prop(&mut self, machine: &MachineInfo, key: &str, value: &str) {
         let typed = format!("-machine {key}={value}");
-        let known: Vec<&str> = machine_list()[0].props.iter().map(|p| p.0).collect();
+        let known: Vec<&str> = machine.props.iter().map(|p| p.0).collect();
         match (key, value) {
             ("hpet", "on" | "off") => self.hpet = value == "on",
             ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",

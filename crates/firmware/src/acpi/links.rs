@@ -2,7 +2,6 @@
 //!
 //! ACPI 6.4, sections 6.2.13 (`_PRT`), 6.2.12, 6.2.16 (link devices), 5.8.1 (`_PIC`).
 
-use acpi_tables::Aml;
 use acpi_tables::aml::{
     And, Arg, CreateDWordField, Field, FieldAccessType, FieldEntry, FieldLockRule, FieldUpdateRule, If, Local,
     OpRegion, OpRegionSpace, Or, PackageBuilder, Path, Return, Store,
