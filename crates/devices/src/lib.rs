@@ -1,6 +1,7 @@
 //! One file a chip.
 
 pub mod acpi_pm;
+pub mod ahci;
 pub mod debug_ports;
 pub mod dma8237;
 pub mod fw_cfg;

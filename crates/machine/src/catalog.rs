@@ -74,6 +74,13 @@ const XHCI: &[(&str, &str)] = &[
 
 const DEVICES: &[DeviceInfo] = &[
     DeviceInfo {
+        name: "ahci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "AHCI (SATA) controller of the ICH9, six ports: buses ID.0 to ID.5",
+        props: &[PCI_ADDR],
+    },
+    DeviceInfo {
         name: "ich9-usb-ehci1",
         category: "Controller/Bridge/Hub devices",
         bus: "PCI",
@@ -192,7 +199,7 @@ const DEVICES: &[DeviceInfo] = &[
         description: "IDE disk",
         props: &[
             ("drive", "id of a -drive with if=none"),
-            ("bus", "ide.0 or ide.1"),
+            ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
             ("serial", "serial number"),
         ],
@@ -204,7 +211,7 @@ const DEVICES: &[DeviceInfo] = &[
         description: "IDE CD-ROM",
         props: &[
             ("drive", "id of a -drive with if=none"),
-            ("bus", "ide.0 or ide.1"),
+            ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
             ("serial", "serial number"),
         ],

@@ -12,6 +12,7 @@ use vm_core::{Device, Shared, lock, shared};
 use crate::MachineError;
 use crate::drives;
 use crate::pc::{Around, Chips, device};
+use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
 const ISA_BRIDGE: u8 = pci::devfn(1, 0);
@@ -31,14 +32,17 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     bus.add(ISA_BRIDGE, &bridge, vec![])?;
     devices.extend([device(&host), device(&bridge)]);
 
-    let (drives, infos) = drives::open_ide(plan)?;
+    let (mut drives, infos) = drives::open(plan)?;
+    let four = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|place| drives.remove(&place));
     let irqs = [isa.line(14, "ide0"), isa.line(15, "ide1")];
-    let ide = Ide::new(IdeWiring { drives, irqs, memory: space.memory() });
+    let ide = Ide::new(IdeWiring { drives: four, irqs, memory: space.memory() });
     ide.install(ports, &bus, IDE).map_err(|e| MachineError::Config(format!("machine wiring: {e}")))?;
     devices.push(device(&ide.function));
     devices.extend(ide.channels.iter().map(device));
     let pm = power_management(around, &bus, devices)?;
-    let channels = ide.channels.into_iter().map(|c| -> Arc<Mutex<dyn DriveBus>> { c }).collect();
+    let mut channels: Vec<Arc<Mutex<dyn DriveBus>>> =
+        ide.channels.into_iter().map(|c| -> Arc<Mutex<dyn DriveBus>> { c }).collect();
+    sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
     Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: None })
 }
 

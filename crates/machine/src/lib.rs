@@ -16,6 +16,7 @@ mod nodes;
 mod pc;
 mod plan;
 mod q35;
+mod sata;
 mod usb_plan;
 mod usb_wiring;
 mod vga;
@@ -30,7 +31,7 @@ pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
 pub use nodes::{BlockNode, NodeError};
 pub use pc::MonitorBackend;
-pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
+pub use plan::{AhciPlan, DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
 pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan, XhciPlan};
 
 /// A machine could not be planned or built: one line that names the option.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts};
 use devices::ich9::{self, Ich9Lpc, Ich9Pm, Ich9Router, Ich9Smbus, LpcPlacement, Rcba};
+use devices::ide::DriveBus;
 use devices::mch::Mch;
 use pci::PciBus;
 use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceError, lock, shared};
@@ -13,9 +14,11 @@ use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceErro
 use crate::MachineError;
 use crate::drives;
 use crate::pc::{Around, Chips, EcamPlace, device};
+use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
 const LPC: u8 = pci::devfn(31, 0);
+const SATA: u8 = pci::devfn(31, 2);
 const SMBUS: u8 = pci::devfn(31, 3);
 /// First pin of the I/O APIC that PIRQs are on.
 const FIRST_PIRQ_PIN: u32 = 16;
@@ -44,8 +47,12 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     let (smbus, bars) = Ich9Smbus::new();
     bus.add(SMBUS, &smbus, bars)?;
     devices.push(device(&smbus));
-    let (_, infos) = drives::open_ide(plan)?;
-    Ok(Chips { pci: bus, pm, drives: infos, channels: vec![], ecam: Some(ecam) })
+    let (mut drives, infos) = drives::open(plan)?;
+    let sata = sata::controller("ich9-ahci", around, &bus, SATA, 0, &mut drives)?;
+    devices.push(device(&sata));
+    let mut channels: Vec<Arc<Mutex<dyn DriveBus>>> = vec![sata];
+    sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
+    Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: Some(ecam) })
 }
 
 /// The LPC bridge with power management and chipset configuration registers.
