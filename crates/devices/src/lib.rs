@@ -11,6 +11,7 @@ pub mod i8042;
 pub mod ich9;
 pub mod ide;
 pub mod mch;
+pub mod pflash;
 pub mod piix3;
 pub mod pit;
 mod ps2;

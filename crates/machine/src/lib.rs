@@ -6,6 +6,7 @@ mod chars;
 mod chipset;
 mod drives;
 mod events;
+mod flash;
 mod hot_plug;
 mod i440fx;
 mod irq_counts;

@@ -14,6 +14,7 @@ use devices::hpet::{HPET_BASE, HPET_LEN, Hpet, LegacyGate};
 use devices::i8042::{I8042, I8042Input};
 use devices::ich9;
 use devices::ide::DriveBus;
+use devices::pflash::Pflash;
 use devices::pit::Pit;
 use devices::rtc::{CmosDisk, CmosSetup, Rtc, RtcBase};
 use devices::shadow::{HostBridgeWiring, Shadowed};
@@ -52,6 +53,7 @@ pub(crate) struct Board {
     pub(crate) clock: Clock,
     bios: Arc<RamBlock>,
     low_ram: Arc<RamBlock>,
+    flash: Vec<Shared<Pflash>>,
 }
 
 /// Everything built, for the machine to keep.
@@ -122,8 +124,6 @@ impl Board {
     /// RAM and firmware in their places.
     pub(crate) fn new(plan: &Plan) -> Result<Self, MachineError> {
         let space = AddressSpace::new();
-        let (path, image) = firmware::search::read(&plan.bios_option, &plan.bios, &plan.firmware_dirs)?;
-        let bios = load_bios(plan, &path, image)?;
         let low_ram = RamBlock::new("pc.ram", plan.memory.low)?;
         let ram = |name: &str, start, len, block: &Arc<RamBlock>, offset| Region {
             name: name.into(),
@@ -142,38 +142,19 @@ impl Board {
             let high_ram = RamBlock::new("pc.ram-high", plan.memory.high)?;
             space.add(ram("ram-above-4g", FOUR_GIB, plan.memory.high, &high_ram, 0))?;
         }
-        let rom = |name: &str, start, len, offset| Region {
-            name: name.into(),
-            start,
-            len,
+        let (bios, flash) = crate::flash::build(plan, &space)?;
+        let shadow = bios.len().min(LOW_BIOS);
+        let offset = bios.len() - shadow;
+        space.add(Region {
+            name: "isa-bios".into(),
+            start: 0x10_0000 - shadow,
+            len: shadow,
             priority: 0,
             enabled: true,
             backing: Backing::Ram { block: bios.clone(), offset, readonly: true },
-        };
-        let size = bios.len();
-        space.add(rom("bios", FOUR_GIB - size, size, 0))?;
-        let shadow = size.min(LOW_BIOS);
-        space.add(rom("isa-bios", 0x10_0000 - shadow, shadow, size - shadow))?;
-        Ok(Self { space, ports: PortSpace::new(), clock: Clock::new(), bios, low_ram })
+        })?;
+        Ok(Self { space, ports: PortSpace::new(), clock: Clock::new(), bios, low_ram, flash })
     }
-}
-
-/// The largest firmware image that fits below 4 GiB beside the board's devices.
-const MOST_BIOS: u64 = 8 << 20;
-
-fn load_bios(plan: &Plan, path: &std::path::Path, image: Vec<u8>) -> Result<Arc<RamBlock>, MachineError> {
-    let bad = |reason: &str| firmware::search::FirmwareError::Bad {
-        option: plan.bios_option.clone(),
-        path: path.into(),
-        reason: reason.into(),
-    };
-    let size = image.len() as u64;
-    if size == 0 || !size.is_multiple_of(64 << 10) || size > MOST_BIOS {
-        return Err(bad("its size must be a multiple of 64 KiB, at most 8 MiB").into());
-    }
-    let block = RamBlock::new("pc.bios", size)?;
-    block.write(0, &image);
-    Ok(block)
 }
 
 /// A device with the type forgotten.
@@ -212,7 +193,7 @@ pub(crate) fn build(
     requests: &Arc<dyn RequestSink>,
 ) -> Result<Pc, MachineError> {
     let (ports, space, clock) = (&board.ports, &board.space, &board.clock);
-    let mut devices: Vec<Arc<Mutex<dyn Device>>> = Vec::new();
+    let mut devices: Vec<Arc<Mutex<dyn Device>>> = board.flash.iter().map(device).collect();
     let pic = Pic::new(accel.intr_line());
     accel.connect_pic(pic.clone());
     let ioapic = IoApic::new(accel.msi());
