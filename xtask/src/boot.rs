@@ -3,6 +3,7 @@
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
 mod front_ends;
+mod q35;
 mod qmp;
 pub(crate) mod tests;
 mod usb;

@@ -359,7 +359,8 @@ impl Builder {
                 }
             }
         }
-        let drives = self.drives.finish(self.nodefaults, &mut self.errors);
+        let ide = drives::IdeShape::of_machine(self.machine.as_deref().unwrap_or("pc"));
+        let drives = self.drives.finish(self.nodefaults, ide, &mut self.errors);
         if !self.errors.is_empty() {
             return Err(self.errors);
         }

@@ -1,92 +1,18 @@
 //! 82441FX PCI and memory controller (PMC): the host bridge of the `pc` machine.
 //!
-//! Intel 82441FX data sheet (290549), section 3.2: PAM registers 59h-5Fh, DRAM row boundaries 60h-67h, SMRAM 72h,
-//! ERRSTS. Without system management mode the SMRAM register only opens and closes the DRAM under A0000h.
-//! Left out: DRAM timing (registers hold what is written), ECC, the turbo reset control register 93h.
+//! Intel 82441FX data sheet (290549), section 3.2: PAM registers 59h-5Fh and SMRAM 72h (see [`crate::shadow`]), DRAM row
+//! boundaries 60h-67h, ERRSTS. Without system management mode the SMRAM register only opens and closes the DRAM under
+//! A0000h. Left out: DRAM timing (registers hold what is written), ECC, the turbo reset control register 93h.
 
-use std::sync::Arc;
-
-use guest_memory::RamBlock;
 use pci::{ConfigSpace, ConfigState, Deferred, Identity, PciFunction};
-use vm_core::{
-    AddressSpace, Backing, Device, GuestWarnings, Mmio, Region, RegionId, SpaceError, StateError, load_state,
-    save_state, shared,
-};
+use vm_core::{Device, SpaceError, StateError, load_state, save_state};
 
-/// Priority of the RAM that the PAM and SMRAM registers open, above ROM and video memory.
-pub const SHADOW_PRIORITY: i32 = 100;
+use crate::shadow::{D_CLS, D_LCK, D_OPEN, G_SMRAME, HostBridgeWiring, PAM_WRITABLE, ShadowRam};
+use crate::shadow::{lock_smram, unlock_smram};
 
 const PAM0: u8 = 0x59;
 const DRB0: u8 = 0x60;
 const SMRAM: u8 = 0x72;
-const D_OPEN: u8 = 0x40;
-const D_CLS: u8 = 0x20;
-const D_LCK: u8 = 0x10;
-const G_SMRAME: u8 = 0x08;
-
-/// What lies under a PAM segment on the PCI side: read when the segment's reads are not sent to DRAM.
-#[derive(Clone)]
-pub struct Shadowed {
-    /// First guest-physical address.
-    pub start: u64,
-    /// Length in bytes.
-    pub len: u64,
-    /// The ROM's memory.
-    pub block: Arc<RamBlock>,
-    /// Where in the block it starts.
-    pub offset: u64,
-}
-
-/// What the host bridge is wired to.
-pub struct I440fxWiring {
-    /// The space it opens RAM in.
-    pub space: Arc<AddressSpace>,
-    /// The block whose offset is the guest-physical address below 1 MiB.
-    pub low_ram: Arc<RamBlock>,
-    /// All RAM of the machine in bytes, for the row boundaries.
-    pub ram_size: u64,
-    /// The BIOS and option ROM regions in C0000h-FFFFFh that the machine has put into the space.
-    pub roms: Vec<Shadowed>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Pam {
-    Off,
-    ReadOnly,
-    WriteOnly,
-    ReadWrite,
-}
-
-/// A write-only segment: stores go to DRAM, loads to the ROM under it.
-struct WriteOnly {
-    start: u64,
-    ram: Arc<RamBlock>,
-    roms: Vec<Shadowed>,
-}
-
-impl Mmio for WriteOnly {
-    fn mmio_read(&mut self, offset: u64, data: &mut [u8]) {
-        for (i, byte) in data.iter_mut().enumerate() {
-            let gpa = self.start + offset + i as u64;
-            *byte = 0xFF;
-            if let Some(rom) = self.roms.iter().find(|r| (r.start..r.start + r.len).contains(&gpa)) {
-                rom.block.read(rom.offset + (gpa - rom.start), std::slice::from_mut(byte));
-            }
-        }
-    }
-
-    fn mmio_write(&mut self, offset: u64, data: &[u8]) {
-        self.ram.write(self.start + offset, data);
-    }
-}
-
-struct Segment {
-    ram: RegionId,
-    write_only: RegionId,
-    /// Register offset and shift of its two enable bits.
-    register: u8,
-    shift: u8,
-}
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct State {
@@ -96,15 +22,7 @@ struct State {
 /// See the module's documentation.
 pub struct I440fx {
     config: ConfigSpace,
-    space: Arc<AddressSpace>,
-    segments: Arc<[Segment]>,
-    smram: RegionId,
-}
-
-/// Start, length, register and shift of the 13 segments (data sheet table 5).
-fn segment_table() -> impl Iterator<Item = (u64, u64, u8, u8)> {
-    let small = (0..12u8).map(|i| (0xC_0000 + u64::from(i) * 0x4000, 0x4000, PAM0 + 1 + i / 2, (i % 2) * 4));
-    small.chain([(0xF_0000, 0x1_0000, PAM0, 4)])
+    shadow: ShadowRam,
 }
 
 fn config(ram_size: u64) -> ConfigSpace {
@@ -118,7 +36,7 @@ fn config(ram_size: u64) -> ConfigSpace {
         .with(0x50, &[0x00, 0x00, 0x00, 0x83]) // PMCCFG, DETURBO, DBC
         .with_writable(0x50, &[0xFF; 9])
         .with(0x57, &[0x01, 0x10]) // DRAMC, DRAMT
-        .with_writable(PAM0, &[0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33])
+        .with_writable(PAM0, &PAM_WRITABLE)
         .with(DRB0, &[units; 8])
         .with_writable(DRB0, &[0xFF; 9])
         .with_writable(0x70, &[0xFF, 0xFF])
@@ -134,43 +52,10 @@ impl I440fx {
     ///
     /// # Errors
     /// [`SpaceError`] when a region does not fit (RAM smaller than 1 MiB, the priority used by others).
-    pub fn new(wiring: I440fxWiring) -> Result<Self, SpaceError> {
-        let I440fxWiring { space, low_ram, ram_size, roms } = wiring;
-        let region = |name: &str, start, len, backing| Region {
-            name: name.into(),
-            start,
-            len,
-            priority: SHADOW_PRIORITY,
-            enabled: false,
-            backing,
-        };
-        let ram = |start| Backing::Ram { block: low_ram.clone(), offset: start, readonly: false };
-        let mut segments = vec![];
-        for (start, len, register, shift) in segment_table() {
-            let device = shared(WriteOnly { start, ram: low_ram.clone(), roms: roms.clone() });
-            segments.push(Segment {
-                ram: space.add(region("pam-ram", start, len, ram(start)))?,
-                write_only: space.add(region("pam-write-only", start, len, Backing::mmio(&device)))?,
-                register,
-                shift,
-            });
-        }
-        let smram = space.add(region("smram", 0xA_0000, 0x2_0000, ram(0xA_0000)))?;
-        Ok(Self { config: config(ram_size), space, segments: segments.into(), smram })
-    }
-
-    fn smram_open(&self) -> bool {
-        let r = self.config.u8(SMRAM);
-        r & G_SMRAME != 0 && r & D_OPEN != 0 && r & D_CLS == 0
-    }
-
-    fn pam(&self, segment: &Segment) -> Pam {
-        match self.config.u8(segment.register) >> segment.shift & 3 {
-            0 => Pam::Off,
-            1 => Pam::ReadOnly,
-            2 => Pam::WriteOnly,
-            _ => Pam::ReadWrite,
-        }
+    pub fn new(wiring: HostBridgeWiring) -> Result<Self, SpaceError> {
+        let HostBridgeWiring { space, low_ram, ram: (low, high), roms } = wiring;
+        let shadow = ShadowRam::new(&space, &low_ram, &roms)?;
+        Ok(Self { config: config(low + high), shadow })
     }
 }
 
@@ -204,62 +89,25 @@ impl PciFunction for I440fx {
 
     fn config_written(&mut self, offset: u8, len: usize) {
         let written = usize::from(offset)..usize::from(offset) + len;
-        let smram = self.config.u8(SMRAM);
-        if written.contains(&usize::from(SMRAM)) && smram & D_LCK != 0 {
-            // D_LCK closes the space and makes the register read only until the next reset.
-            self.config.set(SMRAM, &[smram & !D_OPEN]);
-            self.config = self.config.clone().with_writable(SMRAM, &[D_CLS]);
+        if written.contains(&usize::from(SMRAM)) {
+            lock_smram(&mut self.config, SMRAM);
         }
     }
 
     fn placement(&mut self) -> Option<Deferred> {
-        let pams: Vec<Pam> = self.segments.iter().map(|s| self.pam(s)).collect();
-        let open = self.smram_open();
-        if self.config.u8(SMRAM) & D_LCK == 0 {
-            let mask = [D_OPEN | D_CLS | D_LCK | G_SMRAME];
-            self.config = self.config.clone().with_writable(SMRAM, &mask);
-        }
-        let (space, segments, smram) = (self.space.clone(), self.segments.clone(), self.smram);
-        Some(Box::new(move || apply(&space, &segments, &pams, smram, open)))
-    }
-}
-
-/// One change of the space for all segments, and none when they are as they should be.
-fn apply(space: &AddressSpace, segments: &[Segment], pams: &[Pam], smram: RegionId, open: bool) {
-    static REFUSED: GuestWarnings = GuestWarnings::new(4);
-    let mut wanted = vec![(smram, open, false)];
-    for (segment, pam) in segments.iter().zip(pams) {
-        wanted.push((segment.ram, matches!(pam, Pam::ReadOnly | Pam::ReadWrite), *pam == Pam::ReadOnly));
-        wanted.push((segment.write_only, *pam == Pam::WriteOnly, false));
-    }
-    let now = space.regions();
-    wanted.retain(|(id, on, ro)| {
-        let region = now.iter().find(|r| r.0 == *id).map(|r| &r.1);
-        region
-            .is_some_and(|r| r.enabled != *on || matches!(r.backing, Backing::Ram { readonly, .. } if readonly != *ro))
-    });
-    if wanted.is_empty() {
-        return;
-    }
-    let ids: Vec<RegionId> = wanted.iter().map(|w| w.0).collect();
-    let result = space.change(&ids, |id, region| {
-        if let Some((_, on, ro)) = wanted.iter().find(|w| w.0 == id) {
-            region.enabled = *on;
-            if let Backing::Ram { readonly, .. } = &mut region.backing {
-                *readonly = *ro;
-            }
-        }
-    });
-    if let Err(e) = result {
-        REFUSED.warn(|| format!("i440fx: shadow RAM could not be switched: {e}"));
+        unlock_smram(&mut self.config, SMRAM);
+        Some(self.shadow.placement(&self.config, PAM0, SMRAM))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shadow::Shadowed;
+    use guest_memory::RamBlock;
     use pci::{IntxRouter, PciBus};
-    use vm_core::PortSpace;
+    use std::sync::Arc;
+    use vm_core::{AddressSpace, Backing, PortSpace, Region, shared};
 
     struct NoRouter;
     impl IntxRouter for NoRouter {
@@ -277,7 +125,8 @@ mod tests {
         add("ram-low", 0, 0xA_0000, Backing::ram(&ram));
         add("bios", 0xE_0000, 0x2_0000, Backing::rom(&rom));
         let roms = vec![Shadowed { start: 0xE_0000, len: 0x2_0000, block: rom, offset: 0 }];
-        let bridge = I440fx::new(I440fxWiring { space: space.clone(), low_ram: ram, ram_size: 2 << 30, roms }).unwrap();
+        let bridge =
+            I440fx::new(HostBridgeWiring { space: space.clone(), low_ram: ram, ram: (2 << 30, 0), roms }).unwrap();
         let bus = PciBus::new(space.clone(), PortSpace::new(), Arc::new(NoRouter));
         let bridge = shared(bridge);
         bus.add(0, &bridge, vec![]).unwrap();

@@ -12,8 +12,16 @@ pub mod key {
     pub const RAM_SIZE: u16 = 0x03;
     pub const NOGRAPHIC: u16 = 0x04;
     pub const NB_CPUS: u16 = 0x05;
+    pub const KERNEL_SIZE: u16 = 0x08;
+    pub const INITRD_SIZE: u16 = 0x0B;
     pub const BOOT_MENU: u16 = 0x0E;
     pub const MAX_CPUS: u16 = 0x0F;
+    pub const KERNEL_DATA: u16 = 0x11;
+    pub const INITRD_DATA: u16 = 0x12;
+    pub const CMDLINE_SIZE: u16 = 0x14;
+    pub const CMDLINE_DATA: u16 = 0x15;
+    pub const SETUP_SIZE: u16 = 0x17;
+    pub const SETUP_DATA: u16 = 0x18;
     pub const FILE_DIR: u16 = 0x19;
     pub const FILE_FIRST: u16 = 0x20;
 }
@@ -41,6 +49,14 @@ impl FwCfgItems {
     /// Sets a numbered item.
     pub fn add(&mut self, key: u16, data: Vec<u8>) {
         self.items.insert(key, data.into());
+    }
+
+    /// Sets an item pair: bytes that item `from` has, and their number.
+    pub fn add_sized(&mut self, size: u16, data: u16, from: u16) {
+        if let Some(bytes) = self.items.get(&from).cloned() {
+            self.add(size, u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec());
+            self.items.insert(data, bytes);
+        }
     }
 
     /// Adds or replaces a file; returns its item number.

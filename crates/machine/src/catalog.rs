@@ -26,21 +26,26 @@ pub struct DeviceInfo {
     pub props: &'static [(&'static str, &'static str)],
 }
 
-const MACHINES: &[MachineInfo] = &[MachineInfo {
-    names: &["pc", "pc-i440fx-10.0"],
-    description: "Standard PC (i440FX + PIIX, 1996) (default)",
-    props: &[
-        ("accel", "accelerators to try, separated by colons"),
-        ("hpet", "on|off: high precision event timer (default on)"),
-        ("acpi", "on|off|auto: ACPI tables (default on)"),
-        ("kernel-irqchip", "on|off: same as in -accel whpx"),
-        ("pic", "on|auto: legacy interrupt controllers (default on)"),
-        ("smm", "off|auto: system management mode is not available"),
-        ("vmport", "off|auto: the VMware port is not available"),
-        ("usb", "on|off: USB controller of the south bridge (default off)"),
-        ("graphics", "on|off: video card (default on)"),
-    ],
-}];
+const MACHINES: &[MachineInfo] = &[
+    MachineInfo {
+        names: &["pc", "pc-i440fx-10.0"],
+        description: "Standard PC (i440FX + PIIX, 1996) (default)",
+        props: PROPS,
+    },
+    MachineInfo { names: &["q35", "pc-q35-10.0"], description: "Standard PC (Q35 + ICH9, 2009)", props: PROPS },
+];
+
+const PROPS: &[(&str, &str)] = &[
+    ("accel", "accelerators to try, separated by colons"),
+    ("hpet", "on|off: high precision event timer (default on)"),
+    ("acpi", "on|off|auto: ACPI tables (default on)"),
+    ("kernel-irqchip", "on|off: same as in -accel whpx"),
+    ("pic", "on|auto: legacy interrupt controllers (default on)"),
+    ("smm", "off|auto: system management mode is not available"),
+    ("vmport", "off|auto: the VMware port is not available"),
+    ("usb", "on|off: USB controller of the south bridge (default off)"),
+    ("graphics", "on|off: video card (default on)"),
+];
 
 const USB_DEVICE_BUS: (&str, &str) =
     ("bus", "USB bus: usb-bus.0, or ID.0 of a controller with id=ID (default: the first with a free port)");
@@ -68,6 +73,13 @@ const XHCI: &[(&str, &str)] = &[
 ];
 
 const DEVICES: &[DeviceInfo] = &[
+    DeviceInfo {
+        name: "ahci",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "AHCI (SATA) controller of the ICH9, six ports: buses ID.0 to ID.5",
+        props: &[PCI_ADDR],
+    },
     DeviceInfo {
         name: "ich9-usb-ehci1",
         category: "Controller/Bridge/Hub devices",
@@ -187,7 +199,7 @@ const DEVICES: &[DeviceInfo] = &[
         description: "IDE disk",
         props: &[
             ("drive", "id of a -drive with if=none"),
-            ("bus", "ide.0 or ide.1"),
+            ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
             ("serial", "serial number"),
         ],
@@ -199,7 +211,7 @@ const DEVICES: &[DeviceInfo] = &[
         description: "IDE CD-ROM",
         props: &[
             ("drive", "id of a -drive with if=none"),
-            ("bus", "ide.0 or ide.1"),
+            ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
             ("serial", "serial number"),
         ],

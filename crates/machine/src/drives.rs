@@ -1,5 +1,6 @@
 //! Images opened and put behind IDE drives.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +16,7 @@ use crate::plan::{DrivePlan, Plan};
 pub struct DriveInfo {
     /// Name ("ide0-hd0").
     pub id: String,
-    /// IDE channel and unit (master 0, slave 1); `None` for a drive that is not on IDE.
+    /// IDE channel and unit (master 0, slave 1), or SATA controller and port; `None` for a drive elsewhere.
     pub ide: Option<(u8, u8)>,
     /// The medium can be changed (CD-ROM drives).
     pub removable: bool,
@@ -52,16 +53,16 @@ impl DriveInfo {
     }
 }
 
-/// Opens the images of the plan. Index: channel * 2 + unit.
-pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveInfo>), MachineError> {
-    let mut configs = [const { None }; 4];
+/// Drives by their places: channel (or controller) and unit (or port).
+pub(crate) type Drives = BTreeMap<(u8, u8), DriveConfig>;
+
+/// Opens the images of the plan.
+pub(crate) fn open(plan: &Plan) -> Result<(Drives, Vec<DriveInfo>), MachineError> {
+    let mut configs = Drives::new();
     let mut infos = Vec::new();
     for d in &plan.drives {
-        let index = usize::from(d.channel) * 2 + usize::from(d.unit);
-        let (config, info) = open_one(plan, d, index)?;
-        if let Some(slot) = configs.get_mut(index) {
-            *slot = Some(config);
-        }
+        let (config, info) = open_one(plan, d)?;
+        configs.insert((d.channel, d.unit), config);
         infos.push(info);
     }
     for drive in &plan.other_drives {
@@ -71,13 +72,14 @@ pub(crate) fn open(plan: &Plan) -> Result<([Option<DriveConfig>; 4], Vec<DriveIn
     Ok((configs, infos))
 }
 
-fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, DriveInfo), MachineError> {
+fn open_one(plan: &Plan, d: &DrivePlan) -> Result<(DriveConfig, DriveInfo), MachineError> {
     let drive = &d.drive;
     let (cache, queue) = open_queue(plan, drive)?;
     let info = info(drive, Some((d.channel, d.unit)), cache, queue.as_ref());
+    let number = plan.drive_number(d);
     let config = match (drive.media, queue) {
         (Media::Disk, Some(queue)) => {
-            let mut disk = DiskConfig::new(queue, index);
+            let mut disk = DiskConfig::new(queue, number);
             disk.write_cache = cache.write_cache();
             disk.trim = drive.discard;
             if let Some(serial) = &drive.serial {
@@ -86,7 +88,7 @@ fn open_one(plan: &Plan, d: &DrivePlan, index: usize) -> Result<(DriveConfig, Dr
             DriveConfig::Disk(disk)
         }
         (_, queue) => {
-            let mut cd = CdromConfig::new(queue, index);
+            let mut cd = CdromConfig::new(queue, number);
             if let Some(serial) = &drive.serial {
                 cd.serial.clone_from(serial);
             }

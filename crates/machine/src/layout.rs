@@ -2,6 +2,8 @@
 
 use cli::Topology;
 
+use crate::chipset::Chipset;
+
 /// Size of the BIOS image that is also visible below 1 MiB.
 pub(crate) const LOW_BIOS: u64 = 128 << 10;
 /// End of the address space below 4 GiB.
@@ -13,7 +15,12 @@ const MOST_LOW_RAM: u64 = 0xE000_0000;
 /// Last address of the PCI memory window (the I/O APIC follows).
 const PCI_HOLE_END: u32 = 0xFEBF_FFFF;
 
-/// RAM of a `pc` machine.
+/// On `q35` the PCI Express configuration window is in the middle of the addresses below 4 GiB: with this much RAM or
+/// more, it ends at [`Q35_SPLIT`].
+const Q35_MOST_LOW_RAM: u64 = 0xB000_0000;
+const Q35_SPLIT: u64 = 0x8000_0000;
+
+/// RAM of a PC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLayout {
     /// Bytes from address 0.
@@ -24,12 +31,12 @@ pub struct MemoryLayout {
 
 impl MemoryLayout {
     /// Splits `bytes` of RAM.
-    pub fn new(bytes: u64) -> Self {
-        if bytes >= MOST_LOW_RAM {
-            Self { low: LOW_RAM_SPLIT, high: bytes - LOW_RAM_SPLIT }
-        } else {
-            Self { low: bytes, high: 0 }
-        }
+    pub fn new(chipset: Chipset, bytes: u64) -> Self {
+        let (most, split) = match chipset {
+            Chipset::I440fx => (MOST_LOW_RAM, LOW_RAM_SPLIT),
+            Chipset::Q35 => (Q35_MOST_LOW_RAM, Q35_SPLIT),
+        };
+        if bytes >= most { Self { low: split, high: bytes - split } } else { Self { low: bytes, high: 0 } }
     }
 
     /// RAM ranges (start, length).
@@ -71,10 +78,12 @@ mod tests {
 
     #[test]
     fn ram_is_split_around_the_hole() {
-        assert_eq!(MemoryLayout::new(2 << 30), MemoryLayout { low: 2 << 30, high: 0 });
-        assert_eq!(MemoryLayout::new(8 << 30), MemoryLayout { low: 3 << 30, high: 5 << 30 });
-        assert_eq!(MemoryLayout::new(2 << 30).pci_hole().0, 0x8000_0000);
-        assert_eq!(MemoryLayout::new(8 << 30).pci_hole().0, 0xC000_0000);
+        assert_eq!(MemoryLayout::new(Chipset::I440fx, 2 << 30), MemoryLayout { low: 2 << 30, high: 0 });
+        assert_eq!(MemoryLayout::new(Chipset::I440fx, 8 << 30), MemoryLayout { low: 3 << 30, high: 5 << 30 });
+        assert_eq!(MemoryLayout::new(Chipset::I440fx, 2 << 30).pci_hole().0, 0x8000_0000);
+        assert_eq!(MemoryLayout::new(Chipset::I440fx, 8 << 30).pci_hole().0, 0xC000_0000);
+        assert_eq!(MemoryLayout::new(Chipset::Q35, 8 << 30), MemoryLayout { low: 2 << 30, high: 6 << 30 });
+        assert_eq!(MemoryLayout::new(Chipset::Q35, 2500 << 20).low, 2500 << 20);
     }
 
     #[test]

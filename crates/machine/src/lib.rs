@@ -3,9 +3,12 @@
 
 mod catalog;
 mod chars;
+mod chipset;
 mod drives;
 mod events;
+mod flash;
 mod hot_plug;
+mod i440fx;
 mod irq_counts;
 mod layout;
 mod machine;
@@ -13,11 +16,14 @@ mod media;
 mod nodes;
 mod pc;
 mod plan;
+mod q35;
+mod sata;
 mod usb_plan;
 mod usb_wiring;
 mod vga;
 
 pub use catalog::{DeviceInfo, MachineInfo, device_help, device_list, machine_help, machine_list};
+pub use chipset::Chipset;
 pub use drives::{DriveInfo, Medium};
 pub use events::{Cause, MachineEvent, Subscription};
 pub use hot_plug::UsbInfo;
@@ -26,7 +32,7 @@ pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
 pub use nodes::{BlockNode, NodeError};
 pub use pc::MonitorBackend;
-pub use plan::{DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
+pub use plan::{AhciPlan, DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
 pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan, XhciPlan};
 
 /// A machine could not be planned or built: one line that names the option.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accel::{AccelConfig, AccelOptions, Accelerator, Attachments};
 use chardev::{CharPeer, Chardev};
-use devices::ide::IdeChannel;
+use devices::ide::DriveBus;
 use display::{DisplaySource, RemoteDisplay};
 use input::InputBus;
 use irqchip::{IoApic, Pic};
@@ -157,7 +157,7 @@ impl Machine {
         for (number, channel) in (0..).zip(&machine.handle.0.pc.channels) {
             let queue = machine.handle.0.queue.clone();
             let tray = move |unit: usize, open| queue.push(Message::Tray { ide: (number, unit as u8), open });
-            lock(channel).on_tray(Box::new(tray));
+            lock(channel).on_tray(Arc::new(tray));
         }
         Ok(machine)
     }
@@ -460,7 +460,7 @@ impl MachineHandle {
     }
 
     /// The IDE channel that a drive is on, and its unit there.
-    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<(&Shared<IdeChannel>, usize)> {
+    pub(crate) fn ide_channel(&self, drive: &DriveInfo) -> Option<(&Arc<Mutex<dyn DriveBus>>, usize)> {
         let (channel, unit) = drive.ide?;
         Some((self.0.pc.channels.get(usize::from(channel))?, unit.into()))
     }

@@ -1,21 +1,23 @@
-//! The `pc` machine: i440FX host bridge and PIIX3 south bridge, wired.
+//! What the PC machines have in common, wired: memory, legacy devices, firmware configuration. The host bridge and what
+//! hangs off it are in [`crate::i440fx`] and [`crate::q35`].
 
 use std::sync::{Arc, Mutex};
 
 use accel::Accelerator;
 use chardev::{CharPeer, Chardev};
 use cli::MonitorMode;
-use devices::acpi_pm::{self, AcpiPm, PlacedPorts, Smbus};
+use devices::acpi_pm::AcpiPm;
 use devices::debug_ports::{DebugCon, DebugExit, PostPort, ResetControl};
 use devices::dma8237::Dma;
 use devices::fw_cfg::FwCfg;
 use devices::hpet::{HPET_BASE, HPET_LEN, Hpet, LegacyGate};
-use devices::i440fx::{I440fx, I440fxWiring, Shadowed};
 use devices::i8042::{I8042, I8042Input};
-use devices::ide::{Ide, IdeChannel, IdeWiring};
-use devices::piix3::{Piix3Isa, Piix4Pm, PirqRouter, PmPlacement};
+use devices::ich9;
+use devices::ide::DriveBus;
+use devices::pflash::Pflash;
 use devices::pit::Pit;
 use devices::rtc::{CmosDisk, CmosSetup, Rtc, RtcBase};
+use devices::shadow::{HostBridgeWiring, Shadowed};
 use devices::uart::Uart;
 use display::DisplaySource;
 use firmware::acpi::AcpiConfig;
@@ -26,28 +28,23 @@ use input::InputBus;
 use irqchip::{IoApic, IsaRouter, Pic};
 use pci::PciBus;
 use vm_core::{
-    AddressSpace, Backing, Clock, Device, IrqLine, LineSink, OrGate, PortSpace, Region, RequestSink, Shared, lock,
-    shared,
+    AddressSpace, Backing, Clock, Device, IrqLine, LineSink, MsiSink, OrGate, PortSpace, Region, RequestSink, Shared,
+    lock, shared,
 };
 
 use crate::MachineError;
 use crate::chars::{Chars, Finished};
-use crate::drives::{self, DriveInfo};
+use crate::chipset::Chipset;
+use crate::drives::DriveInfo;
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
 use crate::plan::Plan;
 use crate::usb_wiring::{self, Backends, Usb};
 
-/// PCI slots of the board.
-const HOST_BRIDGE: u8 = pci::devfn(0, 0);
-const ISA_BRIDGE: u8 = pci::devfn(1, 0);
-const IDE: u8 = pci::devfn(1, 1);
-const PM: u8 = pci::devfn(1, 3);
-
 /// I/O APIC registers.
 const IOAPIC_BASE: u64 = 0xFEC0_0000;
-/// Where SeaBIOS puts the ACPI registers of this board.
-const PM_BASE: u16 = 0x600;
+/// Where firmware puts the ACPI registers of these boards.
+pub(crate) const PM_BASE: u16 = 0x600;
 
 /// The spaces a machine consists of, before its processors exist.
 pub(crate) struct Board {
@@ -56,12 +53,13 @@ pub(crate) struct Board {
     pub(crate) clock: Clock,
     bios: Arc<RamBlock>,
     low_ram: Arc<RamBlock>,
+    flash: Vec<Shared<Pflash>>,
 }
 
 /// Everything built, for the machine to keep.
 pub(crate) struct Pc {
     pub(crate) devices: Vec<Arc<Mutex<dyn Device>>>,
-    pub(crate) channels: [Shared<IdeChannel>; 2],
+    pub(crate) channels: Vec<Arc<Mutex<dyn DriveBus>>>,
     pub(crate) pci: Arc<PciBus>,
     pub(crate) pic: Pic,
     pub(crate) ioapic: IoApic,
@@ -78,6 +76,41 @@ pub(crate) struct Pc {
     pub(crate) _input_guard: I8042Input,
 }
 
+/// What the chips of a board are wired to.
+pub(crate) struct Around<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) board: &'a Board,
+    pub(crate) isa: &'a Isa,
+    pub(crate) requests: &'a Arc<dyn RequestSink>,
+    pub(crate) msi: Arc<dyn MsiSink>,
+    pub(crate) reset_control: Shared<ResetControl>,
+}
+
+impl Around<'_> {
+    /// Configuration mechanism #1 of `bus`.
+    pub(crate) fn mechanism1(
+        &self,
+        bus: &Arc<PciBus>,
+        devices: &mut Vec<Arc<Mutex<dyn Device>>>,
+    ) -> Result<(), MachineError> {
+        let (address, data) = pci::mechanism1(bus, Some(self.reset_control.clone()));
+        self.board.ports.add(0xCF8, 4, "pci-address", false, &address)?;
+        self.board.ports.add(0xCFC, 4, "pci-data", false, &data)?;
+        devices.push(device(&address));
+        Ok(())
+    }
+}
+
+/// The chips of a board.
+pub(crate) struct Chips {
+    pub(crate) pci: Arc<PciBus>,
+    pub(crate) pm: Shared<AcpiPm>,
+    pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) channels: Vec<Arc<Mutex<dyn DriveBus>>>,
+    /// Where the ACPI tables hear of the PCI Express configuration window.
+    pub(crate) ecam: Option<EcamPlace>,
+}
+
 /// A back end that wants a monitor.
 #[derive(Clone)]
 pub struct MonitorBackend {
@@ -91,8 +124,6 @@ impl Board {
     /// RAM and firmware in their places.
     pub(crate) fn new(plan: &Plan) -> Result<Self, MachineError> {
         let space = AddressSpace::new();
-        let (path, image) = firmware::search::read(&plan.bios_option, &plan.bios, &plan.firmware_dirs)?;
-        let bios = load_bios(plan, &path, image)?;
         let low_ram = RamBlock::new("pc.ram", plan.memory.low)?;
         let ram = |name: &str, start, len, block: &Arc<RamBlock>, offset| Region {
             name: name.into(),
@@ -111,58 +142,45 @@ impl Board {
             let high_ram = RamBlock::new("pc.ram-high", plan.memory.high)?;
             space.add(ram("ram-above-4g", FOUR_GIB, plan.memory.high, &high_ram, 0))?;
         }
-        let rom = |name: &str, start, len, offset| Region {
-            name: name.into(),
-            start,
-            len,
+        let (bios, flash) = crate::flash::build(plan, &space)?;
+        let shadow = bios.len().min(LOW_BIOS);
+        let offset = bios.len() - shadow;
+        space.add(Region {
+            name: "isa-bios".into(),
+            start: 0x10_0000 - shadow,
+            len: shadow,
             priority: 0,
             enabled: true,
             backing: Backing::Ram { block: bios.clone(), offset, readonly: true },
-        };
-        let size = bios.len();
-        space.add(rom("bios", FOUR_GIB - size, size, 0))?;
-        let shadow = size.min(LOW_BIOS);
-        space.add(rom("isa-bios", 0x10_0000 - shadow, shadow, size - shadow))?;
-        Ok(Self { space, ports: PortSpace::new(), clock: Clock::new(), bios, low_ram })
+        })?;
+        Ok(Self { space, ports: PortSpace::new(), clock: Clock::new(), bios, low_ram, flash })
     }
-}
-
-/// The largest firmware image that fits below 4 GiB beside the board's devices.
-const MOST_BIOS: u64 = 8 << 20;
-
-fn load_bios(plan: &Plan, path: &std::path::Path, image: Vec<u8>) -> Result<Arc<RamBlock>, MachineError> {
-    let bad = |reason: &str| firmware::search::FirmwareError::Bad {
-        option: plan.bios_option.clone(),
-        path: path.into(),
-        reason: reason.into(),
-    };
-    let size = image.len() as u64;
-    if size == 0 || !size.is_multiple_of(64 << 10) || size > MOST_BIOS {
-        return Err(bad("its size must be a multiple of 64 KiB, at most 8 MiB").into());
-    }
-    let block = RamBlock::new("pc.bios", size)?;
-    block.write(0, &image);
-    Ok(block)
 }
 
 /// A device with the type forgotten.
-fn device<T: Device + 'static>(d: &Shared<T>) -> Arc<Mutex<dyn Device>> {
+pub(crate) fn device<T: Device + 'static>(d: &Shared<T>) -> Arc<Mutex<dyn Device>> {
     d.clone()
 }
 
-/// The sixteen ISA interrupts as wire-OR gates in front of both controllers.
-struct Isa {
+/// The sixteen ISA interrupts as wire-OR gates in front of both controllers, and the pins of the I/O APIC that follow.
+pub(crate) struct Isa {
     gates: Vec<Arc<OrGate>>,
+    sink: Arc<dyn LineSink>,
 }
 
 impl Isa {
     fn new(router: &Arc<IrqCounts>) -> Self {
         let sink: Arc<dyn LineSink> = router.clone();
         let gate = |n: u32| OrGate::new(IrqLine::new(&format!("isa {n}"), sink.clone(), n));
-        Self { gates: (0..16).map(gate).collect() }
+        Self { gates: (0..16).map(gate).collect(), sink }
     }
 
-    fn line(&self, irq: u8, name: &str) -> IrqLine {
+    /// Pin `n` of the I/O APIC, from 16.
+    pub(crate) fn apic_line(&self, n: u32, name: &str) -> IrqLine {
+        IrqLine::new(name, self.sink.clone(), n)
+    }
+
+    pub(crate) fn line(&self, irq: u8, name: &str) -> IrqLine {
         self.gates.get(usize::from(irq)).map_or_else(IrqLine::unconnected, |g| g.input(name))
     }
 }
@@ -175,7 +193,7 @@ pub(crate) fn build(
     requests: &Arc<dyn RequestSink>,
 ) -> Result<Pc, MachineError> {
     let (ports, space, clock) = (&board.ports, &board.space, &board.clock);
-    let mut devices: Vec<Arc<Mutex<dyn Device>>> = Vec::new();
+    let mut devices: Vec<Arc<Mutex<dyn Device>>> = board.flash.iter().map(device).collect();
     let pic = Pic::new(accel.intr_line());
     accel.connect_pic(pic.clone());
     let ioapic = IoApic::new(accel.msi());
@@ -225,31 +243,12 @@ pub(crate) fn build(
     serial(plan, board, &isa, &mut chars, &mut monitors, &mut devices)?;
     debug_devices(plan, board, &mut chars, requests)?;
 
-    let router = PirqRouter::new(std::array::from_fn(|n| isa.line(n as u8, "pirq")));
-    let bus = PciBus::new(space.clone(), ports.clone(), router.clone());
-    let (address, data) = pci::mechanism1(&bus, Some(reset_control));
-    ports.add(0xCF8, 4, "pci-address", false, &address)?;
-    ports.add(0xCFC, 4, "pci-data", false, &data)?;
-    devices.push(device(&address));
-    let host = shared(I440fx::new(I440fxWiring {
-        space: space.clone(),
-        low_ram: board.low_ram.clone(),
-        ram_size: plan.memory.low + plan.memory.high,
-        roms: vec![shadowed(&board.bios)],
-    })?);
-    bus.add(HOST_BRIDGE, &host, vec![])?;
-    let bridge = shared(Piix3Isa::new(router));
-    bus.add(ISA_BRIDGE, &bridge, vec![])?;
-    devices.extend([device(&host), device(&bridge)]);
-
-    let (drives, infos) = drives::open(plan)?;
-    let irqs = [isa.line(14, "ide0"), isa.line(15, "ide1")];
-    let ide = Ide::new(IdeWiring { drives, irqs, memory: space.memory() });
-    ide.install(ports, &bus, IDE).map_err(|e| MachineError::Config(format!("machine wiring: {e}")))?;
-    devices.push(device(&ide.function));
-    devices.extend(ide.channels.iter().map(device));
-
-    let pm = power_management(board, &isa, requests, &bus, &mut devices)?;
+    let around = Around { plan, board, isa: &isa, requests, msi: accel.msi(), reset_control };
+    let chips = match plan.chipset {
+        Chipset::I440fx => crate::i440fx::build(&around, &mut devices)?,
+        Chipset::Q35 => crate::q35::build(&around, &mut devices)?,
+    };
+    let Chips { pci: bus, pm, drives: infos, channels, ecam } = chips;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
     let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
     let backends = Backends { clock, input: &input, storage: &storage };
@@ -258,16 +257,19 @@ pub(crate) fn build(
         let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;
         monitors.extend(opened.map(|o| MonitorBackend { chardev: o.chardev, mode: m.mode }));
     }
-    preset_cmos(plan, &rtc, &ide);
+    preset_cmos(plan, &rtc, &channels);
     let signature = accel.cpuid(0, 1, 0).map(|[eax, _, _, edx]| (eax, edx)).unwrap_or_default(); // an old system: unknown
-    let mut items = fw_cfg_items(plan, signature)?;
+    let window = pci_window(accel);
+    let mut items = fw_cfg_items(plan, signature, window)?;
     crate::vga::ramfb_items(plan, &mut items)?;
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
     devices.push(device(&fw_cfg));
     let screen = crate::vga::screen(plan, &fw_cfg, board, vga.as_ref());
-    let channels = ide.channels;
+    if let Some(ecam) = ecam {
+        follow_ecam(plan, window, &ecam, &fw_cfg);
+    }
     let Finished { chardevs, consoles } = chars.finish();
     Ok(Pc {
         devices,
@@ -289,7 +291,7 @@ pub(crate) fn build(
     })
 }
 
-fn mmio<T: vm_core::Mmio + 'static>(
+pub(crate) fn mmio<T: vm_core::Mmio + 'static>(
     space: &AddressSpace,
     name: &str,
     start: u64,
@@ -301,9 +303,18 @@ fn mmio<T: vm_core::Mmio + 'static>(
     Ok(())
 }
 
-fn shadowed(bios: &Arc<RamBlock>) -> Shadowed {
-    let len = bios.len().min(LOW_BIOS);
-    Shadowed { start: 0x10_0000 - len, len, block: bios.clone(), offset: bios.len() - len }
+impl Board {
+    /// What a host bridge is wired to.
+    pub(crate) fn host_bridge(&self, plan: &Plan) -> HostBridgeWiring {
+        let len = self.bios.len().min(LOW_BIOS);
+        let bios = Shadowed { start: 0x10_0000 - len, len, block: self.bios.clone(), offset: self.bios.len() - len };
+        HostBridgeWiring {
+            space: self.space.clone(),
+            low_ram: self.low_ram.clone(),
+            ram: (plan.memory.low, plan.memory.high),
+            roms: vec![bios],
+        }
+    }
 }
 
 fn serial(
@@ -350,33 +361,6 @@ fn debug_devices(
     Ok(())
 }
 
-fn power_management(
-    board: &Board,
-    isa: &Isa,
-    requests: &Arc<dyn RequestSink>,
-    bus: &PciBus,
-    devices: &mut Vec<Arc<Mutex<dyn Device>>>,
-) -> Result<Shared<AcpiPm>, MachineError> {
-    let ports = &board.ports;
-    let pm = AcpiPm::new(&board.clock, isa.line(9, "sci"), requests.clone());
-    let smbus = Smbus::new();
-    ports.add(acpi_pm::GPE0_BASE, acpi_pm::GPE0_LEN, "acpi-gpe0", true, &AcpiPm::gpe_ports(&pm))?;
-    ports.add(acpi_pm::APM_BASE, 2, "apm", true, &AcpiPm::apm_ports(&pm))?;
-    let pm_ports = Mutex::new(PlacedPorts::new(ports, "acpi-pm", acpi_pm::PM_LEN, false, &pm));
-    let smbus_ports = Mutex::new(PlacedPorts::new(ports, "smbus", acpi_pm::SMBUS_LEN, true, &smbus));
-    let place = move |p: PmPlacement| {
-        let pm = lock(&pm_ports).place(p.pm_base.unwrap_or(0), p.pm_base.is_some());
-        let smbus = lock(&smbus_ports).place(p.smbus_base.unwrap_or(0), p.smbus_base.is_some());
-        for error in [pm, smbus].into_iter().filter_map(Result::err) {
-            tracing::warn!("power management registers stay unmapped: {error}");
-        }
-    };
-    let function = shared(Piix4Pm::new(Arc::new(place)));
-    bus.add(PM, &function, vec![])?;
-    devices.extend([device(&pm), device(&smbus), device(&function)]);
-    Ok(pm)
-}
-
 fn rtc_base(plan: &Plan) -> RtcBase {
     match plan.rtc {
         cli::RtcBase::Utc => RtcBase::Utc,
@@ -399,9 +383,9 @@ fn boot_order(letters: Option<&str>) -> [u8; 3] {
     order
 }
 
-fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, ide: &Ide) {
+fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Arc<Mutex<dyn DriveBus>>]) {
     let disk = |unit| {
-        let (g, t) = lock(&ide.channels[0]).geometry(unit)?;
+        let (g, t) = lock(channels.first()?).geometry(unit)?;
         Some(CmosDisk { cylinders: g.cylinders, heads: g.heads, sectors: g.sectors, translation: t as u8 })
     };
     lock(rtc).preset(&CmosSetup {
@@ -415,7 +399,50 @@ fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, ide: &Ide) {
     });
 }
 
-fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32)) -> Result<FwCfgItems, MachineError> {
+/// The end of what processors can address, for the PCI window above RAM.
+fn pci_window(accel: &Accelerator) -> u64 {
+    let bits = accel.cpuid(0, 0x8000_0008, 0).map_or(36, |[eax, ..]| eax & 0xFF);
+    1 << bits.clamp(36, 48)
+}
+
+/// What the ACPI tables say. `ecam` is the PCI Express configuration window, where there is one.
+fn acpi_config(plan: &Plan, window: u64, ecam: Option<(u64, u16)>) -> AcpiConfig {
+    let com = |base| plan.serial.iter().any(|s| s.base == base);
+    let (chipset, gpe0_base, gpe0_len) = match ecam {
+        None => (firmware::acpi::Chipset::I440fx, devices::acpi_pm::GPE0_BASE, devices::acpi_pm::GPE0_LEN as u8),
+        Some(ecam) => (firmware::acpi::Chipset::Q35 { ecam }, PM_BASE + ich9::GPE0_OFFSET, ich9::GPE0_LEN),
+    };
+    let above = (FOUR_GIB + plan.memory.high).next_multiple_of(1 << 30);
+    AcpiConfig {
+        apic_ids: apic_ids(&plan.smp),
+        present: plan.smp.cpus as usize,
+        hpet: plan.hpet,
+        serial: [com(0x3F8), com(0x2F8)],
+        chipset,
+        pci_hole: plan.memory.pci_hole(),
+        pci_hole64: (plan.chipset == Chipset::Q35 && above < window).then_some((above, window - 1)),
+        pm_base: PM_BASE,
+        gpe0_base,
+        gpe0_len,
+    }
+}
+
+/// Where a chip tells of its configuration window.
+pub(crate) type EcamPlace = Arc<Mutex<Option<Box<dyn Fn((u64, u16)) + Send>>>>;
+
+/// Firmware places the configuration window; the tables that it then reads say where.
+fn follow_ecam(plan: &Plan, window: u64, ecam: &EcamPlace, fw_cfg: &Shared<FwCfg>) {
+    if !plan.acpi {
+        return;
+    }
+    let (plan, fw_cfg) = (plan.clone(), fw_cfg.clone());
+    *lock(ecam) = Some(Box::new(move |place| {
+        let config = acpi_config(&plan, window, Some(place));
+        lock(&fw_cfg).edit(|items| firmware::acpi::install(&config, items));
+    }));
+}
+
+fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<FwCfgItems, MachineError> {
     use fw_cfg::key;
     let mut items = FwCfgItems::new();
     let ids = apic_ids(&plan.smp);
@@ -433,20 +460,10 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32)) -> Result<FwCfgItems, Mac
     let ram: Vec<_> = plan.memory.ranges().into_iter().map(|(s, l)| (s, l, fw_cfg::E820_RAM)).collect();
     items.add_file("etc/e820", fw_cfg::e820(&ram));
     if plan.acpi {
-        let com = |base| plan.serial.iter().any(|s| s.base == base);
-        let config = AcpiConfig {
-            apic_ids: ids,
-            present: plan.smp.cpus as usize,
-            hpet: plan.hpet,
-            serial: [com(0x3F8), com(0x2F8)],
-            pci_hole: plan.memory.pci_hole(),
-            pm_base: PM_BASE,
-            gpe0_base: acpi_pm::GPE0_BASE,
-        };
-        firmware::acpi::install(&config, &mut items);
+        firmware::acpi::install(&acpi_config(plan, window, plan.chipset.usual_ecam()), &mut items);
     }
     let (anchor, tables) = firmware::smbios::build(&SmbiosConfig {
-        product: "Standard PC (i440FX + PIIX, 1996)".into(),
+        product: plan.chipset.description().into(),
         uuid: plan.uuid.clone(),
         sockets: plan.smp.sockets,
         cores: plan.smp.cores,

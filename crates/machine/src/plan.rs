@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use cli::{CharSpec, Config, DeviceSpec, DriveInterface, Media, MonitorSpec, RtcBase, SerialTarget, Topology, VgaKind};
 
 use crate::MachineError;
-use crate::catalog::{device_list, machine_list};
+use crate::catalog::{MachineInfo, device_list, machine_list};
+use crate::chipset::Chipset;
 use crate::layout::{MemoryLayout, apic_ids};
-use crate::usb_plan::{UsbPlan, UsbPlanner};
+use crate::usb_plan::{self, UsbPlan, UsbPlanner};
 
 /// A serial port.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,12 +22,21 @@ pub struct SerialPlan {
     pub target: Option<SerialTarget>,
 }
 
+/// A SATA controller of `-device ahci`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AhciPlan {
+    /// `id=`: its buses are called `ID.0` to `ID.5`.
+    pub id: Option<String>,
+    /// PCI device and function; `None`: the first free slot.
+    pub addr: Option<(u8, u8)>,
+}
+
 /// A drive in its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DrivePlan {
-    /// IDE channel.
+    /// IDE channel, or SATA controller: the board's own come first, those of `-device ahci` follow.
     pub channel: u8,
-    /// Master 0, slave 1.
+    /// Master 0, slave 1; port of a SATA controller.
     pub unit: u8,
     /// The drive.
     pub drive: cli::Drive,
@@ -57,6 +67,8 @@ pub struct DebugConPlan {
 pub struct Plan {
     /// Machine type.
     pub machine: &'static str,
+    /// Its chips.
+    pub chipset: Chipset,
     /// Processors.
     pub smp: Topology,
     /// RAM.
@@ -87,6 +99,10 @@ pub struct Plan {
     pub drives: Vec<DrivePlan>,
     /// Drives that are not on IDE: USB devices use them, or nobody does yet.
     pub other_drives: Vec<cli::Drive>,
+    /// SATA controllers beside the board's.
+    pub ahci: Vec<AhciPlan>,
+    /// Flash chips: firmware and variables.
+    pub pflash: Vec<cli::Drive>,
     /// `-global`s, for devices that are plugged in later.
     pub globals: Vec<cli::Global>,
     /// USB controllers and devices.
@@ -158,9 +174,11 @@ impl Planner<'_> {
     fn plan(&mut self) -> Plan {
         let c = self.config;
         let machine = self.machine();
-        let memory = MemoryLayout::new(c.memory);
+        let chipset = Chipset::of(machine);
+        let memory = MemoryLayout::new(chipset, c.memory);
         let mut plan = Plan {
             machine,
+            chipset,
             smp: c.smp,
             memory,
             bios: c.bios.clone().unwrap_or_else(|| BIOS.into()),
@@ -176,6 +194,8 @@ impl Planner<'_> {
             chardevs: c.chardevs.clone(),
             drives: Vec::new(),
             other_drives: Vec::new(),
+            ahci: Vec::new(),
+            pflash: self.pflash(),
             globals: c.globals.clone(),
             usb: UsbPlan::default(),
             snapshot: c.snapshot,
@@ -192,11 +212,13 @@ impl Planner<'_> {
         };
         self.check_chardevs();
         self.serial_ports(&mut plan);
-        plan.drives = c.drives.iter().filter(|d| d.interface == DriveInterface::Ide).map(place).collect();
+        let on_board = c.drives.iter().filter(|d| d.interface == DriveInterface::Ide);
+        plan.drives = on_board.map(|d| chipset.place(d.index, d)).collect();
+        self.ahci_controllers(&mut plan);
         if let Some(target) = &c.debugcon {
             plan.debugcons.push(DebugConPlan { base: 0xE9, readback: 0xE9, target: target.clone() });
         }
-        let mut usb = UsbPlanner::new(self.usb, &c.drives);
+        let mut usb = UsbPlanner::new(self.usb.then_some(chipset), &c.drives);
         for device in &c.devices {
             if let Err(e) = self.device(device, &mut plan, &mut usb) {
                 self.errors.push(e);
@@ -221,20 +243,20 @@ impl Planner<'_> {
     fn machine(&mut self) -> &'static str {
         let c = self.config;
         let names = || machine_list().iter().flat_map(|m| m.names.iter().copied());
-        if !names().any(|n| n == c.machine) {
+        let Some(machine) = machine_list().iter().find(|m| m.names.contains(&c.machine.as_str())) else {
             let near = cli::nearest(&c.machine, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
             self.error(format!("-machine {}: unknown machine type{near}; '-machine help' lists them", c.machine));
             return machine_list()[0].names[0];
-        }
+        };
         for (key, value) in &c.machine_props {
-            self.machine_prop(key, value);
+            self.machine_prop(machine, key, value);
         }
-        machine_list()[0].names[0]
+        machine.names[0]
     }
 
-    fn machine_prop(&mut self, key: &str, value: &str) {
+    fn machine_prop(&mut self, machine: &MachineInfo, key: &str, value: &str) {
         let typed = format!("-machine {key}={value}");
-        let known: Vec<&str> = machine_list()[0].props.iter().map(|p| p.0).collect();
+        let known: Vec<&str> = machine.props.iter().map(|p| p.0).collect();
         match (key, value) {
             ("hpet", "on" | "off") => self.hpet = value == "on",
             ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",
@@ -298,6 +320,7 @@ impl Planner<'_> {
                 Ok(())
             }
             "ide-hd" | "ide-cd" => self.ide(spec, plan),
+            "ahci" => Ok(()), // placed before all drives
             "isa-debugcon" => self.debugcon(spec, plan),
             "isa-debug-exit" => debug_exit(spec, plan),
             _ => self.isa_serial(spec, plan),
@@ -308,15 +331,16 @@ impl Planner<'_> {
         let typed = spec.typed.clone();
         let bad = |why: String| MachineError::Config(format!("{typed}: {why}"));
         let cd = spec.driver == "ide-cd";
-        let channel = match spec.take("bus").as_deref() {
-            None => None,
-            Some("ide.0") => Some(0),
-            Some("ide.1") => Some(1),
-            Some(other) => return Err(bad(format!("bus={other}: available: ide.0, ide.1"))),
-        };
+        let bus = spec.take("bus");
         let unit = spec.take_number("unit")?;
-        if unit.is_some_and(|u| u > 1) {
-            return Err(bad("unit must be 0 or 1".into()));
+        let buses = plan.ide_buses();
+        if let Some(wanted) = bus.as_ref().filter(|b| !buses.iter().any(|x| x.0 == **b)) {
+            let list = buses.iter().map(|b| b.0.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(bad(format!("bus={wanted}: available: {list}")));
+        }
+        let most = if plan.chipset == Chipset::I440fx { 1 } else { 0 };
+        if unit.is_some_and(|u| u > most) {
+            return Err(bad(if most == 1 { "unit must be 0 or 1".into() } else { "unit must be 0".into() }));
         }
         let mut drive = match spec.take("drive") {
             Some(id) => {
@@ -327,15 +351,46 @@ impl Planner<'_> {
             None => return Err(bad("drive= is missing".into())),
         };
         let used = |c: u8, u: u8| plan.drives.iter().any(|d| (d.channel, d.unit) == (c, u));
-        let mut free = (0..4u8).map(|i| (i / 2, i % 2)).filter(|(c, u)| {
-            channel.is_none_or(|w| w == *c) && unit.is_none_or(|w| w == u64::from(*u)) && !used(*c, *u)
+        let places = buses.iter().flat_map(|(name, places)| places.iter().zip(0u64..).map(move |(p, n)| (name, *p, n)));
+        let mut free = places.filter(|(name, place, n)| {
+            bus.as_ref().is_none_or(|b| b == *name) && unit.is_none_or(|u| u == *n) && !used(place.0, place.1)
         });
-        let (channel, unit) = free.next().ok_or_else(|| bad("the IDE unit is in use".into()))?;
+        let (channel, unit) = free.next().map(|f| f.1).ok_or_else(|| bad("the IDE unit is in use".into()))?;
         drive.media = if cd { Media::Cdrom } else { Media::Disk };
         drive.readonly |= cd;
         drive.serial = spec.take("serial").or(drive.serial);
         plan.drives.push(DrivePlan { channel, unit, drive });
         Ok(())
+    }
+
+    /// SATA controllers, before any drive that may be on them.
+    fn ahci_controllers(&mut self, plan: &mut Plan) {
+        for spec in self.config.devices.iter().filter(|d| d.driver == "ahci") {
+            let parsed = known(spec, &self.config.globals).and_then(|(_, mut spec)| {
+                let addr = spec.take("addr").map(|a| usb_plan::pci_addr(&spec.typed, &a)).transpose()?;
+                Ok(AhciPlan { id: spec.id.clone(), addr })
+            });
+            match parsed {
+                Ok(ahci) => plan.ahci.push(ahci),
+                Err(e) => self.errors.push(e),
+            }
+        }
+    }
+
+    /// The flash chips in order; the firmware's must be there when the variables' is.
+    fn pflash(&mut self) -> Vec<cli::Drive> {
+        let c = self.config;
+        let mut chips: Vec<_> = c.drives.iter().filter(|d| d.interface == DriveInterface::Pflash).cloned().collect();
+        chips.sort_by_key(|d| d.index);
+        if let Some(first) = chips.first() {
+            if first.index != 0 {
+                self.error(format!("{}: unit 1 needs the firmware in unit 0", first.typed));
+            }
+            if let Some(bios) = &c.bios {
+                self.error(format!("-bios {}: the firmware is in pflash already ({})", bios.display(), first.typed));
+            }
+        }
+        chips
     }
 
     fn debugcon(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
@@ -400,10 +455,6 @@ fn port(spec: &mut DeviceSpec, key: &str, default: u16) -> Result<u16, MachineEr
     u16::try_from(n).map_err(|_| MachineError::Config(format!("{}: {key} is not a port", spec.typed)))
 }
 
-fn place(drive: &cli::Drive) -> DrivePlan {
-    DrivePlan { channel: (drive.index / 2) as u8, unit: (drive.index % 2) as u8, drive: drive.clone() }
-}
-
 fn empty_cd(typed: &str) -> cli::Drive {
     cli::Drive {
         typed: typed.into(),
@@ -418,6 +469,48 @@ fn empty_cd(typed: &str) -> cli::Drive {
         cache: None,
         discard: false,
         serial: None,
+    }
+}
+
+impl Chipset {
+    /// The place of `if=ide` drive number `index`.
+    fn place(self, index: u32, drive: &cli::Drive) -> DrivePlan {
+        let (channel, unit) = match self {
+            Self::I440fx => ((index / 2) as u8, (index % 2) as u8),
+            Self::Q35 => (0, index as u8),
+        };
+        DrivePlan { channel, unit, drive: drive.clone() }
+    }
+}
+
+impl Plan {
+    /// Buses for `-device ide-hd` and their places, in the order in which they fill up.
+    fn ide_buses(&self) -> Vec<(String, Vec<(u8, u8)>)> {
+        let ports = 0..devices::ahci::PORTS as u8;
+        let (mut buses, first): (Vec<_>, u8) = match self.chipset {
+            Chipset::I440fx => ((0..2).map(|c| (format!("ide.{c}"), vec![(c, 0), (c, 1)])).collect(), 2),
+            Chipset::Q35 => (ports.clone().map(|p| (format!("ide.{p}"), vec![(0, p)])).collect(), 1),
+        };
+        for (channel, ahci) in (first..).zip(&self.ahci) {
+            if let Some(id) = &ahci.id {
+                buses.extend(ports.clone().map(|p| (format!("{id}.{p}"), vec![(channel, p)])));
+            }
+        }
+        buses
+    }
+
+    /// What makes a drive's serial number.
+    pub(crate) fn drive_number(&self, d: &DrivePlan) -> usize {
+        let (channel, unit) = (usize::from(d.channel), usize::from(d.unit));
+        match self.chipset {
+            Chipset::I440fx if channel < 2 => channel * 2 + unit,
+            _ => (channel * devices::ahci::PORTS + unit) * 2,
+        }
+    }
+
+    /// The first PCI slot from which devices find a free one.
+    pub(crate) fn free_slot(&self) -> u8 {
+        self.chipset.first_slot()
     }
 }
 
@@ -449,7 +542,12 @@ impl fmt::Display for Plan {
         }
         for d in &self.drives {
             let file = d.drive.file.as_ref().map_or("(empty)".into(), |p| p.display().to_string());
-            writeln!(f, "ide {}.{} {:?} {} {file}", d.channel, d.unit, d.drive.media, d.drive.id)?;
+            let kind = if self.chipset == Chipset::I440fx && d.channel < 2 { "ide" } else { "sata" };
+            writeln!(f, "{kind} {}.{} {:?} {} {file}", d.channel, d.unit, d.drive.media, d.drive.id)?;
+        }
+        for d in &self.pflash {
+            let file = d.file.as_ref().map_or_else(String::new, |p| p.display().to_string());
+            writeln!(f, "pflash {} {}{file}", d.index, if d.readonly { "readonly " } else { "" })?;
         }
         write!(f, "{}", self.usb)?;
         for d in &self.debug_exits {
@@ -497,6 +595,23 @@ mod tests {
         assert_eq!(p.debug_exits, [DebugExitPlan { base: 0xF4, len: 2 }]);
         assert_eq!((p.drives[0].channel, p.drives[0].unit), (1, 0));
         assert!(p.serial.is_empty() && p.vga.is_none());
+    }
+
+    #[test]
+    fn q35_has_sata() {
+        let p = plan("-M q35 -m 4G -hda a -drive file=b,if=none,id=x -device ide-hd,drive=x,bus=ide.3").unwrap();
+        let expected = "machine q35\ncpus 1 apic-ids [0]\nram 0x0 length 0x80000000\nram 0x100000000 length 0x80000000\n\
+            pci-window 0x80000000-0xfebfffff\nbios bios-256k.bin\nhpet true acpi true vga Some(16)\n\
+            serial 0x3f8 irq 4 connected\nsata 0.0 Disk ide0-hd0 a\nsata 0.2 Cdrom ide2-cd0 (empty)\nsata 0.3 Disk x b\n";
+        assert_eq!(p.to_string(), expected);
+        let p = plan("-nodefaults -device ahci,id=s,addr=5 -device ide-cd,bus=s.1 -drive if=pflash,file=f,readonly=on");
+        let p = p.unwrap();
+        assert_eq!((p.drives[0].channel, p.drives[0].unit), (2, 1));
+        assert_eq!((p.ahci[0].addr, p.pflash.len(), p.chipset), (Some((5, 0)), 1, Chipset::I440fx));
+        assert!(plan("-M q35 -device ide-cd,bus=ide.6").unwrap_err().contains("ide.5"));
+        assert!(plan("-M q35 -device ide-cd,bus=ide.1,unit=1").unwrap_err().contains("unit must be 0"));
+        assert!(plan("-drive if=pflash,file=f,unit=1").unwrap_err().contains("unit 0"));
+        assert!(plan("-drive if=pflash,file=f -bios x").unwrap_err().contains("already"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use usb::Speed;
 use usb::xhci::{self, XhciKind};
 
 use crate::MachineError;
+use crate::chipset::Chipset;
 
 /// Controllers: name, own ports.
 const CONTROLLERS: &[(&str, usize)] = &[
@@ -24,8 +25,10 @@ const CONTROLLERS: &[(&str, usize)] = &[
     ("qemu-xhci", xhci::PORTS),
 ];
 const DEVICES: &[&str] = &["usb-tablet", "usb-mouse", "usb-kbd", "usb-hub", "usb-storage"];
-/// Where the south bridge's own controller is.
+/// Where the PIIX's own controller is.
 const OWN: (u8, u8) = (1, 2);
+/// Where the ICH9's own controllers are.
+const OWN_ICH9: u8 = 0x1D;
 /// Hubs in a row at most (USB 2.0, 4.1.1).
 const HUB_DEPTH: usize = 5;
 const HUB_PORTS: u8 = 8;
@@ -192,29 +195,44 @@ fn parse_addr(text: &str) -> Option<(u8, u8)> {
     (device < 32 && function < 8).then_some((device, function))
 }
 
+/// The value of `addr=`.
+pub(crate) fn pci_addr(typed: &str, text: &str) -> Result<(u8, u8), MachineError> {
+    parse_addr(text).ok_or_else(|| bad(typed, &format!("addr={text}: expected a PCI slot like 1d or 1d.7")))
+}
+
 impl<'a> UsbPlanner<'a> {
     /// Starts with the machine's own controller, or with none.
-    pub(crate) fn new(own: bool, drives: &'a [Drive]) -> Self {
+    pub(crate) fn new(own: Option<Chipset>, drives: &'a [Drive]) -> Self {
         let (controllers, devices, errors, ports) = (vec![], vec![], vec![], UsbPorts::default());
         let mut planner = Self { drives, controllers, devices, errors, ports, numbered: 0 };
-        if own {
-            planner.own_controller();
+        match own {
+            None => {}
+            Some(Chipset::I440fx) => {
+                let bus = planner.new_bus(None, usb::uhci::PORTS);
+                planner.own_controller("piix3-usb-uhci", &bus, None, OWN);
+            }
+            Some(Chipset::Q35) => {
+                let bus = planner.new_bus(None, usb::ehci::PORTS);
+                planner.own_controller("ich9-usb-ehci1", &bus, None, (OWN_ICH9, 7));
+                for (n, driver) in ["ich9-usb-uhci1", "ich9-usb-uhci2", "ich9-usb-uhci3"].into_iter().enumerate() {
+                    planner.own_controller(driver, &bus, Some(2 * n), (OWN_ICH9, n as u8));
+                }
+            }
         }
         planner
     }
 
-    fn own_controller(&mut self) {
-        let bus = self.new_bus(None, usb::uhci::PORTS);
+    fn own_controller(&mut self, driver: &'static str, bus: &str, first_port: Option<usize>, addr: (u8, u8)) {
         let plan = UsbControllerPlan {
-            driver: "piix3-usb-uhci",
+            driver,
             typed: "-usb".into(),
-            bus,
-            first_port: None,
-            addr: Some(OWN),
-            multifunction: false,
+            bus: bus.into(),
+            first_port,
+            addr: Some(addr),
+            multifunction: addr.0 == OWN_ICH9,
             xhci: None,
         };
-        self.controllers.push((plan, None));
+        self.controllers.push((plan, first_port.map(|_| bus.to_owned())));
     }
 
     /// Whether a driver is one of USB's.
@@ -238,10 +256,7 @@ impl<'a> UsbPlanner<'a> {
     fn controller(&mut self, driver: &'static str, ports: usize, mut spec: DeviceSpec) -> Result<(), MachineError> {
         let typed = spec.typed.clone();
         let addr = match spec.take("addr") {
-            Some(a) => {
-                let why = format!("addr={a}: expected a PCI slot like 1d or 1d.7");
-                Some(parse_addr(&a).ok_or_else(|| bad(&typed, &why))?)
-            }
+            Some(a) => Some(pci_addr(&typed, &a)?),
             None => None,
         };
         let multifunction = spec.take_bool("multifunction")?.unwrap_or(false) || addr.is_some_and(|a| a.1 != 0);

@@ -20,9 +20,6 @@ use crate::pc::Board;
 use crate::plan::Plan;
 use crate::usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPorts, path};
 
-/// The first PCI slot that devices get by themselves.
-const FIRST_SLOT: u8 = 3;
-
 /// A device in its port.
 pub(crate) struct Attached {
     pub(crate) plan: UsbDevicePlan,
@@ -161,7 +158,7 @@ fn slot(c: &UsbControllerPlan, plan: &Plan, pci: &PciBus) -> Result<u8, MachineE
         return Ok(pci::devfn(device, function));
     }
     let asked = |device: u8| plan.usb.controllers.iter().any(|c| c.addr.is_some_and(|a| a.0 == device));
-    let mut device = pci.free_device(c.driver, FIRST_SLOT)?;
+    let mut device = pci.free_device(c.driver, plan.chipset.first_slot())?;
     while asked(device) {
         device = pci.free_device(c.driver, device + 1)?;
     }

@@ -1,4 +1,4 @@
-//! Screens, wired: the standard VGA (PCI slot 2, legacy ports, the window at 0xA0000), `bochs-display` in its place, `ramfb`.
+//! Screens, wired: the standard VGA (legacy ports, the window at 0xA0000), `bochs-display` in its place, `ramfb`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,6 @@ use crate::MachineError;
 use crate::pc::Board;
 use crate::plan::Plan;
 
-/// PCI slot of the video card.
-const SLOT: u8 = pci::devfn(2, 0);
 /// File name of the video card's BIOS.
 const BIOS: &str = "vgabios-stdvga.bin";
 const BOCHS_BIOS: &str = "vgabios-bochs-display.bin";
@@ -43,7 +41,7 @@ pub(crate) fn build(
     };
     let (_, bios) = firmware::search::read(option, Path::new(bios), &plan.firmware_dirs)?;
     let device = VgaDevice::with_model(model, &board.clock, mib, &bios)?;
-    bus.add(SLOT, &device, VgaDevice::bars(&device))?;
+    bus.add(pci::devfn(plan.chipset.video_slot(), 0), &device, VgaDevice::bars(&device))?;
     if model == VgaModel::Standard {
         VgaDevice::add_ports(&device, &board.ports)?;
         board.space.add(Region {

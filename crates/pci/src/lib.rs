@@ -1,4 +1,4 @@
-//! PCI configuration space, functions, base address registers, INTx, MSI, MSI-X and configuration mechanism #1.
+//! PCI configuration space, functions, base address registers, INTx, MSI, MSI-X, configuration mechanism #1 and ECAM.
 //!
 //! A device owns a [`ConfigSpace`] and implements [`PciFunction`]; the machine adds it to the [`PciBus`] with what
 //! is behind its BARs. **How mapping changes are carried out:** a configuration write locks the function, changes
@@ -8,6 +8,7 @@
 
 mod bus;
 mod config;
+mod ecam;
 mod intx;
 mod mechanism1;
 mod msi;
@@ -17,6 +18,7 @@ mod test_sink;
 
 pub use bus::{BAR_PRIORITY, BarBacking, Deferred, PciBus, PciError, PciFunction, class_name, devfn};
 pub use config::{BarKind, BarSpec, ConfigSpace, ConfigState, Identity, command, reg, status};
+pub use ecam::Ecam;
 pub use intx::{IntxPin, IntxRouter, swizzle};
 pub use mechanism1::{ConfigAddressPort, ConfigDataPort, mechanism1};
 pub use msi::Msi;

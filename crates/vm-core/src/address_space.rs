@@ -52,6 +52,16 @@ pub enum Backing {
     },
     /// Device registers.
     Mmio(Arc<Mutex<dyn Mmio>>),
+    /// Host memory that the guest reads as ROM, whose writes go to a device (flash in read array mode). The offsets
+    /// that the device is given are those in the region.
+    RomDevice {
+        /// The memory.
+        block: Arc<RamBlock>,
+        /// Where in the block the region starts.
+        offset: u64,
+        /// Takes the writes.
+        device: Arc<Mutex<dyn Mmio>>,
+    },
 }
 
 impl Backing {
@@ -114,8 +124,11 @@ pub struct FlatRange {
     pub name: Arc<str>,
     /// Where in the region the piece starts.
     pub into: u64,
-    /// The backing, for RAM with the offset moved to this piece.
+    /// The backing, for RAM with the offset moved to this piece; never [`Backing::RomDevice`], which is read-only RAM
+    /// here.
     pub backing: Backing,
+    /// Who takes the writes to read-only RAM.
+    writes: Option<Arc<Mutex<dyn Mmio>>>,
     accesses: Arc<AtomicU64>,
 }
 
@@ -279,6 +292,9 @@ impl AddressSpace {
                 Backing::Ram { block, offset, .. } => {
                     block.read(offset + (at - r.start), part);
                 }
+                Backing::RomDevice { block, offset, .. } => {
+                    block.read(offset + (at - r.start), part);
+                }
                 Backing::Mmio(device) => {
                     r.accesses.fetch_add(1, Ordering::Relaxed);
                     lock(device).mmio_read(r.into + (at - r.start), part);
@@ -307,12 +323,13 @@ impl AddressSpace {
             };
             let n = left.min(usize::try_from(r.len - (at - r.start)).unwrap_or(left));
             let part = &data[done..done + n];
-            match &r.backing {
-                Backing::Ram { readonly: true, .. } => {}
-                Backing::Ram { block, offset, .. } => {
+            match (&r.backing, &r.writes) {
+                (Backing::Ram { readonly: true, .. }, None) => {}
+                (Backing::Ram { block, offset, readonly: false }, _) => {
                     block.write(offset + (at - r.start), part);
                 }
-                Backing::Mmio(device) => {
+                (Backing::Mmio(device) | Backing::RomDevice { device, .. }, _)
+                | (Backing::Ram { readonly: true, .. }, Some(device)) => {
                     r.accesses.fetch_add(1, Ordering::Relaxed);
                     tracing::trace!(
                         target: "memory_region_ops_write",
@@ -332,14 +349,14 @@ fn dma_range(r: &FlatRange) -> Option<MapRange> {
         Backing::Ram { block, offset, readonly } => {
             Some(MapRange { gpa: r.start, len: r.len, block: block.clone(), offset: *offset, readonly: *readonly })
         }
-        Backing::Mmio(_) => None,
+        Backing::Mmio(_) | Backing::RomDevice { .. } => None,
     }
 }
 
 fn check(list: &[(RegionId, Region, Arc<AtomicU64>)], new: &Region, own: Option<RegionId>) -> Result<(), SpaceError> {
     let bad = || SpaceError::Range { name: new.name.clone(), start: new.start, len: new.len };
     let end = new.start.checked_add(new.len).filter(|_| new.len != 0).ok_or_else(bad)?;
-    if let Backing::Ram { block, offset, .. } = &new.backing {
+    if let Backing::Ram { block, offset, .. } | Backing::RomDevice { block, offset, .. } = &new.backing {
         let fits = offset.checked_add(new.len).is_some_and(|e| e <= block.len());
         if !fits || [new.start, new.len, *offset].iter().any(|x| x % PAGE_SIZE != 0) {
             return Err(bad());
@@ -376,11 +393,15 @@ fn flatten(list: &[(RegionId, Region, Arc<AtomicU64>)]) -> Vec<FlatRange> {
             last.len += end - start;
             continue;
         }
-        let backing = match &region.backing {
+        let (backing, writes) = match &region.backing {
             Backing::Ram { block, offset, readonly } => {
-                Backing::Ram { block: block.clone(), offset: offset + into, readonly: *readonly }
+                (Backing::Ram { block: block.clone(), offset: offset + into, readonly: *readonly }, None)
             }
-            mmio => mmio.clone(),
+            Backing::RomDevice { block, offset, device } => {
+                let rom = Backing::Ram { block: block.clone(), offset: offset + into, readonly: true };
+                (rom, Some(device.clone()))
+            }
+            mmio => (mmio.clone(), None),
         };
         flat.push(FlatRange {
             start,
@@ -389,6 +410,7 @@ fn flatten(list: &[(RegionId, Region, Arc<AtomicU64>)]) -> Vec<FlatRange> {
             name: region.name.as_str().into(),
             into,
             backing,
+            writes,
             accesses: accesses.clone(),
         });
     }
@@ -462,6 +484,24 @@ mod tests {
         assert!(matches!(s.add(region("b", 0x3000, 0x1000, 0, Backing::ram(&ram))), Err(SpaceError::Overlap { .. })));
         assert!(matches!(s.add(region("b", 0x10, 0x1000, 1, Backing::ram(&ram))), Err(SpaceError::Range { .. })));
         assert!(matches!(s.add(region("b", 0x8000, 0x8000, 1, Backing::ram(&ram))), Err(SpaceError::Range { .. })));
+    }
+
+    #[test]
+    fn a_rom_device_is_rom_to_readers_and_hears_writes() {
+        let s = AddressSpace::new();
+        let heard = Arc::new(Heard::default());
+        let rom = RamBlock::new("flash", 0x2000).unwrap();
+        rom.write(0x1000, &[0x55]);
+        let dev = shared(Reg(0));
+        let backing = Backing::RomDevice { block: rom, offset: 0x1000, device: dev.clone() };
+        s.add(region("flash", 0xF000, 0x1000, 0, backing)).unwrap();
+        s.set_listener(heard.clone());
+        assert_eq!(*heard.0.lock().unwrap(), [('+', 0xF000, 0x1000)], "mapped as memory");
+        assert!(matches!(s.flat()[0].backing, Backing::Ram { readonly: true, .. }));
+        assert!(s.write(0xF000, &[9]));
+        let mut x = [0];
+        s.read(0xF000, &mut x);
+        assert_eq!((x, lock(&dev).0), ([0x55], 9));
     }
 
     #[test]

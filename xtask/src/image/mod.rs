@@ -1,4 +1,4 @@
-//! `cargo xtask image demo|kernel|extras|bench|usb|all`: guest images, made from Debian packages only and each made once.
+//! `cargo xtask image demo|kernel|extras|bench|usb|uefi|all`: guest images, made from Debian packages only and each made once.
 //!
 //! Everything is built below a temporary name and renamed at the end, under a lock, so an interruption at any moment leaves
 //! either no asset or a whole one. A recipe's number is part of an asset's folder: a changed recipe makes a new asset.
@@ -9,6 +9,7 @@ mod demo;
 pub mod disk;
 mod extras;
 mod kernel;
+mod uefi;
 mod usb;
 
 use crate::paths;
@@ -41,6 +42,11 @@ pub fn usb() -> Result<()> {
     usb::make()
 }
 
+/// Makes the disk that boots by BIOS and UEFI from SATA, its kernel and initramfs, and unpacks OVMF, if they are not there.
+pub fn uefi() -> Result<()> {
+    uefi::make()
+}
+
 /// The command.
 pub fn command(args: &[String]) -> Result<()> {
     let names: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -52,14 +58,16 @@ pub fn command(args: &[String]) -> Result<()> {
             "extras" => extras()?,
             "bench" => bench()?,
             "usb" => usb()?,
+            "uefi" => uefi()?,
             "all" => {
                 kernel()?;
                 extras()?;
                 bench()?;
                 usb()?;
                 demo()?;
+                uefi()?;
             }
-            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, usb, all"),
+            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, usb, uefi, all"),
         }
     }
     for (name, path) in paths::manifest() {

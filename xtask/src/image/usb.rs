@@ -46,7 +46,7 @@ pub(super) fn make() -> Result<()> {
         fs::copy(kernel::find_kernel(&tree.join("boot"))?, folder.join("vmlinuz")).context("cannot copy the kernel")?;
         let mut order = Vec::new();
         for module in MODULES {
-            add_module(&tree.join("lib/modules"), module, &mut order, &mut archive)?;
+            add_module(&tree.join("lib/modules"), module, "lib/usb", &mut order, &mut archive)?;
         }
         archive.program("lib/usb/order", order.join(" ").as_bytes());
         archive.program("bin/usb", LOAD.as_bytes());
@@ -59,8 +59,14 @@ pub(super) fn make() -> Result<()> {
     paths::enter(&[("kernel-usb", folder.join("vmlinuz")), ("initramfs-usb", folder.join("initramfs.cpio"))])
 }
 
-/// Adds a module behind those that it says it depends on.
-fn add_module(modules: &Path, name: &str, order: &mut Vec<String>, archive: &mut Cpio) -> Result<()> {
+/// Adds a module to `folder` behind those that it says it depends on.
+pub(super) fn add_module(
+    modules: &Path,
+    name: &str,
+    folder: &str,
+    order: &mut Vec<String>,
+    archive: &mut Cpio,
+) -> Result<()> {
     if order.iter().any(|known| known.replace('_', "-") == name.replace('_', "-")) {
         return Ok(());
     }
@@ -70,9 +76,9 @@ fn add_module(modules: &Path, name: &str, order: &mut Vec<String>, archive: &mut
     let Some((name, path)) = found else { return Ok(()) };
     let bytes = fs::read(path).context("cannot read a module")?;
     for needed in dependencies(&bytes) {
-        add_module(modules, &needed, order, archive)?;
+        add_module(modules, &needed, folder, order, archive)?;
     }
-    archive.program(&format!("lib/usb/{name}.ko"), &bytes);
+    archive.program(&format!("{folder}/{name}.ko"), &bytes);
     order.push(name.clone());
     Ok(())
 }

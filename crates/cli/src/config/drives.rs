@@ -7,11 +7,61 @@ use crate::keyval::KeyVal;
 /// Drives collected in order.
 #[derive(Default)]
 pub(super) struct Drives {
-    list: Vec<(Drive, bool)>, // with: the index was given
+    list: Vec<(Drive, Place)>,
 }
 
-/// IDE has two channels of two units.
-const IDE_UNITS: u32 = 4;
+/// What an option says of a drive's place.
+#[derive(Clone, Copy)]
+enum Place {
+    Any,
+    Index(u32),
+    Unit { bus: u32, unit: u32 },
+}
+
+/// Buses that `if=ide` drives go to, and units a bus.
+#[derive(Clone, Copy)]
+pub(super) struct IdeShape {
+    pub(super) buses: u32,
+    pub(super) units: u32,
+}
+
+impl IdeShape {
+    /// Two channels of two units; a SATA controller has six ports.
+    pub(super) fn of_machine(machine: &str) -> Self {
+        if machine.starts_with("q35") || machine.starts_with("pc-q35") {
+            Self { buses: 6, units: 1 }
+        } else {
+            Self { buses: 2, units: 2 }
+        }
+    }
+
+    fn index(self, place: Place) -> Result<Option<u32>, String> {
+        let all = self.buses * self.units;
+        let (buses, units) = (self.buses - 1, self.units - 1);
+        match place {
+            Place::Any => Ok(None),
+            Place::Index(i) if i < all => Ok(Some(i)),
+            Place::Unit { bus, unit } if bus < self.buses && unit < self.units => Ok(Some(bus * self.units + unit)),
+            _ if units == 0 => {
+                Err(format!("this machine's IDE has buses 0 to {buses} with unit 0 each, index 0 to {buses}"))
+            }
+            _ => Err("IDE has channels (bus) 0 and 1 with units 0 and 1, index 0 to 3".into()),
+        }
+    }
+
+    /// QEMU puts the first free CD on unit 2, disks on the first free unit.
+    fn free(self, taken: &[Option<String>], media: Media) -> Option<u32> {
+        let all = self.buses * self.units;
+        let order: Vec<u32> = match media {
+            Media::Cdrom => [2, 3, 1, 0].into_iter().chain(4..all).collect(),
+            Media::Disk => (0..all).collect(),
+        };
+        order.into_iter().find(|u| taken.get(*u as usize).is_some_and(Option::is_none))
+    }
+}
+
+/// pflash has two places: the code, and the variables.
+const PFLASH_UNITS: u32 = 2;
 
 const FORMATS: &[&str] = &["raw", "qcow2"];
 const CACHES: &[&str] = &["none", "writeback", "writethrough", "directsync", "unsafe"];
@@ -30,7 +80,7 @@ impl Drives {
             "hdd" => (3, Media::Disk),
             _ => (2, Media::Cdrom),
         };
-        self.list.push((drive(typed, index, media, Some(file)), true));
+        self.list.push((drive(typed, index, media, Some(file)), Place::Index(index)));
         Ok(())
     }
 
@@ -45,20 +95,19 @@ impl Drives {
         let interface = match k.take("if").as_deref() {
             None | Some("ide") => DriveInterface::Ide,
             Some("none") => DriveInterface::None,
-            Some(other) => return Err(k.bad("if", other, "not supported yet; available: ide, none")),
+            Some("pflash") => DriveInterface::Pflash,
+            Some(other) => return Err(k.bad("if", other, "not supported yet; available: ide, pflash, none")),
         };
         let bus = k.take_number("bus")?;
         let unit = k.take_number("unit")?;
-        let index = match (k.take_number("index")?, bus, unit) {
-            (Some(i), None, None) => Some(i),
-            (None, None, None) => None,
-            (None, b, u) => b.unwrap_or(0).checked_mul(2).and_then(|n| n.checked_add(u.unwrap_or(0))),
+        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let place = match (k.take_number("index")?, bus, unit) {
+            (Some(i), None, None) => Place::Index(small(i)),
+            (None, None, None) => Place::Any,
+            (None, b, u) => Place::Unit { bus: small(b.unwrap_or(0)), unit: small(u.unwrap_or(0)) },
             _ => return Err(k.error("index cannot be used with bus and unit")),
         };
-        if interface == DriveInterface::Ide && index.is_some_and(|i| i >= u64::from(IDE_UNITS)) {
-            return Err(k.error("IDE has channels (bus) 0 and 1 with units 0 and 1, index 0 to 3"));
-        }
-        let mut d = drive(k.typed.clone(), index.unwrap_or(0) as u32, media, file.as_deref());
+        let mut d = drive(k.typed.clone(), 0, media, file.as_deref());
         d.interface = interface;
         d.format = k.take("format");
         if let Some(f) = d.format.as_deref().filter(|f| !FORMATS.contains(f)) {
@@ -76,31 +125,46 @@ impl Drives {
         k.take_word("werror", &["report", "enospc"])?;
         k.take_word("rerror", &["report"])?;
         k.finish()?;
-        if d.file.is_none() && d.media == Media::Disk && interface == DriveInterface::Ide {
+        if d.file.is_none() && d.media == Media::Disk && interface != DriveInterface::None {
             return Err(UsageError(format!("{}: a disk needs file=", d.typed)));
         }
-        self.list.push((d, index.is_some()));
+        if interface == DriveInterface::Pflash && d.format.as_deref().is_some_and(|f| f != "raw") {
+            return Err(UsageError(format!("{}: flash images are raw", d.typed)));
+        }
+        self.list.push((d, place));
         Ok(())
     }
 
     /// Gives free units to drives without an index, adds QEMU's default CD drive, and names everything.
-    pub(super) fn finish(self, nodefaults: bool, errors: &mut Vec<UsageError>) -> Vec<Drive> {
-        let mut taken: [Option<String>; IDE_UNITS as usize] = Default::default();
+    pub(super) fn finish(self, nodefaults: bool, ide: IdeShape, errors: &mut Vec<UsageError>) -> Vec<Drive> {
+        let mut taken = vec![None; (ide.buses * ide.units) as usize];
+        let mut flash = vec![None; PFLASH_UNITS as usize];
         let mut drives = Vec::new();
-        let (given, free): (Vec<_>, Vec<_>) = self.list.into_iter().partition(|d| d.1);
-        for (mut d, fixed) in given.into_iter().chain(free) {
-            if d.interface == DriveInterface::Ide {
-                let unit = if fixed { Some(d.index) } else { free_unit(&taken, d.media) };
-                let Some(unit) = unit else {
-                    errors.push(UsageError(format!("{}: all four IDE units are in use", d.typed)));
-                    continue;
-                };
-                d.index = unit;
-                if let Some(other) = &taken[unit as usize % 4] {
-                    errors.push(UsageError(format!("{}: IDE unit {unit} is in use by {other}", d.typed)));
-                    continue;
+        let (free, given): (Vec<_>, Vec<_>) = self.list.into_iter().partition(|d| matches!(d.1, Place::Any));
+        for (mut d, place) in given.into_iter().chain(free) {
+            let placed = match d.interface {
+                DriveInterface::None => Ok(()),
+                DriveInterface::Ide => {
+                    let media = d.media;
+                    settle(&mut d, ide.index(place), || ide.free(&taken, media), &taken, "IDE")
                 }
-                taken[unit as usize % 4] = Some(d.typed.clone());
+                DriveInterface::Pflash => {
+                    let index = match place {
+                        Place::Any => Ok(None),
+                        Place::Index(i) | Place::Unit { bus: 0, unit: i } if i < PFLASH_UNITS => Ok(Some(i)),
+                        _ => Err("pflash has units 0 and 1".into()),
+                    };
+                    let next = || (0..PFLASH_UNITS).find(|u| flash[*u as usize].is_none());
+                    settle(&mut d, index, next, &flash, "pflash")
+                }
+            };
+            if let Err(e) = placed {
+                errors.push(e);
+                continue;
+            }
+            let slots = if d.interface == DriveInterface::Pflash { &mut flash } else { &mut taken };
+            if let Some(slot) = slots.get_mut(d.index as usize).filter(|_| d.interface != DriveInterface::None) {
+                *slot = Some(d.typed.clone());
             }
             drives.push(d);
         }
@@ -109,16 +173,30 @@ impl Drives {
         }
         for d in drives.iter_mut().filter(|d| d.id.is_empty()) {
             let kind = if d.media == Media::Cdrom { "cd" } else { "hd" };
-            d.id = format!("ide{}-{kind}{}", d.index / 2, d.index % 2);
+            d.id = match d.interface {
+                DriveInterface::Pflash => format!("pflash{}", d.index),
+                _ => format!("ide{}-{kind}{}", d.index / ide.units, d.index % ide.units),
+            };
         }
         drives
     }
 }
 
-/// QEMU puts the first free CD on unit 2, disks on the first free unit.
-fn free_unit(taken: &[Option<String>; 4], media: Media) -> Option<u32> {
-    let order = if media == Media::Cdrom { [2, 3, 1, 0] } else { [0, 1, 2, 3] };
-    order.into_iter().find(|u| taken[*u].is_none()).map(|u| u as u32)
+/// Gives `d` the index it asks for, or the one that `free` finds.
+fn settle(
+    d: &mut Drive,
+    index: Result<Option<u32>, String>,
+    free: impl Fn() -> Option<u32>,
+    taken: &[Option<String>],
+    what: &str,
+) -> Result<(), UsageError> {
+    let error = |why: String| UsageError(format!("{}: {why}", d.typed));
+    let unit = index.map_err(error)?.or_else(free).ok_or_else(|| error(format!("all {what} units are in use")))?;
+    if let Some(Some(other)) = taken.get(unit as usize) {
+        return Err(error(format!("{what} unit {unit} is in use by {other}")));
+    }
+    d.index = unit;
+    Ok(())
 }
 
 fn drive(typed: String, index: u32, media: Media, file: Option<&str>) -> Drive {

@@ -87,6 +87,8 @@ impl Default for Topology {
 pub enum DriveInterface {
     /// An IDE channel.
     Ide,
+    /// A flash chip of the board: firmware (0) or its variables (1).
+    Pflash,
     /// Nothing yet: a `-device` names it.
     None,
 }
@@ -109,7 +111,7 @@ pub struct Drive {
     pub id: String,
     /// What it is connected to.
     pub interface: DriveInterface,
-    /// Number on its interface: IDE channel * 2 + unit.
+    /// Number on its interface: IDE channel * units a channel + unit.
     pub index: u32,
     /// Disk or CD.
     pub media: Media,

@@ -69,6 +69,20 @@ fn drives_find_their_places() {
 }
 
 #[test]
+fn sata_drives_and_flash_find_their_places() {
+    let c =
+        config("-M q35 -hdb a -cdrom b -drive file=c -drive if=pflash,file=d,unit=1 -drive if=pflash,file=e").unwrap();
+    let places: Vec<_> = c.drives.iter().map(|d| (d.id.as_str(), d.index)).collect();
+    assert_eq!(places, [("ide1-hd0", 1), ("ide2-cd0", 2), ("pflash1", 1), ("ide0-hd0", 0), ("pflash0", 0)]);
+    assert_eq!(config("-M q35 -drive file=a,bus=5").unwrap().drives[0].index, 5);
+    assert!(error("-M q35 -drive file=a,bus=0,unit=1").contains("buses 0 to 5 with unit 0"));
+    assert!(error("-drive file=a,index=4").contains("index 0 to 3"));
+    assert!(error("-drive if=pflash,file=a,unit=2").contains("units 0 and 1"));
+    assert!(error("-drive if=pflash,file=a,format=qcow2").contains("raw"));
+    assert!(error("-drive if=pflash,unit=0").contains("needs file="));
+}
+
+#[test]
 fn every_error_is_reported() {
     let e = error("-m 0 -smp cores=0 -append x -vga qxl");
     assert_eq!(e.lines().count(), 4, "{e}");

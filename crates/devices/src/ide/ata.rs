@@ -10,7 +10,7 @@ use super::channel::{ABRT, Drive, DriveState, Flow, IDNF, IdeChannel, Registers,
 use super::identify;
 
 /// Sectors that one request to the block queue moves at most.
-pub(super) const CHUNK: u32 = 2048;
+pub(crate) const CHUNK: u32 = 2048;
 
 /// How a command's parameters are laid out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -265,8 +265,9 @@ impl IdeChannel {
     }
 
     fn identify_disk(&mut self, unit: usize) {
+        let sata = self.scatter.is_some();
         let Some((d, Drive::Disk(c, g))) = self.both(unit) else { return };
-        let data = identify::disk(c, *g, d);
+        let data = identify::disk(c, *g, d, sata);
         self.give(unit, data);
     }
 

@@ -17,8 +17,8 @@ pub(super) const INTERRUPT: u8 = 0x04;
 const DMA_CAPABLE: u8 = 0x60;
 
 /// Why the engine stopped before all data was moved.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum DmaStop {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DmaStop {
     /// The table ended: the regions are smaller than the transfer.
     Exhausted,
     /// The table or a region is not in memory.

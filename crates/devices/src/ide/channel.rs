@@ -2,6 +2,7 @@
 //!
 //! ATA/ATAPI-6 sections 7 (registers), 9.1-9.5 (reset, PIO protocols), 9.7 (DMA), annex on absent devices.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -12,17 +13,18 @@ use vm_core::{Device, IrqLine, PortIo, Shared, StateError, load_state, lock, sav
 
 use super::bus_master::{BusMaster, INTERRUPT};
 use super::packet::PacketState;
+use super::scatter::Scatter;
 use super::{CdromConfig, DiskConfig, DriveConfig, Geometry, Translation};
 
-pub(super) const BSY: u8 = 0x80;
-pub(super) const DRDY: u8 = 0x40;
-pub(super) const DSC: u8 = 0x10;
-pub(super) const DRQ: u8 = 0x08;
-pub(super) const ERR: u8 = 0x01;
+pub(crate) const BSY: u8 = 0x80;
+pub(crate) const DRDY: u8 = 0x40;
+pub(crate) const DSC: u8 = 0x10;
+pub(crate) const DRQ: u8 = 0x08;
+pub(crate) const ERR: u8 = 0x01;
 
-pub(super) const ABRT: u8 = 0x04;
-pub(super) const IDNF: u8 = 0x10;
-pub(super) const UNC: u8 = 0x40;
+pub(crate) const ABRT: u8 = 0x04;
+pub(crate) const IDNF: u8 = 0x10;
+pub(crate) const UNC: u8 = 0x40;
 
 const NIEN: u8 = 0x02;
 const SRST: u8 = 0x04;
@@ -30,20 +32,20 @@ const HOB: u8 = 0x80;
 
 /// The registers of one drive. Pairs are the present value and the one written before it (48-bit commands).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Registers {
-    pub(super) features: [u8; 2],
-    pub(super) count: [u8; 2],
-    pub(super) low: [u8; 2],
-    pub(super) mid: [u8; 2],
-    pub(super) high: [u8; 2],
-    pub(super) device: u8,
-    pub(super) error: u8,
-    pub(super) status: u8,
+pub(crate) struct Registers {
+    pub(crate) features: [u8; 2],
+    pub(crate) count: [u8; 2],
+    pub(crate) low: [u8; 2],
+    pub(crate) mid: [u8; 2],
+    pub(crate) high: [u8; 2],
+    pub(crate) device: u8,
+    pub(crate) error: u8,
+    pub(crate) status: u8,
 }
 
 /// What a drive waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// For a command.
     Idle,
     /// For the host to read `buffer[pos..limit]`.
@@ -60,7 +62,7 @@ pub(super) enum Phase {
 
 /// Whose data is in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Flow {
+pub(crate) enum Flow {
     /// Nobody's.
     None,
     /// One block that the drive made (IDENTIFY, SMART, READ BUFFER).
@@ -79,8 +81,8 @@ pub(super) enum Flow {
 
 /// A transfer of sectors or packet data under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Transfer {
-    pub(super) flow: Flow,
+pub(crate) struct Transfer {
+    pub(crate) flow: Flow,
     pub(super) write: bool,
     pub(super) dma: bool,
     /// The next sector (512 or 2048 bytes).
@@ -115,18 +117,18 @@ impl Transfer {
 
 /// All guest-visible state of one drive.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct DriveState {
-    pub(super) regs: Registers,
+pub(crate) struct DriveState {
+    pub(crate) regs: Registers,
     pub(super) irq: bool,
-    pub(super) phase: Phase,
-    pub(super) transfer: Transfer,
-    pub(super) buffer: Vec<u8>,
-    pub(super) pos: u32,
-    pub(super) limit: u32,
+    pub(crate) phase: Phase,
+    pub(crate) transfer: Transfer,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) pos: u32,
+    pub(crate) limit: u32,
     pub(super) heads: u8,
     pub(super) sectors: u8,
     pub(super) multiple: u8,
-    pub(super) write_cache: bool,
+    pub(crate) write_cache: bool,
     pub(super) look_ahead: bool,
     /// The mode that SET FEATURES chose: 20h + n multiword, 40h + n ultra; 0 before.
     pub(super) dma_mode: u8,
@@ -136,7 +138,7 @@ pub(super) struct DriveState {
 }
 
 /// A drive that is there.
-pub(super) enum Drive {
+pub(crate) enum Drive {
     Disk(DiskConfig, Geometry),
     Cdrom(CdromConfig),
 }
@@ -153,7 +155,7 @@ impl Drive {
         }
     }
 
-    pub(super) fn queue(&self) -> Option<&Arc<BlockQueue>> {
+    pub(crate) fn queue(&self) -> Option<&Arc<BlockQueue>> {
         match self {
             Self::Disk(c, _) => Some(&c.queue),
             Self::Cdrom(c) => c.queue.as_ref(),
@@ -221,18 +223,50 @@ struct State {
 pub struct IdeChannel {
     name: String,
     state: State,
-    pub(super) drives: [Option<Drive>; 2],
+    pub(crate) drives: [Option<Drive>; 2],
     irq: IrqLine,
     memory: GuestMemory,
     may_master: Arc<AtomicBool>,
-    me: Weak<Mutex<Self>>,
+    route: Route,
+    /// Where data goes in place of the bus master: this is a drive on a SATA port.
+    pub(crate) scatter: Option<Scatter>,
     /// Changes with every reset, so that a completion of before is recognised.
     generation: u64,
     tray_hook: Option<TrayHook>,
 }
 
+/// Brings a finished request of a block queue back to [`IdeChannel::completed`]: unit, generation, result.
+pub(crate) type Route = Arc<dyn Fn(usize, u64, io::Result<Vec<u8>>) + Send + Sync>;
+
+/// What a monitor does with the drives of a controller; units are the controller's own numbers.
+pub trait DriveBus: Send {
+    /// A disk's geometry and the translation that the firmware should use for it.
+    fn geometry(&self, unit: usize) -> Option<(Geometry, Translation)>;
+
+    /// Puts a disc into a CD-ROM drive, or takes it out; the guest is told by a unit attention. Returns the queue
+    /// of the disc before, **to be dropped after the controller is unlocked** (dropping it waits for its worker, which
+    /// may be waiting for the controller).
+    ///
+    /// # Errors
+    /// The new disc's queue, when the unit is no CD-ROM drive.
+    fn change_medium(
+        &mut self,
+        unit: usize,
+        queue: Option<Arc<BlockQueue>>,
+    ) -> Result<Option<Arc<BlockQueue>>, Option<Arc<BlockQueue>>>;
+
+    /// The guest has locked the tray of a CD-ROM drive, or opened it.
+    fn tray(&self, unit: usize) -> Option<(bool, bool)>;
+
+    /// Moves the tray of a CD-ROM drive as its button does, locked or not. Whether it moved; `None` for other units.
+    fn move_tray(&mut self, unit: usize, open: bool) -> Option<bool>;
+
+    /// Calls `hook` when the guest moves a tray. The controller is locked then: the hook must only queue.
+    fn on_tray(&mut self, hook: TrayHook);
+}
+
 /// Hears of the trays that the guest moves: unit, and whether it is out now.
-pub type TrayHook = Box<dyn Fn(usize, bool) + Send>;
+pub type TrayHook = Arc<dyn Fn(usize, bool) + Send + Sync>;
 
 impl IdeChannel {
     /// A channel with up to two drives. `may_master` is the PCI function's bus master enable bit.
@@ -243,21 +277,52 @@ impl IdeChannel {
         memory: GuestMemory,
         may_master: Arc<AtomicBool>,
     ) -> Shared<Self> {
+        Arc::new_cyclic(|me: &Weak<Mutex<Self>>| {
+            let me = me.clone();
+            let route: Route = Arc::new(move |unit, generation, result| {
+                if let Some(channel) = me.upgrade() {
+                    lock(&channel).completed(unit, generation, result);
+                }
+            });
+            Mutex::new(Self::with_route(name, drives, irq, memory, may_master, route, None))
+        })
+    }
+
+    /// The one drive of a SATA port, whose owner moves the data by `scatter` and hears of finished requests by `route`.
+    pub(crate) fn on_sata(
+        name: &str,
+        drive: Option<DriveConfig>,
+        memory: GuestMemory,
+        may_master: Arc<AtomicBool>,
+        route: Route,
+    ) -> Self {
+        let irq = IrqLine::unconnected();
+        Self::with_route(name, [drive, None], irq, memory, may_master, route, Some(Scatter::default()))
+    }
+
+    fn with_route(
+        name: &str,
+        drives: [Option<DriveConfig>; 2],
+        irq: IrqLine,
+        memory: GuestMemory,
+        may_master: Arc<AtomicBool>,
+        route: Route,
+        scatter: Option<Scatter>,
+    ) -> Self {
         let drives = drives.map(|d| d.map(Drive::new));
         let state = Self::at_reset(&drives);
-        Arc::new_cyclic(|me| {
-            Mutex::new(Self {
-                name: name.into(),
-                state,
-                drives,
-                irq,
-                memory,
-                may_master,
-                me: me.clone(),
-                generation: 0,
-                tray_hook: None,
-            })
-        })
+        Self {
+            name: name.into(),
+            state,
+            drives,
+            irq,
+            memory,
+            may_master,
+            route,
+            scatter,
+            generation: 0,
+            tray_hook: None,
+        }
     }
 
     fn at_reset(drives: &[Option<Drive>; 2]) -> State {
@@ -272,53 +337,6 @@ impl IdeChannel {
     /// The queues of the drives, to drain before saving.
     pub fn queues(&self) -> Vec<Arc<BlockQueue>> {
         self.drives.iter().flatten().filter_map(|d| d.queue().cloned()).collect()
-    }
-
-    /// A disk's geometry and the translation that the firmware should use for it.
-    pub fn geometry(&self, unit: usize) -> Option<(Geometry, Translation)> {
-        match self.drives.get(unit) {
-            Some(Some(Drive::Disk(_, g))) => Some((*g, g.translation())),
-            _ => None,
-        }
-    }
-
-    /// Puts a disc into a CD-ROM drive, or takes it out; the guest is told by a unit attention. Returns the queue
-    /// of the disc before, **to be dropped after the channel is unlocked** (dropping it waits for its worker, which
-    /// may be waiting for the channel).
-    ///
-    /// # Errors
-    /// The new disc's queue, when the unit is no CD-ROM drive.
-    pub fn change_medium(
-        &mut self,
-        unit: usize,
-        queue: Option<Arc<BlockQueue>>,
-    ) -> Result<Option<Arc<BlockQueue>>, Option<Arc<BlockQueue>>> {
-        match (self.drives.get_mut(unit), self.state.drives.get_mut(unit)) {
-            (Some(Some(Drive::Cdrom(c))), Some(Some(state))) => {
-                state.packet.medium_changed(queue.is_some());
-                Ok(std::mem::replace(&mut c.queue, queue))
-            }
-            _ => Err(queue),
-        }
-    }
-
-    /// The guest has locked the tray of a CD-ROM drive, or opened it.
-    pub fn tray(&self, unit: usize) -> Option<(bool, bool)> {
-        self.state.drives.get(unit)?.as_ref().map(|d| (d.packet.locked, d.packet.open))
-    }
-
-    /// Moves the tray of a CD-ROM drive as its button does, locked or not. Whether it moved; `None` for other units.
-    pub fn move_tray(&mut self, unit: usize, open: bool) -> Option<bool> {
-        let (Some(Some(Drive::Cdrom(c))), Some(Some(d))) = (self.drives.get(unit), self.state.drives.get_mut(unit))
-        else {
-            return None;
-        };
-        Some(d.packet.move_tray(open, c.queue.is_some()))
-    }
-
-    /// Calls `hook` when the guest moves a tray. The channel is locked then: the hook must only queue.
-    pub fn on_tray(&mut self, hook: TrayHook) {
-        self.tray_hook = Some(hook);
     }
 
     pub(super) fn tell_tray(&self, unit: usize, open: bool) {
@@ -336,7 +354,7 @@ impl IdeChannel {
     }
 
     /// The state of drive `unit`.
-    pub(super) fn drive(&mut self, unit: usize) -> Option<&mut DriveState> {
+    pub(crate) fn drive(&mut self, unit: usize) -> Option<&mut DriveState> {
         self.state.drives.get_mut(unit)?.as_mut()
     }
 
@@ -374,12 +392,12 @@ impl IdeChannel {
     // --- ends of commands
 
     /// The command is done: status without error, interrupt.
-    pub(super) fn complete(&mut self, unit: usize) {
+    pub(crate) fn complete(&mut self, unit: usize) {
         self.finish(unit, DRDY | DSC, 0);
     }
 
     /// The command failed with these bits in the error register.
-    pub(super) fn fail(&mut self, unit: usize, error: u8) {
+    pub(crate) fn fail(&mut self, unit: usize, error: u8) {
         self.finish(unit, DRDY | DSC | ERR, error);
     }
 
@@ -418,7 +436,7 @@ impl IdeChannel {
     }
 
     /// Gives the host one block that the drive made.
-    pub(super) fn give(&mut self, unit: usize, data: Vec<u8>) {
+    pub(crate) fn give(&mut self, unit: usize, data: Vec<u8>) {
         if let Some(d) = self.drive(unit) {
             d.transfer = Transfer { flow: Flow::Fixed, ..Transfer::none() };
             (d.pos, d.buffer) = (0, data);
@@ -468,7 +486,7 @@ impl IdeChannel {
         }
     }
 
-    fn block_was_read(&mut self, unit: usize) {
+    pub(crate) fn block_was_read(&mut self, unit: usize) {
         let Some(d) = self.drive(unit) else { return };
         match d.transfer.flow {
             Flow::Sectors => self.sectors_were_read(unit),
@@ -477,7 +495,7 @@ impl IdeChannel {
         }
     }
 
-    fn block_was_written(&mut self, unit: usize) {
+    pub(crate) fn block_was_written(&mut self, unit: usize) {
         let Some(d) = self.drive(unit) else { return };
         match d.transfer.flow {
             Flow::Sectors => self.write_chunk(unit),
@@ -500,7 +518,7 @@ impl IdeChannel {
 
     /// Moves what is to be moved between memory and the buffer, once the bus master runs.
     pub(super) fn dma_step(&mut self, unit: usize) {
-        let running = self.state.bus_master.active();
+        let running = self.scatter.is_some() || self.state.bus_master.active();
         let allowed = self.may_master.load(Ordering::Acquire);
         let memory = if allowed { self.memory.clone() } else { GuestMemory::new() };
         let master = &mut self.state.bus_master;
@@ -514,9 +532,15 @@ impl IdeChannel {
             d.buffer.clear();
             let bytes = d.transfer.left.min(super::ata::CHUNK) as usize * 512;
             d.buffer.resize(bytes, 0);
-            master.memory_to_drive(&memory, &mut d.buffer)
+            match &mut self.scatter {
+                Some(list) => list.memory_to_drive(&memory, &mut d.buffer),
+                None => master.memory_to_drive(&memory, &mut d.buffer),
+            }
         } else {
-            master.drive_to_memory(&memory, &d.buffer)
+            match &mut self.scatter {
+                Some(list) => list.drive_to_memory(&memory, &d.buffer),
+                None => master.drive_to_memory(&memory, &d.buffer),
+            }
         };
         if let Err(stop) = result {
             tracing::debug!(target: "ide_bus_master_stop", ?stop);
@@ -547,15 +571,11 @@ impl IdeChannel {
             d.phase = Phase::Busy;
             d.regs.status = BSY;
         }
-        let (me, generation) = (self.me.clone(), self.generation);
-        queue.submit(op, move |result| {
-            if let Some(channel) = me.upgrade() {
-                lock(&channel).completed(unit, generation, result);
-            }
-        });
+        let (route, generation) = (self.route.clone(), self.generation);
+        queue.submit(op, move |result| route(unit, generation, result));
     }
 
-    fn completed(&mut self, unit: usize, generation: u64, result: std::io::Result<Vec<u8>>) {
+    pub(crate) fn completed(&mut self, unit: usize, generation: u64, result: io::Result<Vec<u8>>) {
         let current = generation == self.generation;
         let Some(d) = self.drive(unit).filter(|d| current && d.phase == Phase::Busy) else { return };
         match d.transfer.flow {
@@ -615,7 +635,7 @@ impl IdeChannel {
         }
     }
 
-    fn command_written(&mut self, command: u8) {
+    pub(crate) fn command_written(&mut self, command: u8) {
         const DEVICE_RESET: u8 = 0x08;
         const DIAGNOSTIC: u8 = 0x90;
         let unit = self.unit();
@@ -647,7 +667,7 @@ impl IdeChannel {
     }
 
     /// DEVICE RESET and each drive's part of a soft reset: transfers end, settings stay.
-    fn reset_drive(&mut self, unit: usize) {
+    pub(crate) fn reset_drive(&mut self, unit: usize) {
         self.generation += 1;
         if let Some((d, drive)) = self.both(unit) {
             d.phase = Phase::Idle;
@@ -660,7 +680,7 @@ impl IdeChannel {
         self.update_irq();
     }
 
-    fn control_write(&mut self, value: u8) {
+    pub(crate) fn control_write(&mut self, value: u8) {
         let before = self.state.control;
         self.state.control = value;
         if value & SRST != 0 && before & SRST == 0 {
@@ -681,6 +701,45 @@ impl IdeChannel {
             }
         }
         self.update_irq();
+    }
+}
+
+impl DriveBus for IdeChannel {
+    fn geometry(&self, unit: usize) -> Option<(Geometry, Translation)> {
+        match self.drives.get(unit) {
+            Some(Some(Drive::Disk(_, g))) => Some((*g, g.translation())),
+            _ => None,
+        }
+    }
+
+    fn change_medium(
+        &mut self,
+        unit: usize,
+        queue: Option<Arc<BlockQueue>>,
+    ) -> Result<Option<Arc<BlockQueue>>, Option<Arc<BlockQueue>>> {
+        match (self.drives.get_mut(unit), self.state.drives.get_mut(unit)) {
+            (Some(Some(Drive::Cdrom(c))), Some(Some(state))) => {
+                state.packet.medium_changed(queue.is_some());
+                Ok(std::mem::replace(&mut c.queue, queue))
+            }
+            _ => Err(queue),
+        }
+    }
+
+    fn tray(&self, unit: usize) -> Option<(bool, bool)> {
+        self.state.drives.get(unit)?.as_ref().map(|d| (d.packet.locked, d.packet.open))
+    }
+
+    fn move_tray(&mut self, unit: usize, open: bool) -> Option<bool> {
+        let (Some(Some(Drive::Cdrom(c))), Some(Some(d))) = (self.drives.get(unit), self.state.drives.get_mut(unit))
+        else {
+            return None;
+        };
+        Some(d.packet.move_tray(open, c.queue.is_some()))
+    }
+
+    fn on_tray(&mut self, hook: TrayHook) {
+        self.tray_hook = Some(hook);
     }
 }
 

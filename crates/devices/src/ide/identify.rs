@@ -8,6 +8,11 @@ use super::{CdromConfig, DiskConfig, Geometry};
 /// Sectors that 28-bit addresses reach.
 const LBA28_MAX: u64 = 0x0FFF_FFFF;
 
+/// Commands that a SATA disk takes at once.
+const QUEUE_DEPTH: u16 = 32;
+/// Generations 1 and 2.
+const SATA_SPEEDS: u16 = 0x06;
+
 struct Words([u16; 256]);
 
 impl Words {
@@ -46,7 +51,7 @@ fn dma_modes(mode: u8) -> (u16, u16) {
 }
 
 /// 512 bytes of IDENTIFY DEVICE.
-pub(super) fn disk(c: &DiskConfig, geometry: Geometry, s: &DriveState) -> Vec<u8> {
+pub(super) fn disk(c: &DiskConfig, geometry: Geometry, s: &DriveState, sata: bool) -> Vec<u8> {
     let sectors = c.queue.backend().size() / 512;
     let mut w = Words([0; 256]);
     w.set(0, 0x0040);
@@ -92,6 +97,13 @@ pub(super) fn disk(c: &DiskConfig, geometry: Geometry, s: &DriveState) -> Vec<u8
     w.set(88, ultra);
     w.set(93, 0x6001);
     w.long(100, 4, sectors);
+    if sata {
+        serial_ata(&mut w);
+        w.set(75, QUEUE_DEPTH - 1);
+        w.set(76, 1 << 8 | SATA_SPEEDS);
+        w.set(84, 1 << 14 | 1 << 6 | 1 << 5 | world_wide); // general purpose logging
+        w.set(87, 1 << 14 | 1 << 6 | 1 << 5 | world_wide);
+    }
     if let Some(wwn) = c.wwn {
         for i in 0..4 {
             w.set(108 + i, (wwn >> (48 - 16 * i)) as u16);
@@ -105,7 +117,7 @@ pub(super) fn disk(c: &DiskConfig, geometry: Geometry, s: &DriveState) -> Vec<u8
 }
 
 /// 512 bytes of IDENTIFY PACKET DEVICE.
-pub(super) fn cdrom(c: &CdromConfig, s: &DriveState) -> Vec<u8> {
+pub(super) fn cdrom(c: &CdromConfig, s: &DriveState, sata: bool) -> Vec<u8> {
     let mut w = Words([0; 256]);
     w.set(0, 0x85C0); // packet device, CD-ROM, removable, DRQ within 50 us, 12-byte packets
     w.text(10, 10, &c.serial);
@@ -129,5 +141,14 @@ pub(super) fn cdrom(c: &CdromConfig, s: &DriveState) -> Vec<u8> {
     w.set(87, 1 << 14);
     w.set(88, ultra);
     w.set(93, 0x6001);
+    if sata {
+        serial_ata(&mut w);
+    }
     w.finish()
+}
+
+/// What a drive on a serial cable says otherwise (ATA8-ACS 7.16; Serial ATA 2.6, 13.2.1).
+fn serial_ata(w: &mut Words) {
+    w.set(76, SATA_SPEEDS);
+    w.set(93, 0);
 }

@@ -1,4 +1,4 @@
-//! The two IDE channels of the PC with ATA disks and ATAPI CD-ROM drives.
+//! The two IDE channels of the PC with ATA disks and ATAPI CD-ROM drives. The drives serve SATA ports too ([`crate::ahci`]).
 //!
 //! ATA/ATAPI-6 and -7 (T13 1410D, 1532D): registers (section 7), protocols (section 9), commands (section 8); Intel
 //! 82371SB data sheet for the PCI function and the bus master. Transfers run on the drive's [`block::BlockQueue`]:
@@ -7,14 +7,15 @@
 //! feature sets, SMART self tests, CFA; timing registers have no effect; the legacy ports answer always, whatever
 //! the I/O enable and IDETIM bits say.
 
-mod ata;
-mod bus_master;
-mod channel;
+pub(crate) mod ata;
+pub(crate) mod bus_master;
+pub(crate) mod channel;
 mod geometry;
 mod identify;
 mod mmc;
 mod packet;
 mod pci;
+pub(crate) mod scatter;
 
 #[cfg(test)]
 mod test_bench;
@@ -24,7 +25,7 @@ mod tests_ata;
 mod tests_atapi;
 
 pub use bus_master::BusMasterPorts;
-pub use channel::{ControlPort, IdeChannel, TrayHook};
+pub use channel::{ControlPort, DriveBus, IdeChannel, TrayHook};
 pub use geometry::{Geometry, Translation};
 pub use pci::{Ide, IdeWiring, Piix3Ide};
 

@@ -60,8 +60,9 @@ impl IdeChannel {
         match command {
             0xA0 => self.packet_command(unit),
             0xA1 => {
+                let sata = self.scatter.is_some();
                 let Some((d, Drive::Cdrom(c))) = self.both(unit) else { return };
-                let data = identify::cdrom(c, d);
+                let data = identify::cdrom(c, d, sata);
                 self.give(unit, data);
             }
             0xEC | 0x20 => {

@@ -2,6 +2,7 @@
 
 use vm_core::lock;
 
+use super::DriveBus;
 use super::test_bench::{BM, Bench, cd, pattern};
 
 const READ_10: u8 = 0x28;

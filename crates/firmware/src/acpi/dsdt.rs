@@ -1,16 +1,15 @@
-//! The DSDT: PCI root with its windows and interrupt routing, ISA devices, processors, S5.
+//! The DSDT: PCI root with its windows, ISA devices, processors, S5. Interrupt routing is in [`super::links`].
 
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Field, FieldAccessType,
-    FieldEntry, FieldLockRule, FieldUpdateRule, IO, If, Local, Memory32Fixed, Method, Name, OpRegion, OpRegionSpace,
-    Or, PackageBuilder, Path, ResourceTemplate, Return, Scope, Store,
+    AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Else, Equal, IO, If,
+    Memory32Fixed, Method, Name, NotEqual, Or, PackageBuilder, Path, ResourceTemplate, Return, Scope, Uuid,
 };
 use acpi_tables::{Aml, AmlSink};
 
-use super::AcpiConfig;
+use super::{AcpiConfig, Chipset, links};
 
 /// Bytes that are AML already.
-struct Raw(&'static [u8]);
+pub(super) struct Raw(pub(super) &'static [u8]);
 
 impl Aml for Raw {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
@@ -28,16 +27,11 @@ impl Aml for IsaIrq {
     }
 }
 
-/// Extended interrupt descriptor {5, 10, 11}: consumer, level, active high, shared.
-const LINK_CHOICES: Raw = Raw(&[0x89, 14, 0, 0x09, 3, 5, 0, 0, 0, 10, 0, 0, 0, 11, 0, 0, 0]);
-/// The same with one number, 0, that methods overwrite.
-const LINK_CURRENT: Raw = Raw(&[0x89, 6, 0, 0x09, 1, 0, 0, 0, 0]);
-
 /// Owned AML, so that temporaries can be built in one expression.
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(pub(super) Vec<u8>);
 
 impl Bytes {
-    fn of(aml: &dyn Aml) -> Self {
+    pub(super) fn of(aml: &dyn Aml) -> Self {
         let mut out = Vec::new();
         aml.to_aml_bytes(&mut out);
         Self(out)
@@ -50,27 +44,27 @@ impl Aml for Bytes {
     }
 }
 
-fn template(resources: &[&dyn Aml]) -> Bytes {
+pub(super) fn template(resources: &[&dyn Aml]) -> Bytes {
     Bytes::of(&ResourceTemplate::new(resources.to_vec()))
 }
 
-fn device(path: &str, children: &[&dyn Aml]) -> Bytes {
+pub(super) fn device(path: &str, children: &[&dyn Aml]) -> Bytes {
     Bytes::of(&Device::new(path.into(), children.to_vec()))
 }
 
-fn scope(path: &str, children: &[&dyn Aml]) -> Bytes {
+pub(super) fn scope(path: &str, children: &[&dyn Aml]) -> Bytes {
     Bytes::of(&Scope::new(path.into(), children.to_vec()))
 }
 
-fn method(path: &str, args: u8, body: &[&dyn Aml]) -> Bytes {
+pub(super) fn method(path: &str, args: u8, body: &[&dyn Aml]) -> Bytes {
     Bytes::of(&Method::new(path.into(), args, true, body.to_vec()))
 }
 
-fn name(n: &str, value: &dyn Aml) -> Name {
+pub(super) fn name(n: &str, value: &dyn Aml) -> Name {
     Name::new(n.into(), value)
 }
 
-fn hid(id: &str) -> Name {
+pub(super) fn hid(id: &str) -> Name {
     name("_HID", &EISAName::new(id))
 }
 
@@ -78,7 +72,7 @@ pub(super) fn build(c: &AcpiConfig) -> Vec<u8> {
     let mut aml = Vec::new();
     aml.extend(pci_root(c).0);
     aml.extend(isa(c).0);
-    aml.extend(links().0);
+    aml.extend(links::build(c.chipset).0);
     if c.hpet {
         let crs = template(&[&Memory32Fixed::new(false, 0xFED0_0000, 0x400)]);
         let children: [&dyn Aml; 4] =
@@ -87,111 +81,94 @@ pub(super) fn build(c: &AcpiConfig) -> Vec<u8> {
     }
     aml.extend(processors(c).0);
     let mut s5 = PackageBuilder::new();
-    (0..4).for_each(|_| s5.add_element(&0u8)); // SLP_TYP 0 is S5 on PIIX4
+    (0..4).for_each(|_| s5.add_element(&0u8)); // SLP_TYP 0 is S5 on these boards
     aml.extend(Bytes::of(&name("\\_S5_", &s5)).0);
     aml
 }
 
 fn pci_root(c: &AcpiConfig) -> Bytes {
-    let crs = template(&[
-        &AddressSpace::new_bus_number(0u16, 0xFF),
-        &IO::new(0xCF8, 0xCF8, 1, 8),
-        &AddressSpace::new_io(0u16, 0xCF7, None),
-        &AddressSpace::new_io(0xD00u16, 0xFFFF, None),
-        &AddressSpace::new_memory(AddressSpaceCacheable::Cacheable, true, 0xA_0000u32, 0xB_FFFF, None),
-        &AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, c.pci_hole.0, c.pci_hole.1, None),
-    ]);
-    let (id, adr, uid) = (hid("PNP0A03"), name("_ADR", &0u8), name("_UID", &0u8));
-    scope("\\_SB_", &[&device("PCI0", &[&id, &adr, &uid, &name("_CRS", &crs), &name("_PRT", &routing())])])
-}
-
-/// `_PRT`: pin p of slot s is PIRQ (s + p - 1) mod 4; the power-management function's pin is the SCI itself.
-fn routing() -> PackageBuilder {
-    let mut prt = PackageBuilder::new();
-    for slot in 0..32u32 {
-        for pin in 0..4u32 {
-            let link = ["LNKA", "LNKB", "LNKC", "LNKD"][((slot + pin + 3) % 4) as usize];
-            let link = if slot == 1 && pin == 0 { "LNKS" } else { link };
-            let mut entry = PackageBuilder::new();
-            entry.add_element(&(slot << 16 | 0xFFFF));
-            entry.add_element(&(pin as u8));
-            entry.add_element(&Path::new(&format!("\\_SB_.{link}")));
-            entry.add_element(&0u8);
-            prt.add_element(&entry);
+    let memory = |(first, last)| AddressSpace::new_memory(AddressSpaceCacheable::NotCacheable, true, first, last, None);
+    let mut windows: Vec<AddressSpace<u32>> = Vec::new();
+    let buses = match c.chipset {
+        Chipset::I440fx => {
+            windows.push(memory(c.pci_hole));
+            256
+        }
+        Chipset::Q35 { ecam: (base, buses) } => {
+            windows.extend(around(c.pci_hole, base, u64::from(buses) << 20).map(memory));
+            buses
+        }
+    };
+    let bus = AddressSpace::new_bus_number(0u16, buses - 1);
+    let (config, low) = (IO::new(0xCF8, 0xCF8, 1, 8), AddressSpace::new_io(0u16, 0xCF7, None));
+    let high = AddressSpace::new_io(0xD00u16, 0xFFFF, None);
+    let vga = AddressSpace::new_memory(AddressSpaceCacheable::Cacheable, true, 0xA_0000u32, 0xB_FFFF, None);
+    let above = c
+        .pci_hole64
+        .map(|(first, last)| AddressSpace::new_memory(AddressSpaceCacheable::Cacheable, true, first, last, None));
+    let mut resources: Vec<&dyn Aml> = vec![&bus, &config, &low, &high, &vga];
+    resources.extend(windows.iter().map(|w| w as &dyn Aml));
+    resources.extend(above.iter().map(|w| w as &dyn Aml));
+    let crs = template(&resources);
+    let (adr, uid, crs) = (name("_ADR", &0u8), name("_UID", &0u8), name("_CRS", &crs));
+    let prt = links::routing(c.chipset);
+    match c.chipset {
+        Chipset::I440fx => scope("\\_SB_", &[&device("PCI0", &[&hid("PNP0A03"), &adr, &uid, &crs, &prt])]),
+        Chipset::Q35 { ecam } => {
+            let cid = name("_CID", &EISAName::new("PNP0A03"));
+            let root = device("PCI0", &[&hid("PNP0A08"), &cid, &adr, &uid, &crs, &osc(), &prt]);
+            scope("\\_SB_", &[&root, &reserved(ecam)])
         }
     }
-    prt
 }
 
-/// The PIIX3's PIRQ route registers and the link devices that program them.
-fn links() -> Bytes {
-    let fields: Vec<_> = (0..4u8).map(|n| FieldEntry::Named([b'P', b'R', b'Q', b'0' + n], 8)).collect();
-    let region = OpRegion::new("P40C".into(), OpRegionSpace::PCIConfig, &0x60u8, &4u8);
-    let mut aml = scope("\\_SB_.PCI0.ISA_", &[&region]);
-    let field = Field::new(
-        "\\_SB_.PCI0.ISA_.P40C".into(),
-        FieldAccessType::Byte,
-        FieldLockRule::NoLock,
-        FieldUpdateRule::Preserve,
-        fields,
-    );
-    aml.0.extend(scope("\\_SB_", &[&field]).0);
-    for n in 0..4 {
-        aml.0.extend(scope("\\_SB_", &[&link(n)]).0);
-    }
-    let sci = template(&[&Raw(&[0x89, 6, 0, 0x09, 1, 9, 0, 0, 0])]);
-    let fixed = device(
-        "LNKS",
-        &[
-            &hid("PNP0C0F"),
-            &name("_UID", &4u8),
-            &name("_PRS", &sci),
-            &name("_CRS", &sci),
-            &name("_STA", &0x0Bu8),
-            &method("_DIS", 0, &[]),
-            &method("_SRS", 1, &[]),
-        ],
-    );
-    aml.0.extend(scope("\\_SB_", &[&fixed]).0);
-    aml
+/// The parts of `window` (first and last address) that are not in the `len` bytes from `base`.
+fn around(window: (u32, u32), base: u64, len: u64) -> impl Iterator<Item = (u32, u32)> {
+    let (first, last) = (u64::from(window.0), u64::from(window.1));
+    let parts = [(first, last.min(base.wrapping_sub(1))), (first.max(base.saturating_add(len)), last)];
+    let parts = if base > last || base + len <= first { [(first, last), (1, 0)] } else { parts };
+    parts.into_iter().filter(|(a, b)| a < b).filter_map(|(a, b)| Some((u32::try_from(a).ok()?, u32::try_from(b).ok()?)))
 }
 
-fn link(n: u8) -> Bytes {
-    let register = Path::new(&format!("PRQ{n}"));
-    let (disabled, present, absent, offset) = (0x80u8, 0x0Bu8, 0x09u8, 5u8);
-    let status = method(
-        "_STA",
-        0,
+/// `_OSC` (PCI Firmware Specification 3.0, 4.5.1): the system may have everything there is; native hot plug, power
+/// management events and the rest have no hardware to hand over, so that nothing has to be masked off.
+fn osc() -> Bytes {
+    let (one, eight) = (1u8, 8u8);
+    let (status, control, buffer) = (Path::new("CDW1"), Path::new("CDW3"), Arg(3));
+    let (bad_revision, bad_uuid, masked) = (0x08u8, 0x04u8, 0x1Fu8);
+    let id = Uuid::new("33db4d5b-1ff7-401c-9657-7441c03dd766");
+    let (is_ours, other_revision) = (Equal::new(&Arg(0), &id), NotEqual::new(&Arg(1), &one));
+    let field = CreateDWordField::new(&control, &buffer, &eight);
+    let kept = And::new(&control, &control, &masked);
+    let refuse = Or::new(&status, &status, &bad_revision);
+    let check = If::new(&other_revision, vec![&refuse]);
+    let unknown = Or::new(&status, &status, &bad_uuid);
+    method(
+        "_OSC",
+        4,
         &[
-            &And::new(&Local(0), &register, &disabled),
-            &If::new(&Local(0), vec![&Return::new(&absent)]),
-            &Return::new(&present),
-        ],
-    );
-    let disable = method("_DIS", 0, &[&Or::new(&register, &register, &disabled)]);
-    let (buffer, number) = (Path::new("PRR0"), Path::new("PRRI"));
-    let current = method(
-        "_CRS",
-        0,
-        &[
-            &name("PRR0", &template(&[&LINK_CURRENT])),
-            &CreateDWordField::new(&number, &buffer, &offset),
-            &And::new(&Local(0), &register, &disabled),
-            &And::new(&Local(1), &register, &0x0Fu8),
-            &If::new(&Local(0), vec![&Store::new(&Local(1), &0u8)]),
-            &Store::new(&number, &Local(1)),
+            &CreateDWordField::new(&status, &buffer, &0u8),
+            &If::new(&is_ours, vec![&field, &kept, &check]),
+            &Else::new(vec![&unknown]),
             &Return::new(&buffer),
         ],
-    );
-    let set = method("_SRS", 1, &[&CreateDWordField::new(&number, &Arg(0), &offset), &Store::new(&register, &number)]);
-    let choices = name("_PRS", &template(&[&LINK_CHOICES]));
-    let path = format!("LNK{}", char::from(b'A' + n));
-    device(&path, &[&hid("PNP0C0F"), &name("_UID", &n), &choices, &status, &disable, &current, &set])
+    )
+}
+
+/// Board resources that are nobody else's: the configuration window and the chipset configuration registers.
+fn reserved((base, buses): (u64, u16)) -> Bytes {
+    let base = u32::try_from(base).unwrap_or(0);
+    let crs = template(&[
+        &Memory32Fixed::new(true, base, u32::from(buses) << 20),
+        &Memory32Fixed::new(true, 0xFED1_C000, 0x4000),
+    ]);
+    device("DRAC", &[&hid("PNP0C01"), &name("_CRS", &crs)])
 }
 
 fn isa(c: &AcpiConfig) -> Bytes {
     let legacy =
         |path: &str, id: &str, crs: Bytes| device(path, &[&hid(id), &name("_STA", &0x0Fu8), &name("_CRS", &crs)]).0;
+    let address: u32 = if c.chipset == Chipset::I440fx { 0x0001_0000 } else { 0x001F_0000 };
     let mut children = Bytes(Vec::new());
     children.0.extend(legacy("RTC_", "PNP0B00", template(&[&IO::new(0x70, 0x70, 1, 8), &IsaIrq(8)])));
     let kbd = template(&[&IO::new(0x60, 0x60, 1, 1), &IO::new(0x64, 0x64, 1, 1), &IsaIrq(1)]);
@@ -202,7 +179,7 @@ fn isa(c: &AcpiConfig) -> Bytes {
         let uid = name("_UID", &(n as u8 + 1));
         children.0.extend(device(["COM1", "COM2"][n], &[&hid("PNP0501"), &uid, &name("_STA", &0x0Fu8), &crs]).0);
     }
-    scope("\\_SB_.PCI0", &[&device("ISA_", &[&name("_ADR", &0x0001_0000u32), &children])])
+    scope("\\_SB_.PCI0", &[&device("ISA_", &[&name("_ADR", &address), &children])])
 }
 
 fn processors(c: &AcpiConfig) -> Bytes {

@@ -1,9 +1,10 @@
-//! ACPI tables for the `pc` machine (ACPI 6.4; FADT revision 3), delivered through fw_cfg's table loader.
+//! ACPI tables for the `pc` and `q35` machines (ACPI 6.4; FADT revision 3), delivered through fw_cfg's table loader.
 //!
 //! All tables are one blob, `etc/acpi/tables`; the RSDP is `etc/acpi/rsdp`; `etc/table-loader` tells the firmware
 //! where to put both, which pointers to add the addresses to and which sums to make.
 
 mod dsdt;
+mod links;
 mod loader;
 mod tables;
 
@@ -20,12 +21,30 @@ pub struct AcpiConfig {
     pub hpet: bool,
     /// Serial ports at COM1 and COM2.
     pub serial: [bool; 2],
+    /// The chips.
+    pub chipset: Chipset,
     /// The window for PCI memory below 4 GiB: first and last address.
     pub pci_hole: (u32, u32),
+    /// The window for PCI memory above RAM: first and last address.
+    pub pci_hole64: Option<(u64, u64)>,
     /// I/O base of the ACPI register block.
     pub pm_base: u16,
     /// I/O base of the GPE0 block.
     pub gpe0_base: u16,
+    /// Bytes of the GPE0 block.
+    pub gpe0_len: u8,
+}
+
+/// What differs between the machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chipset {
+    /// 440FX and PIIX3.
+    I440fx,
+    /// Q35 and ICH9.
+    Q35 {
+        /// The PCI Express configuration window: base and number of buses.
+        ecam: (u64, u16),
+    },
 }
 
 /// Adds the three files.
@@ -47,16 +66,34 @@ mod tests {
             present: 2,
             hpet: true,
             serial: [true, true],
+            chipset: Chipset::I440fx,
             pci_hole: (0x8000_0000, 0xFEBF_FFFF),
+            pci_hole64: None,
             pm_base: 0x600,
             gpe0_base: 0xAFE0,
+            gpe0_len: 4,
+        }
+    }
+
+    fn q35() -> AcpiConfig {
+        AcpiConfig {
+            chipset: Chipset::Q35 { ecam: (0xB000_0000, 256) },
+            pci_hole64: Some((0x1_0000_0000, 0xFF_FFFF_FFFF)),
+            gpe0_base: 0x620,
+            gpe0_len: 16,
+            ..config()
         }
     }
 
     /// Runs the loader's script as firmware does and checks every sum.
     #[test]
     fn the_script_makes_consistent_tables() {
-        let built = tables::build(&config());
+        consistent(&config(), &["FACP", "APIC", "HPET", "WAET"]);
+        consistent(&q35(), &["FACP", "APIC", "HPET", "MCFG", "WAET"]);
+    }
+
+    fn consistent(config: &AcpiConfig, expected: &[&str]) {
+        let built = tables::build(config);
         let (tables, rsdp) = loader::run_for_test(&built, 0x7FE0_0000, 0xF5000);
         let sum = |b: &[u8]| b.iter().fold(0u8, |s, x| s.wrapping_add(*x));
         assert_eq!((&rsdp[..8], sum(&rsdp[..20])), (&b"RSD PTR "[..], 0));
@@ -78,7 +115,7 @@ mod tests {
                 assert_eq!(at(&t, 36) % 64, 0, "FACS is 64-byte aligned");
             }
         }
-        assert_eq!(names, ["FACP", "APIC", "HPET", "WAET"]);
+        assert_eq!(names, expected);
     }
 
     /// `iasl -d` reads every table without complaint, and its output compiles again without errors.
@@ -88,9 +125,20 @@ mod tests {
             println!("SKIPPED iasl_reads_the_tables: iasl is not installed (package acpica-tools)");
             return;
         }
-        let built = tables::build(&config());
+        round_trip(&config(), "pc");
+        round_trip(&q35(), "q35");
+        let far = AcpiConfig { chipset: Chipset::Q35 { ecam: (0xE000_0000, 64) }, ..q35() };
+        assert_eq!(
+            tables::build(&far).tables.len(),
+            tables::build(&q35()).tables.len(),
+            "the window moves, nothing else"
+        );
+    }
+
+    fn round_trip(config: &AcpiConfig, machine: &str) {
+        let built = tables::build(config);
         let (blob, _) = loader::run_for_test(&built, 0x7FE0_0000, 0xF5000);
-        let dir = std::env::temp_dir().join(format!("whpx-acpi-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("whpx-acpi-{machine}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         for (name, start, len) in tables::list_for_test(&blob) {
             let file = format!("{name}.aml");

@@ -1,7 +1,7 @@
 //! The tables themselves.
 
 use super::loader::{RSDP, Script, TABLES, Zone};
-use super::{AcpiConfig, dsdt};
+use super::{AcpiConfig, Chipset, dsdt};
 
 /// Files for fw_cfg.
 pub(super) struct Built {
@@ -11,7 +11,7 @@ pub(super) struct Built {
 }
 
 const OEM: &[u8; 6] = b"WHPX  ";
-/// SCI's interrupt (PIIX4).
+/// SCI's interrupt.
 const SCI: u8 = 9;
 
 struct Builder {
@@ -68,6 +68,9 @@ pub(super) fn build(c: &AcpiConfig) -> Built {
     if c.hpet {
         entries.push(b.table(b"HPET", 1, &hpet()));
     }
+    if let Chipset::Q35 { ecam } = c.chipset {
+        entries.push(b.table(b"MCFG", 1, &mcfg(ecam)));
+    }
     entries.push(b.table(b"WAET", 1, &2u32.to_le_bytes())); // the PM timer needs one read only
     for start in &entries[1..] {
         b.sum(*start);
@@ -114,7 +117,7 @@ fn fadt(c: &AcpiConfig, dsdt: u32) -> Vec<u8> {
     for block in [pm, 0, pm + 4, 0, 0, pm + 8, u32::from(c.gpe0_base), 0] {
         f.extend(block.to_le_bytes());
     }
-    f.extend([4, 2, 0, 4, 4, 0, 0, 0]); // lengths: PM1_EVT, PM1_CNT, PM2, TMR, GPE0, GPE1; base; CST
+    f.extend([4, 2, 0, 4, c.gpe0_len, 0, 0, 0]); // lengths: PM1_EVT, PM1_CNT, PM2, TMR, GPE0, GPE1; base; CST
     f.extend(0xFFFu16.to_le_bytes()); // no C2
     f.extend(0xFFFu16.to_le_bytes()); // no C3
     f.extend([0; 6]); // flush size and stride (WBINVD works), duty
@@ -135,7 +138,7 @@ fn fadt(c: &AcpiConfig, dsdt: u32) -> Vec<u8> {
     f.extend(none);
     f.extend(none);
     f.extend(port(c.pm_base + 8, 4));
-    f.extend(port(c.gpe0_base, 4));
+    f.extend(port(c.gpe0_base, c.gpe0_len));
     f.extend(none);
     f
 }
@@ -169,6 +172,15 @@ fn madt(c: &AcpiConfig) -> Vec<u8> {
         source_override(irq, irq.into(), 0x0D); // active high, level
     }
     m.extend([4, 6, 0xFF, 0, 0, 1]); // all processors: NMI at LINT1
+    m
+}
+
+/// MCFG (PCI Firmware Specification 3.0, 4.1.2): the configuration window of segment 0.
+fn mcfg((base, buses): (u64, u16)) -> Vec<u8> {
+    let mut m = vec![0; 8];
+    m.extend(base.to_le_bytes());
+    m.extend([0, 0, 0, (buses - 1) as u8]);
+    m.extend([0; 4]);
     m
 }
 

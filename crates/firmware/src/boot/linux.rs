@@ -39,7 +39,8 @@ pub(super) fn load(files: &KernelFiles, mut image: Vec<u8>) -> Result<KernelBoot
         return Err(files.bad("truncated: the protected-mode part is missing"));
     }
     let kernel = image.split_off(setup_size);
-    let mut setup = image;
+    let original = image;
+    let mut setup = original.clone();
     let limit = if version >= 0x206 { u32_at(&setup, 0x238).unwrap_or(255).max(255) } else { 255 } as usize;
     let append = files.append.as_str();
     if append.len() > limit.min(0xFFF0) {
@@ -65,7 +66,7 @@ pub(super) fn load(files: &KernelFiles, mut image: Vec<u8>) -> Result<KernelBoot
     pieces.push(Piece { name: "setup", address: SETUP, data: setup });
     let segment = (SETUP >> 4) as u16;
     let entry = Entry::Real { data_segment: segment, code_segment: segment + 0x20, stack: 0xFFF0 };
-    Ok(KernelBoot { pieces, entry })
+    Ok(KernelBoot { pieces, entry, setup: Some(original) })
 }
 
 /// Places the initrd as high as the kernel allows.

@@ -90,6 +90,8 @@ enum Entry {
 pub struct KernelBoot {
     pieces: Vec<Piece>,
     entry: Entry,
+    /// A bzImage's real-mode part as it is in the file, for UEFI firmware: with the rest it is an EFI program.
+    setup: Option<Vec<u8>>,
 }
 
 /// The file name of the ROM; SeaBIOS boots from it when `bootorder` names it.
@@ -130,12 +132,30 @@ impl KernelBoot {
             let key = items.add_file(&format!("opt/whpx/{}", p.name), p.data.clone());
             transfers.push((key, p.data.len(), p.address));
         }
+        if let Some(setup) = &self.setup {
+            efi_items(setup, items);
+        }
         if let Entry::Protected { .. } = &self.entry {
             let page = rom::handoff(&self.entry);
             let len = page.len();
             transfers.push((items.add_file("opt/whpx/handoff", page), len, HANDOFF));
         }
         items.add_file(ROM_FILE, rom::build(&self.entry, &transfers));
+    }
+}
+
+/// The items by which UEFI firmware finds a Linux kernel (QEMU's docs/specs/fw_cfg).
+fn efi_items(setup: &[u8], items: &mut FwCfgItems) {
+    use crate::fw_cfg::key;
+    let of = |items: &FwCfgItems, name: &str| items.file_key(&format!("opt/whpx/{name}"));
+    if let (Some(kernel), Some(line)) = (of(items, "kernel"), of(items, "cmdline")) {
+        items.add_sized(key::KERNEL_SIZE, key::KERNEL_DATA, kernel);
+        items.add_sized(key::CMDLINE_SIZE, key::CMDLINE_DATA, line);
+        items.add(key::SETUP_DATA, setup.to_vec());
+        items.add_sized(key::SETUP_SIZE, key::SETUP_DATA, key::SETUP_DATA);
+    }
+    if let Some(initrd) = of(items, "initrd") {
+        items.add_sized(key::INITRD_SIZE, key::INITRD_DATA, initrd);
     }
 }
 

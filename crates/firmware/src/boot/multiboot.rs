@@ -79,7 +79,7 @@ pub(super) fn load(files: &KernelFiles, image: &[u8], header: &Header) -> Result
         map_length_at: (HANDOFF_INFO + MMAP_LENGTH) as u16,
         info,
     };
-    Ok(KernelBoot { pieces, entry })
+    Ok(KernelBoot { pieces, entry, setup: None })
 }
 
 fn information(files: &KernelFiles, placed: &[(u64, u64, String)]) -> Result<Vec<u8>, KernelError> {

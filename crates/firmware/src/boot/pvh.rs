@@ -48,5 +48,5 @@ pub(super) fn load(files: &KernelFiles, image: &[u8]) -> Result<KernelBoot, Kern
         map_length_at: (HANDOFF_INFO + MEMMAP_ENTRIES) as u16,
         info: info.finish(files)?,
     };
-    Ok(KernelBoot { pieces, entry })
+    Ok(KernelBoot { pieces, entry, setup: None })
 }

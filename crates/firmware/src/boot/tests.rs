@@ -37,6 +37,15 @@ fn a_bzimage_is_split_and_patched() {
     b.install(&mut items);
     let rom = items.get(items.file_key(ROM_FILE).unwrap()).unwrap();
     assert_eq!(rom.iter().fold(0u8, |s, x| s.wrapping_add(*x)), 0);
+    let item = |key: u16| items.get(key).unwrap().to_vec();
+    use crate::fw_cfg::key;
+    let image = [item(key::SETUP_DATA), item(key::KERNEL_DATA)].concat();
+    assert_eq!(image, bzimage(), "UEFI firmware gets the file as it is");
+    assert_eq!(
+        (item(key::SETUP_SIZE), item(key::INITRD_SIZE)),
+        (2560u32.to_le_bytes().into(), 5000u32.to_le_bytes().into())
+    );
+    assert_eq!(item(key::CMDLINE_SIZE), (item(key::CMDLINE_DATA).len() as u32).to_le_bytes());
 }
 
 #[test]

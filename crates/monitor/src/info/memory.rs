@@ -46,6 +46,7 @@ fn kind(backing: &Backing) -> &'static str {
         Backing::Ram { readonly: true, .. } => "rom",
         Backing::Ram { readonly: false, .. } => "ram",
         Backing::Mmio(_) => "i/o",
+        Backing::RomDevice { .. } => "romd",
     }
 }
 

@@ -1,0 +1,316 @@
+//! Boot tests of `-M q35` and of flash: a kernel by itself, Debian from a SATA disk by SeaBIOS and by OVMF, reboots, discs and disks behind
+//! the AHCI controller, variables of the firmware that outlive a kill.
+
+use super::Test;
+use super::skip;
+use super::tests::{check, ext4_as_qcow2, fresh, power_off, shell_ready};
+use crate::vmm::{Guest, Machine, Vmm};
+use crate::{image, paths, run};
+use anyhow::{Context, Result, bail, ensure};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Seconds for OVMF to its shell or a boot loader.
+const OVMF: u64 = 240;
+/// Seconds from there to Debian's login prompt.
+const LOGIN: u64 = 600;
+/// Seconds for the generic kernel to its shell.
+const SHELL: u64 = 600;
+
+pub(super) fn all() -> Vec<Test> {
+    let mut all = Vec::new();
+    for cpus in [1, 2, 4] {
+        all.push(Test::new(&format!("q35-kernel-{cpus}cpu"), cpus, move |name, vmm| kernel(name, vmm, cpus)));
+    }
+    all.push(Test::new("q35-ahci", 2, ahci));
+    all.push(Test::new("q35-ahci-cd", 1, ahci_cd));
+    all.push(Test::new("q35-kill-9", 1, kill_9));
+    all.push(Test::new("q35-login", 2, |name, vmm| login(name, vmm, None)));
+    all.push(Test::new("pc-ahci-login", 1, pc_ahci_login));
+    all.push(Test::new("ovmf-shell", 1, |name, vmm| ovmf_shell(name, vmm, "q35")));
+    all.push(Test::new("ovmf-shell-pc", 1, |name, vmm| ovmf_shell(name, vmm, "pc")));
+    all.push(Test::new("ovmf-bios", 1, ovmf_bios));
+    all.push(Test::new("ovmf-login", 2, |name, vmm| login(name, vmm, Some("ovmf-login"))));
+    all.push(Test::new("ovmf-kill-9", 1, ovmf_kill_9));
+    all.push(Test::new("q35-smp-reboot", 4, |name, vmm| smp_reboot(name, vmm, 5)));
+    all.push(Test::new("ovmf-smp-reboot", 4, |name, vmm| ovmf_smp_reboot(name, vmm, 3)));
+    for (name, run) in [
+        ("q35-smp-reboot-50", (|name, vmm| smp_reboot(name, vmm, 50)) as fn(&str, &Vmm) -> _),
+        ("ovmf-smp-reboot-50", |name, vmm| ovmf_smp_reboot(name, vmm, 50)),
+    ] {
+        let mut test = Test::new(name, 4, run);
+        test.only_named = Some("fifty reboots take many minutes");
+        all.push(test);
+    }
+    all
+}
+
+fn machine(name: &str) -> Machine {
+    Machine::new(name).kind("q35").memory(512)
+}
+
+/// The kernel with the AHCI driver.
+fn sata(name: &str) -> Result<Machine> {
+    image::uefi()?;
+    machine(name).linux_with("kernel-sata", "initramfs-sata")
+}
+
+fn ready(guest: &mut Guest) -> Result<()> {
+    guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
+    guest.expect("# ", 60)?;
+    guest.shell("dmesg -n 1", 60)?;
+    guest.shell("disks", 120)?;
+    Ok(())
+}
+
+/// The cloud kernel: PCI by the configuration window, PIRQs on the I/O APIC, power off.
+fn kernel(name: &str, vmm: &Vmm, cpus: u32) -> Result<String> {
+    let mut guest = machine(name).cpus(cpus).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, cpus)?;
+    let time = guest.elapsed();
+    let window = guest.shell("dmesg | grep -c 'PCI: MMCONFIG at .* reserved' || true", 60)?;
+    ensure!(window == "1", "the guest does not use the PCI Express configuration window");
+    let bridge =
+        guest.shell("cat /sys/bus/pci/devices/0000:00:00.0/device /sys/bus/pci/devices/0000:00:1f.0/device", 60)?;
+    ensure!(bridge.split_whitespace().eq(["0x29c0", "0x2918"]), "the guest sees the bridges {bridge}");
+    power_off(&mut guest)?;
+    Ok(format!("shell after {:.1} s", time.as_secs_f64()))
+}
+
+fn random_disk(name: &str) -> Result<(PathBuf, String)> {
+    let path = fresh(name)?;
+    let mut state = 1u32;
+    let words = (0..4 << 18).flat_map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_le_bytes()
+    });
+    std::fs::write(&path, words.collect::<Vec<u8>>()).with_context(|| format!("cannot write {}", path.display()))?;
+    let sum = run::output(Command::new("sha256sum").arg(&path))?;
+    Ok((path, sum.split_whitespace().next().unwrap_or_default().to_owned()))
+}
+
+/// Disks at the board's controller and at another one: found with their queues, read and written right.
+fn ahci(name: &str, vmm: &Vmm) -> Result<String> {
+    let (first, sum) = random_disk("q35-ahci.img")?;
+    let second = fresh("q35-ahci-2.img")?;
+    std::fs::write(&second, vec![0; 4 << 20]).context("cannot write a disk")?;
+    let drive = |id: &str, path: &Path| format!("file={},format=raw,if=none,id={id}", path.display());
+    let mut guest = sata(name)?
+        .cpus(2)
+        .args(["-drive", &drive("one", &first), "-device", "ide-hd,drive=one,bus=ide.1"])
+        .args(["-device", "ahci,id=more", "-drive", &drive("two", &second), "-device", "ide-hd,drive=two,bus=more.5"])
+        .start(vmm)?;
+    ready(&mut guest)?;
+    let queues = guest.shell("dmesg | grep -c 'NCQ (depth 32)' || true", 60)?;
+    ensure!(queues == "2", "the guest finds {queues} disks with queued commands, not 2");
+    let read = guest.shell("sha256sum /dev/sda", 240)?;
+    ensure!(read.starts_with(&sum), "the first disk reads as {read}, not {sum}");
+    guest.shell("for i in 3 1 0 2; do dd if=/dev/sda of=/dev/sdb bs=1M count=1 skip=$i seek=$i conv=notrunc 2>/dev/null & done; wait; sync", 240)?;
+    let errors = guest.shell("dmesg | grep -c 'exception Emask\\|failed command\\|I/O error' || true", 60)?;
+    ensure!(errors == "0", "the guest's kernel reports disk errors");
+    power_off(&mut guest)?;
+    let copy = run::output(Command::new("sha256sum").arg(&second))?;
+    ensure!(copy.starts_with(&sum), "the copy on the second disk is {copy}");
+    Ok("4 MiB read and copied, queued commands, two controllers".into())
+}
+
+/// An ISO image in the SATA CD drive.
+fn ahci_cd(name: &str, vmm: &Vmm) -> Result<String> {
+    image::extras()?;
+    let iso = paths::asset("grub-cd")?;
+    let sum = run::output(Command::new("sha256sum").arg(&iso))?;
+    let mut guest = sata(name)?.arg("-cdrom").arg(&iso).start(vmm)?;
+    guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
+    guest.expect("# ", 60)?;
+    guest.shell("dmesg -n 1", 60)?;
+    guest.shell("for m in $(cat /lib/modules/order); do insmod /lib/modules/$m.ko; done", 120)?;
+    guest.shell("for i in $(seq 300); do [ -b /dev/sr0 ] && break; sleep 0.1; done", 120)?;
+    let read = guest.shell("sha256sum /dev/sr0", 240)?;
+    ensure!(read.split(' ').next() == sum.split(' ').next(), "the disc reads as {read}, not {sum}");
+    guest.shell("mount -t iso9660 -o ro /dev/sr0 /mnt", 60)?;
+    let files = guest.shell("find /mnt -type f | head -n 1000 | wc -l", 60)?;
+    power_off(&mut guest)?;
+    Ok(format!("the disc reads right and holds {files} files"))
+}
+
+/// Writes by AHCI, a kill, and the journal's recovery.
+fn kill_9(name: &str, vmm: &Vmm) -> Result<String> {
+    let disk = ext4_as_qcow2(name)?;
+    let mut guest = sata(&format!("{name}-write"))?.arg("-hda").arg(&disk).start(vmm)?;
+    ready(&mut guest)?;
+    guest.shell("mount -t ext4 /dev/sda /mnt", 60)?;
+    guest.shell("echo kept > /mnt/first && sync", 60)?;
+    guest.line("i=0; while true; do i=$((i+1)); dd if=/dev/urandom of=/mnt/f$i bs=16k count=20 2>/dev/null; [ $((i % 8)) = 0 ] && sync && echo RO\"\"UND $i; done")?;
+    for _ in 0..3 {
+        guest.expect("ROUND", 240)?;
+    }
+    guest.kill()?;
+    let verdict = check(&disk)?;
+    let mut guest = sata(&format!("{name}-recover"))?.arg("-hda").arg(&disk).start(vmm)?;
+    ready(&mut guest)?;
+    guest.shell("mount -t ext4 /dev/sda /mnt", 60)?;
+    let first = guest.shell("cat /mnt/first; wc -c < /mnt/f24", 60)?;
+    ensure!(first.split_whitespace().eq(["kept", "327680"]), "what was synced before the kill is {first:?}");
+    guest.shell("umount /mnt", 120)?;
+    power_off(&mut guest)?;
+    check(&disk)?;
+    Ok(format!("after the kill: {verdict}; what was synced is there"))
+}
+
+/// Debian from the SATA disk to its login prompt and a shell; with the flash of `ovmf`, by UEFI.
+fn login(name: &str, vmm: &Vmm, ovmf: Option<&str>) -> Result<String> {
+    image::uefi()?;
+    let disk = format!("file={},format=raw,snapshot=on", paths::asset("uefi")?.display());
+    let mut machine = machine(name).cpus(2).memory(1024).args(["-drive", &disk]);
+    if let Some(variables) = ovmf {
+        machine = machine.args(flash(vmm, &fresh_variables(variables)?)?);
+    }
+    let mut guest = machine.start(vmm)?;
+    debian(&mut guest, ovmf.is_some())?;
+    let time = guest.elapsed();
+    guest.line("poweroff")?;
+    guest.wait_success(240)?;
+    Ok(format!("root's shell after {:.1} s, power off", time.as_secs_f64()))
+}
+
+/// From GRUB to root's shell.
+fn debian(guest: &mut Guest, uefi: bool) -> Result<()> {
+    guest.expect("GNU GRUB", OVMF)?;
+    guest.expect("whpx-demo login: ", LOGIN)?;
+    guest.line("root")?;
+    guest.expect("root@whpx-demo:~# ", 240)?;
+    let efi = guest.shell("[ -d /sys/firmware/efi ] && echo UEFI || echo BIOS", 60)?;
+    ensure!(efi == if uefi { "UEFI" } else { "BIOS" }, "the guest was booted by {efi}");
+    let sata = guest.shell("ls /sys/bus/pci/drivers/ahci | grep -c 0000 || true", 60)?;
+    ensure!(sata == "1", "the guest's disk is not behind an AHCI controller");
+    Ok(())
+}
+
+/// SeaBIOS boots from `-device ahci` on `pc` too.
+fn pc_ahci_login(name: &str, vmm: &Vmm) -> Result<String> {
+    image::uefi()?;
+    let disk = format!("file={},format=raw,snapshot=on,if=none,id=d", paths::asset("uefi")?.display());
+    let mut guest = Machine::new(name)
+        .memory(1024)
+        .args(["-drive", &disk, "-device", "ahci,id=sata", "-device", "ide-hd,drive=d,bus=sata.0"])
+        .start(vmm)?;
+    debian(&mut guest, false)?;
+    guest.kill()?;
+    Ok(format!("root's shell after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// A copy of OVMF's empty variables.
+fn fresh_variables(name: &str) -> Result<PathBuf> {
+    image::uefi()?;
+    let path = fresh(&format!("{name}-vars.fd"))?;
+    std::fs::copy(paths::asset("ovmf-vars")?, &path).context("cannot copy OVMF's variables")?;
+    Ok(path)
+}
+
+/// OVMF in flash, with these variables.
+fn flash(_vmm: &Vmm, variables: &Path) -> Result<Vec<String>> {
+    let code = paths::asset("ovmf-code")?;
+    Ok(vec![
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()),
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=1,file={}", variables.display()),
+    ])
+}
+
+/// OVMF to its shell; the prompt answers.
+fn to_shell(guest: &mut Guest) -> Result<()> {
+    guest.expect("UEFI Interactive Shell", OVMF)?;
+    guest.expect("to skip", 60)?;
+    guest.line("\u{1b}")?;
+    guest.expect("Shell> ", 60)?;
+    Ok(())
+}
+
+/// A command at the shell's prompt; its output.
+fn efi(guest: &mut Guest, command: &str) -> Result<String> {
+    // The prompt's line is drawn again and again: the output begins behind the line feed.
+    guest.serial()?.send(&format!("{command}\r"))?;
+    guest.expect("\n", 60)?;
+    guest.expect("Shell> ", 60)
+}
+
+fn ovmf_shell(name: &str, vmm: &Vmm, kind: &'static str) -> Result<String> {
+    let variables = fresh_variables(name)?;
+    let mut guest = Machine::new(name).kind(kind).memory(512).args(flash(vmm, &variables)?).start(vmm)?;
+    to_shell(&mut guest)?;
+    let time = guest.elapsed();
+    let table = efi(&mut guest, "pci")?;
+    let bridge = if kind == "q35" { "29C0" } else { "1237" };
+    ensure!(table.contains(bridge), "the shell's list of PCI devices has no {bridge}: {table}");
+    guest.serial()?.send("reset -s\r")?;
+    guest.wait_success(60)?;
+    Ok(format!("shell after {:.1} s, power off", time.as_secs_f64()))
+}
+
+/// The firmware as a plain ROM.
+fn ovmf_bios(name: &str, vmm: &Vmm) -> Result<String> {
+    image::uefi()?;
+    let mut guest = machine(name).arg("-bios").arg(paths::asset("ovmf")?).start(vmm)?;
+    to_shell(&mut guest)?;
+    Ok(format!("shell after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// A variable that the firmware has written is there after the monitor was killed, and the store is whole.
+fn ovmf_kill_9(name: &str, vmm: &Vmm) -> Result<String> {
+    let variables = fresh_variables(name)?;
+    let start = || -> Result<Guest> {
+        let mut guest = machine(name).args(flash(vmm, &variables)?).start(vmm)?;
+        to_shell(&mut guest)?;
+        Ok(guest)
+    };
+    let mut guest = start()?;
+    let guid = "-guid 11111111-2222-3333-4444-555555555555";
+    efi(&mut guest, &format!("setvar whpx {guid} -nv -bs =0x1234abcd"))?;
+    // Many more writes, and the end in the middle of them.
+    for i in 0..20 {
+        guest.serial()?.send(&format!("setvar more{i} {guid} -nv -bs =0x{i:02x}\r"))?;
+    }
+    guest.expect("more7", 60)?;
+    guest.kill()?;
+    let mut guest = start()?;
+    let text = efi(&mut guest, &format!("setvar whpx {guid}"))?;
+    ensure!(text.to_lowercase().replace(' ', "").contains("1234abcd"), "the variable is gone: {text}");
+    efi(&mut guest, &format!("setvar after {guid} -nv -bs =0x77"))?;
+    let text = efi(&mut guest, &format!("setvar after {guid}"))?;
+    ensure!(text.contains("77"), "a new variable cannot be read: {text}");
+    guest.kill()?;
+    Ok("the variable outlives kill -9, the store takes new ones".into())
+}
+
+/// Reboots of a machine with four processors by SeaBIOS.
+fn smp_reboot(name: &str, vmm: &Vmm, count: u32) -> Result<String> {
+    let mut guest = machine(name).cpus(4).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, 4)?;
+    for _ in 0..count {
+        guest.line("reboot -f")?;
+        shell_ready(&mut guest, 4)?;
+    }
+    power_off(&mut guest)?;
+    Ok(format!("{count} reboots with 4 vCPUs in {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// The same by OVMF, which starts the kernel that it is given.
+fn ovmf_smp_reboot(name: &str, vmm: &Vmm, count: u32) -> Result<String> {
+    if vmm.is_qemu() {
+        return skip("the kernel's initramfs waits for our serial line");
+    }
+    let variables = fresh_variables(name)?;
+    let mut guest = machine(name).cpus(4).args(flash(vmm, &variables)?).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, 4)?;
+    let efi = guest.shell("[ -d /sys/firmware/efi ] && echo UEFI || echo BIOS", 60)?;
+    if efi != "UEFI" {
+        bail!("the guest was not booted by UEFI");
+    }
+    for _ in 0..count {
+        guest.line("reboot -f")?;
+        shell_ready(&mut guest, 4)?;
+    }
+    power_off(&mut guest)?;
+    Ok(format!("{count} reboots with 4 vCPUs in {:.1} s", guest.elapsed().as_secs_f64()))
+}
