@@ -133,7 +133,7 @@ fn open_backing(
 }
 
 /// The file that a header's backing name means: relative names count from the image's folder.
-fn backing_path(image: &Path, name: &str) -> Result<PathBuf, BlockError> {
+pub(crate) fn backing_path(image: &Path, name: &str) -> Result<PathBuf, BlockError> {
     let name = name.strip_prefix("file:").unwrap_or(name);
     let scheme =
         name.split_once(':').map(|s| s.0).filter(|s| s.len() > 1 && s.chars().all(|c| c.is_ascii_alphanumeric()));

@@ -1,5 +1,6 @@
-//! The program `whpx`: everything that is not running a machine.
+//! The program `whpx`: running a disk, disk images, probing, tracing.
 
+mod img;
 mod trace;
 
 use std::ffi::OsString;
@@ -9,6 +10,7 @@ use crate::probe;
 
 const HELP: &str = "\
 usage: whpx COMMAND
+  img COMMAND ...         disk images: create, info, check, convert, snapshot, resize, map
   probe [--json]          what can run guests here, why, and what to do if it is less than it could be
   trace [-o FILE] [--full] -- COMMAND ARGS...
                           run a command, and write down every call it makes to the hypervisor platform
@@ -68,11 +70,13 @@ fn run(args: &[OsString]) -> Result<ExitCode, Usage> {
     };
     let wants_help = || rest.first().is_some_and(|a| a == "-h" || a == "--help");
     match command.to_string_lossy().as_ref() {
+        "img" => Ok(img::command(rest)),
         "probe" if wants_help() => print(PROBE_HELP),
         "trace" if wants_help() => print(TRACE_HELP),
         "probe" => probe_command(rest),
         "trace" => trace::command(rest),
         "help" | "-h" | "-help" | "--help" => match rest.first().map(|a| a.to_string_lossy()).as_deref() {
+            Some("img") => print(img::HELP),
             Some("probe") => print(PROBE_HELP),
             Some("trace") => print(TRACE_HELP),
             None | Some("help" | "version") => print(HELP),
@@ -84,7 +88,7 @@ fn run(args: &[OsString]) -> Result<ExitCode, Usage> {
 }
 
 fn unknown(command: &str) -> Usage {
-    let near = cli::nearest(command, ["probe", "trace", "help", "version"]);
+    let near = cli::nearest(command, ["img", "probe", "trace", "help", "version"]);
     let hint = near.map(|n| format!(" Did you mean {n}?")).unwrap_or_default();
     format!("there is no command '{command}'.{hint} 'whpx help' lists them")
 }
