@@ -28,8 +28,7 @@ pub(crate) struct Builder<'a> {
 impl<'a> Builder<'a> {
     pub(crate) fn new(file: &'a File, path: &Path, header: Header) -> Result<Self> {
         let entries = header.l1_for(header.size);
-        let mut this =
-            Self { file, path: path.into(), header, l1: vec![], l2: None, counts: vec![], packed: None };
+        let mut this = Self { file, path: path.into(), header, l1: vec![], l2: None, counts: vec![], packed: None };
         if entries * 8 > MAX_L1 || i64::try_from(this.header.size).is_err() {
             let largest = this.header.l2_span().saturating_mul(MAX_L1 / 8);
             return Err(ImgError::Refused(format!(

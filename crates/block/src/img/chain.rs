@@ -213,7 +213,12 @@ impl Chain {
                         Cluster::Zero(offset) => {
                             return Ok((Extent { zero: true, data: false, offset, ..found }, Some(run)));
                         }
-                        Cluster::Data(at) => return Ok((Extent { offset: Some(at), ..found }, Some(run))),
+                        // A place in the file that was never written reads as zeros: preallocation.
+                        Cluster::Data(at) => {
+                            let (data, len) = data_at(&image.file, at, max);
+                            let run = Run { len, ..run };
+                            return Ok((Extent { zero: !data, len, offset: Some(at), ..found }, Some(run)));
+                        }
                         Cluster::Compressed { .. } => return Ok((Extent { compressed: true, ..found }, Some(run))),
                     }
                 }

@@ -207,10 +207,7 @@ fn compare(report: &mut CheckReport, stored: &Refcounts, wanted: &[u32]) {
 /// The active tables: statistics, and the flags 'copied', which say that the count is 1.
 fn active(image: &Qcow2, stored: &Refcounts, report: &mut CheckReport, control: &Control) -> Result<()> {
     let h = &image.header;
-    let clusters = h.size.div_ceil(h.cluster());
-    let mut follows = None;
     let mut seen = std::collections::BTreeSet::new();
-    let span = h.l2_span() / h.cluster();
     for (i, entry) in image.l1.iter().enumerate() {
         control.step(i as u64, image.l1.len() as u64)?;
         let at = entry & OFFSET;
@@ -222,32 +219,26 @@ fn active(image: &Qcow2, stored: &Refcounts, report: &mut CheckReport, control: 
             report.corrupt(|| format!("L1 entry {i}, {entry:#x}: the flag 'copied' with refcount {}", stored.at(at)));
         }
         let Ok(table) = image.l2_table(at) else { continue };
-        let left = clusters.saturating_sub(i as u64 * span);
+        let mut follows = None;
         for (j, entry) in table.iter().enumerate() {
-            let inside = (j as u64) < left;
             let host = match Qcow2::decode(h, *entry) {
                 Cluster::Compressed { .. } => {
-                    if inside {
-                        report.allocated_clusters += 1;
-                        report.compressed_clusters += 1;
-                        report.fragmented_clusters += 1;
-                    }
+                    report.allocated_clusters += 1;
+                    report.compressed_clusters += 1;
+                    report.fragmented_clusters += 1;
                     continue;
                 }
-                Cluster::Data(host) => {
-                    if inside {
-                        report.allocated_clusters += 1;
-                        report.fragmented_clusters += u64::from(follows.is_some_and(|f| f != host));
-                        follows = host.checked_add(h.cluster());
-                    }
-                    host
-                }
-                Cluster::Zero(Some(host)) => host,
+                Cluster::Data(host) | Cluster::Zero(Some(host)) => host,
                 Cluster::Zero(None) | Cluster::Unallocated => continue,
             };
+            report.allocated_clusters += 1;
+            report.fragmented_clusters += u64::from(follows.is_some_and(|f| f != host));
+            follows = host.checked_add(h.cluster());
             if host & (h.cluster() - 1) == 0 && (entry & COPIED != 0) != (stored.at(host) == 1) {
                 let count = stored.at(host);
-                report.corrupt(|| format!("L2 entry {j} at {at:#x}, {entry:#x}: the flag 'copied' with refcount {count}"));
+                report.corrupt(|| {
+                    format!("L2 entry {j} at {at:#x}, {entry:#x}: the flag 'copied' with refcount {count}")
+                });
             }
         }
     }

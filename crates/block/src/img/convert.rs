@@ -58,7 +58,13 @@ pub fn convert(conversion: &Conversion, control: &Control) -> Result<u64> {
     match header {
         None => {
             output.file().set_len(size).map_err(ImgError::io("create", &c.target))?;
-            reserve(output.file(), &c.target, 0..size, c.preallocation, &Control { progress: None, ..control.clone() })?;
+            reserve(
+                output.file(),
+                &c.target,
+                0..size,
+                c.preallocation,
+                &Control { progress: None, ..control.clone() },
+            )?;
             let target = RawTarget { file: output.file(), path: &c.target, sparse: c.sparse };
             copy(&mut source, c.sparse != 0, CHUNK, control, |at, data| target.put(at, data))?;
         }

@@ -141,9 +141,8 @@ pub fn create(new: &Creation, control: &Control) -> Result<u64> {
         size = size.or(Some(below.size()));
     }
     let size = size.and_then(|s| s.checked_next_multiple_of(SECTOR)).filter(|s| i64::try_from(*s).is_ok());
-    let size = size.ok_or_else(|| {
-        ImgError::Refused(format!("'{}': say how large the disk is, as in 20G", new.path.display()))
-    })?;
+    let size = size
+        .ok_or_else(|| ImgError::Refused(format!("'{}': say how large the disk is, as in 20G", new.path.display())))?;
     let header = new.qcow2.as_ref().map(|q| q.header(size)).transpose()?;
     let output = Output::new(&new.path, new.force)?;
     match header {

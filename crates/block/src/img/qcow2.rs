@@ -63,8 +63,7 @@ impl Qcow2 {
         let header = Header::read(path, &file)?;
         header.usable(path, purpose)?;
         let file_len = super::chain::length(path, &file)?;
-        let mut this =
-            Self { path: path.into(), file, header, l1: vec![], file_len, l2: vec![], unpacked: None };
+        let mut this = Self { path: path.into(), file, header, l1: vec![], file_len, l2: vec![], unpacked: None };
         this.l1 = this.table(this.header.l1_at, u64::from(this.header.l1_entries), "the L1 table")?;
         Ok(this)
     }
@@ -131,9 +130,8 @@ impl Qcow2 {
     /// The longest run of like clusters from `offset` on, of at most `max` bytes. `max` is not 0 and the range is on the disk.
     pub(crate) fn run(&mut self, offset: u64, max: u64) -> Result<Run> {
         let (cluster_size, span) = (self.header.cluster(), self.header.l2_span());
-        let l1_entry = |l1: &[u64], at: u64| {
-            usize::try_from(at / span).ok().and_then(|i| l1.get(i)).map_or(0, |e| e & OFFSET)
-        };
+        let l1_entry =
+            |l1: &[u64], at: u64| usize::try_from(at / span).ok().and_then(|i| l1.get(i)).map_or(0, |e| e & OFFSET);
         let l2_at = l1_entry(&self.l1, offset);
         let mut end = (offset / span + 1) * span;
         if l2_at == 0 {

@@ -191,7 +191,9 @@ impl Refcounts {
         let first = at >> self.cluster_bits;
         let last = at.saturating_add(len.max(1) - 1) >> self.cluster_bits;
         for cluster in first..=last {
-            let Some(old) = usize::try_from(cluster).ok().and_then(|c| self.counts.get(c)).copied() else { return false };
+            let Some(old) = usize::try_from(cluster).ok().and_then(|c| self.counts.get(c)).copied() else {
+                return false;
+            };
             let new = u32::try_from(i64::from(old) + by).ok().filter(|n| *n <= self.largest());
             let Some(new) = new else { return false };
             self.set(cluster as usize, new);

@@ -49,7 +49,9 @@ pub fn resize(
     let format = probe(path, &file, format)?;
     let mut image = match format {
         Format::Raw => None,
-        Format::Qcow2 => Some(Qcow2::from_file(path, file.try_clone().map_err(ImgError::io("open", path))?, Use::Change)?),
+        Format::Qcow2 => {
+            Some(Qcow2::from_file(path, file.try_clone().map_err(ImgError::io("open", path))?, Use::Change)?)
+        }
     };
     let old = match &image {
         Some(image) => image.header.size,
@@ -70,7 +72,8 @@ pub fn resize(
     match &mut image {
         None => raw(path, &file, old, new, preallocation)?,
         Some(_) if preallocation != Preallocation::Off => {
-            let what = "resize --preallocation: for raw images only; convert with -o preallocation= makes another image";
+            let what =
+                "resize --preallocation: for raw images only; convert with -o preallocation= makes another image";
             return Err(ImgError::Refused(what.into()));
         }
         Some(image) if new >= old => grow(image, new)?,

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::build::big_endian;
-use super::check::set_copied_flags;
 use super::chain::{length, probe};
+use super::check::set_copied_flags;
 use super::header::{MAX_L1, Use, field};
 use super::qcow2::{COPIED, Qcow2};
 use super::refcounts::{Refcounts, sync, write_at, write_header};
@@ -195,6 +195,11 @@ fn change_counts(image: &Qcow2, counts: &mut Refcounts, l1: &[u64], by: i64) -> 
         Found::Problem(text) => Err(image.bad(text)),
         Found::Reference { at, len, times } => match counts.change(at, len, by * i64::from(times)) {
             true => Ok(()),
+            false if counts.at(at) >= counts.largest().saturating_sub(times - 1) => Err(ImgError::Refused(format!(
+                "'{}': counts of {} bits are too small for one more snapshot; delete one, or convert it with -o refcount_bits=16",
+                image.path.display(),
+                1 << image.header.refcount_order
+            ))),
             false => Err(image.bad(format!("the count of the cluster at {at:#x} cannot be changed by {by}"))),
         },
     })

@@ -81,7 +81,8 @@ impl Tables {
                 }
             };
             for (i, entry) in table.iter().enumerate() {
-                let bad = |what: &str| Found::Problem(format!("L2 entry {i} of the table at {l2_at:#x}, {entry:#x}: {what}"));
+                let bad =
+                    |what: &str| Found::Problem(format!("L2 entry {i} of the table at {l2_at:#x}, {entry:#x}: {what}"));
                 let (at, len) = match Qcow2::decode(h, *entry) {
                     Cluster::Unallocated | Cluster::Zero(None) => {
                         if *entry & L2_RESERVED != 0 {

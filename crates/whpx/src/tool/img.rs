@@ -366,15 +366,12 @@ fn resize(args: &[OsString]) -> Outcome {
 fn map(args: &[OsString]) -> Outcome {
     let longs = ["output", "start-offset", "max-length"];
     let args = Parsed::parse("map", args, "U", "f:s:l:", &["force-share"], &longs, 1..=1)?;
-    let number = |short: &str, long: &str| {
-        args.value(short).or(args.value(long)).map(|v| size(short, v)).transpose()
-    };
+    let number = |short: &str, long: &str| args.value(short).or(args.value(long)).map(|v| size(short, v)).transpose();
     let start = number("-s", "--start-offset")?.unwrap_or(0);
     let length = number("-l", "--max-length")?.unwrap_or(u64::MAX);
     let json = args.json()?;
     let mut chain = Chain::open(&args.file(0), format(&args, "-f")?, args.share()).map_err(error)?;
-    let paths: Vec<PathBuf> =
-        (0..).map(|d| chain.path(d).to_path_buf()).take_while(|p| p != Path::new("")).collect();
+    let paths: Vec<PathBuf> = (0..).map(|d| chain.path(d).to_path_buf()).take_while(|p| p != Path::new("")).collect();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut rows = show::MapRows::new(json);
     let mut closed = false;
