@@ -4,6 +4,7 @@
 
 mod front_ends;
 mod qmp;
+mod run_disk;
 pub(crate) mod tests;
 mod usb;
 pub(crate) mod wrong_input;
