@@ -237,12 +237,17 @@ impl Refcounts {
         let mut new_blocks = BTreeSet::new();
         let mut new_table = None;
         let mut replaced = vec![];
-        while let Some(i) = self.dirty.iter().copied().find(|i| self.table.get(*i).is_none_or(|at| *at == 0)) {
-            if i >= self.table.len() {
-                let clusters = ((i + 1 + i / 4) * 8).div_ceil(1 << self.cluster_bits);
+        // A new block or table is itself in a block that may be new.
+        loop {
+            let missing = |i: &&usize| self.table.get(**i).is_none_or(|at| *at == 0);
+            let missing: Vec<usize> = self.dirty.iter().filter(missing).copied().collect();
+            let Some(last) = missing.last().copied() else { break };
+            if last >= self.table.len() {
+                let clusters = ((last + 1 + last / 4) * 8).div_ceil(1 << self.cluster_bits);
                 replaced.extend(new_table.replace((self.allocate(clusters), clusters)));
                 self.table.resize((clusters << self.cluster_bits) / 8, 0);
-            } else {
+            }
+            for i in missing {
                 self.table[i] = self.allocate(1);
                 new_blocks.insert(i);
             }

@@ -156,7 +156,7 @@ pub(super) fn choose(host: &Host, request: &Request<'_>) -> Result<Choice, Strin
     }
     if !has(user, &["m"]) {
         let mib = memory(host);
-        let text = if mib % 1024 == 0 { format!("{}G", mib / 1024) } else { format!("{mib}M") };
+        let text = if mib.is_multiple_of(1024) { format!("{}G", mib / 1024) } else { format!("{mib}M") };
         add(&["-m", &text]);
     }
     if request.facts.cd {

@@ -164,7 +164,8 @@ fn what_disks_are() {
     let x64 = esp(0x8664);
     let arm = esp(0xAA64);
     // Name, disk, boots with BIOS, has an ESP, machines.
-    let table: Vec<(&str, Vec<u8>, bool, bool, Vec<Cpu>)> = vec![
+    type Row = (&'static str, Vec<u8>, bool, bool, Vec<Cpu>);
+    let table: Vec<Row> = vec![
         ("empty", vec![0; 1 << 20], false, false, vec![]),
         ("tiny", vec![0; 512], false, false, vec![]),
         ("MBR, active", mbr(CODE, &[(0x80, 0x83, 64)]), true, false, vec![]),
@@ -257,7 +258,8 @@ fn what_is_chosen() {
                  -drive if=pflash,format=raw,unit=1,file=my,,disk.qcow2.efivars";
     let disk = "-drive file=my,,disk.qcow2,format=qcow2";
     let tablet = "-device ich9-usb-ehci1 -device usb-tablet";
-    let table: Vec<(&Facts, Option<&Facts>, Host, Wish, &str, String)> = vec![
+    type Row<'a> = (&'a Facts, Option<&'a Facts>, Host, Wish, &'a str, String);
+    let table: Vec<Row> = vec![
         (
             &bios,
             None,

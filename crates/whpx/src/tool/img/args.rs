@@ -50,8 +50,7 @@ impl Parsed {
                 // `resize FILE -1G`
                 && !(command == "resize" && !this.operands.is_empty() && letters.starts_with(|c: char| c.is_ascii_digit()))
             {
-                let mut rest = letters.char_indices();
-                while let Some((i, letter)) = rest.next() {
+                for (i, letter) in letters.char_indices() {
                     let option = format!("-{letter}");
                     if letter != ':' && flags.contains(letter) {
                         this.options.push((option, String::new()));
