@@ -222,14 +222,14 @@ fn create(args: &[OsString]) -> Outcome {
 
 fn info(args: &[OsString]) -> Outcome {
     let args = Parsed::parse("info", args, "U", "f:", &["backing-chain", "force-share"], &["output"], 1..=1)?;
-    let (path, format, share) = (args.file(0), format(&args, "-f")?, args.share());
+    let (path, format, share, json) = (args.file(0), format(&args, "-f")?, args.share(), args.json()?);
     let all = if args.has("--backing-chain") {
         img::info_chain(&path, format, share)
     } else {
         img::info(&path, format, share).map(|one| vec![one])
     };
     let all = all.map_err(error)?;
-    let text = match args.json()? {
+    let text = match json {
         true if args.has("--backing-chain") => show::pretty(&all.iter().map(show::info_json).collect::<Vec<_>>()),
         true => all.iter().map(|i| show::pretty(&show::info_json(i))).collect(),
         false => all.iter().map(show::info_text).collect::<Vec<_>>().join("\n"),
