@@ -82,3 +82,22 @@ fn the_status_of_a_check() {
     assert_eq!(status("check -r all a"), 0);
     assert_eq!(status("check a"), 0);
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_whpx"));
+    tool.current_dir(folder.path()).args(["img", "create", "-o", "preallocation=full", "disk", "900G"]);
+    let mut child = tool.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    while files() == 0 {
+        assert_eq!(child.try_wait().unwrap(), None, "ended before it began");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("stopped"));
+    assert_eq!(files(), 0);
+}

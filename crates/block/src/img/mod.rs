@@ -3,7 +3,8 @@
 //!
 //! qcow2 is written from QEMU's docs/interop/qcow2 ("the specification" in this folder). Tables are bounded before
 //! memory is taken for them; entries that point outside of the file, or nowhere sensible, are errors or findings of
-//! the check. What changes an image in place writes in an order that leaves at worst leaked clusters when the process is killed.
+//! the check. What changes an image in place writes in an order that loses no data when the process is killed: at worst clusters are
+//! leaked and flags 'copied' are wrong in the harmless way, which `check -r all` sets right.
 //! New images are written to a temporary file that gets its name when it is complete and on the disk.
 //!
 //! Left out on purpose: encryption, zstd, external data files, extended L2 entries (`info` shows them, the rest refuses),

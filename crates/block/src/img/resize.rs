@@ -152,6 +152,10 @@ fn grow(image: &mut Qcow2, new: u64) -> Result<()> {
         let what = format!("with clusters of {} bytes an image has at most {most}", image.header.cluster());
         return Err(ImgError::Refused(format!("'{}': {what}; convert it with -o cluster_size=", path.display())));
     }
+    if image.l1.iter().skip(image.header.l1_for(old) as usize).any(|e| *e != 0) {
+        let what = "has a machine's state past the end of its disk, which would appear; convert it first";
+        return Err(ImgError::Refused(format!("'{}' {what}", path.display())));
+    }
     clear_tail(image)?;
     if entries <= u64::from(image.header.l1_entries) {
         let (l1, at) = (std::mem::take(&mut image.l1), image.header.l1_at);

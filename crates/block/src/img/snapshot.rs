@@ -316,7 +316,8 @@ pub fn apply_snapshot(path: &Path, format: Option<Format>, name: &str) -> Result
     if needed * 8 > MAX_L1 {
         return Err(image.bad(format!("the snapshot says that the disk has {size} bytes")));
     }
-    l1.resize(l1.len().max(needed as usize), 0);
+    // A machine's state, which is past the end of the disk, stays in the snapshot alone.
+    l1.resize(needed as usize, 0);
     let mut counts = Refcounts::for_change(&image)?;
     change_counts(&image, &mut counts, &l1, 1)?;
     let new_at = counts.allocate((l1.len().max(1) * 8).div_ceil(image.header.cluster() as usize));
