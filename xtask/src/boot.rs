@@ -5,6 +5,7 @@
 mod front_ends;
 mod q35;
 mod qmp;
+mod run_disk;
 pub(crate) mod tests;
 mod usb;
 pub(crate) mod wrong_input;

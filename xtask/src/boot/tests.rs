@@ -39,6 +39,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("reboot-20", 2, reboot_20));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
+    all.push(Test::new("run", 2, super::run_disk::run));
     all.push(Test::new("xhci", 1, usb::xhci));
     all.push(Test::new("hotplug", 1, usb::hot_plug));
     all.extend(super::q35::all());
