@@ -7,6 +7,7 @@
 
 mod emulate;
 mod exits;
+mod extint;
 mod interrupt;
 mod local_apic;
 mod memory;
@@ -105,7 +106,7 @@ struct Shared {
     changed: Condvar,
     pic: std::sync::OnceLock<Pic>,
     eoi: std::sync::OnceLock<EoiSink>,
-    extint: interrupt::ExtInt,
+    extint: extint::ExtInt,
     /// With `kernel-irqchip=off`.
     apics: Option<Arc<LocalApics>>,
     options: AccelOptions,
@@ -172,11 +173,14 @@ impl Accelerator {
             changed: Condvar::new(),
             pic: std::sync::OnceLock::new(),
             eoi: std::sync::OnceLock::new(),
-            extint: interrupt::ExtInt::default(),
+            extint: extint::ExtInt::default(),
             apics,
             options: config.options,
             vcpus,
         });
+        if let Some(boot) = shared.vcpus.first() {
+            shared.extint.connect(&boot.vp, &shared.attachments.clock);
+        }
         memory::attach(&shared);
         let mut accelerator = Self { shared, platform: name, threads: Vec::new() };
         accelerator.start_threads()?;
@@ -213,7 +217,7 @@ impl Accelerator {
 
     /// The line that the 8259 pair's INTR output drives.
     pub fn intr_line(&self) -> IrqLine {
-        IrqLine::new("INTR", Arc::new(interrupt::IntrSink(Arc::downgrade(&self.shared))), 0)
+        IrqLine::new("INTR", Arc::new(extint::IntrSink(Arc::downgrade(&self.shared))), 0)
     }
 
     /// Tells where to acknowledge interrupts announced on [`Accelerator::intr_line`].

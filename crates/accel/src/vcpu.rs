@@ -5,10 +5,7 @@ use std::sync::atomic::Ordering;
 
 use irqchip::lapic::Gp;
 use vm_core::MachineRequest;
-use whp::{
-    AccessHandler, DeliverabilityNotifications, Exit, ExitContext, MsrAccess, PendingEvent, RegisterName,
-    RegisterValue, VirtualProcessor, VpContext,
-};
+use whp::{AccessHandler, Exit, ExitContext, MsrAccess, VirtualProcessor, VpContext};
 
 use crate::emulate::{Completion, Emulator};
 use crate::exits;
@@ -141,6 +138,8 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
                 vcpu.stats.count(exit.reason());
                 if let Some(apics) = &shared.apics {
                     apics.left(index, &exit.vp, matches!(exit.exit, Exit::InterruptWindow { .. }));
+                } else if index == 0 {
+                    shared.extint.left(&exit);
                 }
                 tracing::trace!(target: "whpx_exit", "cpu={index} rip={:#x} {:x?}", exit.vp.rip, exit.exit);
                 if thread.dispatch(&exit) == Next::Stop {
@@ -156,21 +155,10 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
     *emulator = thread.emulator;
 }
 
-/// Hands the 8259 pair's request to the boot processor: asks for an interrupt window first, then acknowledges.
+/// Hands the 8259 pair's request to the boot processor.
 fn deliver_extint(shared: &Shared, vp: &dyn VirtualProcessor) -> whp::Result<()> {
-    let extint = &shared.extint;
     let Some(pic) = shared.pic.get() else { return Ok(()) };
-    if extint.take_window() && pic.is_pending() {
-        let event = PendingEvent::ExtInt { vector: pic.acknowledge() };
-        // The event alone does not end a halt on Microsoft's platform.
-        let names = [RegisterName::PENDING_EVENT, RegisterName::INTERNAL_ACTIVITY_STATE];
-        vp.set_registers(&names, &[event.into(), RegisterValue::default()])?;
-    }
-    if extint.is_pending() && pic.is_pending() && extint.ask_window() {
-        let ask = DeliverabilityNotifications { interrupt: true, ..Default::default() };
-        vp.set_registers(&[RegisterName::DELIVERABILITY_NOTIFICATIONS], &[ask.into()])?;
-    }
-    Ok(())
+    shared.extint.deliver(pic, vp, &shared.attachments.clock)
 }
 
 /// What the thread knows when it deals with an exit.
@@ -188,11 +176,7 @@ impl Thread<'_> {
         let shared = self.shared;
         let vp = &*self.vcpu.vp;
         let done = match &context.exit {
-            Exit::Canceled | Exit::None => Ok(()),
-            Exit::InterruptWindow { .. } => {
-                shared.extint.window_opened();
-                Ok(())
-            }
+            Exit::Canceled | Exit::None | Exit::InterruptWindow { .. } => Ok(()),
             Exit::ApicEoi { vector } => {
                 if let Some(eoi) = shared.eoi.get() {
                     eoi(*vector as u8);

@@ -7,7 +7,7 @@ use cli::{Accel, Config};
 use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::Platform;
-use whp_soft::{SoftOptions, SoftPlatform};
+use whp_soft::{Behave, SoftOptions, SoftPlatform};
 use whp_windows::{Unusable, WindowsOptions, WindowsPlatform, windows_build};
 
 use crate::{Errors, PerProcessor, identity, windows_cpu};
@@ -33,6 +33,10 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
     ),
     ("ignore-unknown-msr", "on|off|auto: unknown MSRs read 0 and ignore writes, or raise #GP (default on)"),
     ("intercept-msr-gp", "on|off|auto: tell which MSR accesses the platform answers with #GP (default off)"),
+    (
+        "behave",
+        "native|windows10|windows11: the built-in platform does as that Windows does where they differ (default native)",
+    ),
     ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
 ];
 
@@ -100,6 +104,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
         "platform" => &["auto", "windows", "soft"],
         "tier" => &["interpreter", "translator", "check"],
+        "behave" => &Behave::NAMES,
         "kernel-irqchip" | "x-decoded" => &["on", "off"],
         "hyperv" | "ssd" | "ignore-unknown-msr" | "intercept-msr-gp" => &["on", "off", "auto"],
         _ => {
@@ -145,22 +150,31 @@ fn topology(config: &Config) -> Topology {
 /// `-accel whpx`: Microsoft's platform or the built-in one.
 fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
     let get = |key: &str| accel.get(key);
-    let options = AccelOptions {
+    let mut options = AccelOptions {
         kernel_irqchip: get("kernel-irqchip") != Some("off"),
         ignore_unknown_msr: get("ignore-unknown-msr") != Some("off"),
         intercept_msr_gp: get("intercept-msr-gp") == Some("on"),
     };
     let decoded = get("x-decoded") != Some("off");
+    let behave =
+        get("behave").map(|b| b.parse::<Behave>().map_err(|e| format!("{}: {e}", typed(accel)))).transpose()?;
+    if behave.is_some() && get("platform") == Some("windows") {
+        return Err(format!("{}: behave= is the built-in platform's; leave away one of the two", typed(accel)));
+    }
+    let behave = behave.unwrap_or_default();
     let which = get("platform").unwrap_or("auto");
     let why = match which {
         "soft" => None,
-        "auto" if !decoded => None,
+        "auto" if !decoded || behave != Behave::Native => None,
         _ => match windows(config, accel, options) {
             Ok(chosen) => return Ok(chosen),
             Err(e) if which == "windows" => return Err(e),
             Err(e) => Some(e),
         },
     };
+    if behave == Behave::Windows10 {
+        old_system(config, accel, &mut options, "")?;
+    }
     let spec = spec(config, options, get("ssd") != Some("off"))?;
     let hyperv = hyperv(accel, &spec)?;
     // On other systems nobody expects Microsoft's platform.
@@ -173,7 +187,7 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
         Some("interpreter") => Tier::Interpreter,
         _ => Tier::default(),
     };
-    Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv }), options))
+    Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv, behave }), options))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -187,24 +201,7 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
     platform.check().map_err(error)?;
     let get = |key: &str| accel.get(key);
     if platform.is_legacy() {
-        if get("hyperv") == Some("on") {
-            return Err(format!(
-                "{}: hyperv=on needs Windows 11 or Windows Server 2022 (build 20348){}; leave it away",
-                typed(accel),
-                version()
-            ));
-        }
-        if get("kernel-irqchip").is_none() {
-            // An interrupt of the 8259 pair does not end a HLT there (the reference text, "PIC interrupts on Windows 10").
-            tracing::info!("Windows older than build 20348{}: kernel-irqchip=off is used", version());
-            accel_options.kernel_irqchip = false;
-        } else if accel_options.kernel_irqchip {
-            tracing::warn!(
-                "kernel-irqchip=on with Windows older than build 20348{}: an interrupt of the 8259 pair may not end a \
-                 HLT, and guests that use it can hang; if so, leave kernel-irqchip=on away",
-                version()
-            );
-        }
+        old_system(config, accel, &mut accel_options, &version())?;
     }
     let spec = &spec(config, accel_options, true)?; // the platform hides what ssd=off hides
     let mut warnings = Vec::new();
@@ -217,6 +214,31 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
     }
     let options = WindowsOptions { hyperv, separate_security_domain: get("ssd") != Some("off"), cpuid };
     Ok((Box::new(platform.with_options(options)), accel_options))
+}
+
+/// What is different with a Windows older than build 20348; `version`: which one it is, for messages.
+fn old_system(config: &Config, accel: &Accel, options: &mut AccelOptions, version: &str) -> Result<(), String> {
+    if accel.get("hyperv") == Some("on") {
+        return Err(format!(
+            "{}: hyperv=on needs Windows 11 or Windows Server 2022 (build 20348){version}; leave it away",
+            typed(accel)
+        ));
+    }
+    let pic = config.machine_props.iter().rev().find(|(k, _)| k == "pic").is_none_or(|(_, v)| v != "off");
+    if !pic {
+        return Ok(());
+    }
+    if accel.get("kernel-irqchip").is_none() {
+        // An interrupt of the 8259 pair does not end a HLT there (the reference text, "PIC interrupts on Windows 10").
+        tracing::info!("Windows older than build 20348{version}: kernel-irqchip=off is used");
+        options.kernel_irqchip = false;
+    } else if options.kernel_irqchip {
+        tracing::warn!(
+            "kernel-irqchip=on with Windows older than build 20348{version}: an interrupt of the 8259 pair does not end a \
+             HLT there by itself; if the guest hangs, leave kernel-irqchip=on away, or use -M pic=off"
+        );
+    }
+    Ok(())
 }
 
 /// The running Windows, for messages.
@@ -241,11 +263,12 @@ struct SoftChoice {
     decoded: bool,
     tier: Tier,
     hyperv: bool,
+    behave: Behave,
 }
 
 impl Default for SoftChoice {
     fn default() -> Self {
-        Self { decoded: true, tier: Tier::default(), hyperv: false }
+        Self { decoded: true, tier: Tier::default(), hyperv: false, behave: Behave::Native }
     }
 }
 
@@ -261,6 +284,7 @@ fn soft(config: &Config, spec: CpuSpec, choice: SoftChoice) -> Box<dyn Platform>
     options.apic_id = apic_id;
     options.eoi_suppression = true;
     options.decoded = choice.decoded;
+    options.behave = choice.behave;
     options.tier = choice.tier;
     options.hyperv = choice.hyperv;
     if !choice.hyperv {

@@ -27,6 +27,9 @@ pub(super) fn all() -> Vec<Test> {
         ("irqchip-off-4cpu", 4, "kernel-irqchip=off,hyperv=off"),
         ("irqchip-off-undecoded", 2, "kernel-irqchip=off,x-decoded=off"),
         ("undecoded", 2, "x-decoded=off"),
+        ("windows10", 2, "behave=windows10"),
+        ("windows10-irqchip-on", 2, "behave=windows10,kernel-irqchip=on"),
+        ("windows11", 2, "behave=windows11"),
         ("interpreter", 2, "tier=interpreter"),
         ("msr-faults", 2, "ignore-unknown-msr=off,intercept-msr-gp=on,ssd=off"),
     ] {
