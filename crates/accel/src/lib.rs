@@ -9,6 +9,7 @@ mod emulate;
 mod exits;
 mod extint;
 mod interrupt;
+mod invalid;
 mod local_apic;
 mod memory;
 mod registers;

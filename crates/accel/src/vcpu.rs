@@ -1,7 +1,7 @@
 //! A processor's thread: wait, deliver, run, deal with the exit.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use irqchip::lapic::Gp;
 use vm_core::MachineRequest;
@@ -9,6 +9,7 @@ use whp::{AccessHandler, Exit, ExitContext, MsrAccess, VirtualProcessor, VpConte
 
 use crate::emulate::{Completion, Emulator};
 use crate::exits;
+use crate::invalid;
 use crate::local_apic::LocalApics;
 use crate::registers::{CpuRegisters, format_registers};
 use crate::{Shared, Vcpu};
@@ -26,9 +27,22 @@ pub(crate) struct Handler<'a> {
     shared: &'a Shared,
     vcpu: &'a Vcpu,
     index: usize,
+    /// Of the instruction whose exit is being completed.
+    rip: AtomicU64,
 }
 
+/// No instruction is there: not canonical.
+const NO_RIP: u64 = 1 << 63;
+
 impl Handler<'_> {
+    fn unassigned(&self, write: bool, gpa: u64, len: usize) {
+        if invalid::is_logged() {
+            let rip = Some(self.rip.load(Ordering::Relaxed)).filter(|rip| *rip != NO_RIP);
+            let space = &self.shared.attachments.space;
+            tracing::debug!(target: "invalid_mem", "{}", invalid::describe(space, write, gpa, len, self.index, rip));
+        }
+    }
+
     /// The local APIC outside of the platform, and where in its register page `gpa` is.
     fn local_apic(&self, gpa: u64) -> Option<(&LocalApics, u32)> {
         let apics = self.shared.apics.as_deref()?;
@@ -53,7 +67,7 @@ impl AccessHandler for Handler<'_> {
         }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.read(gpa, data) {
-            unassigned("read from", gpa, data.len());
+            self.unassigned(false, gpa, data.len());
         }
     }
 
@@ -63,8 +77,15 @@ impl AccessHandler for Handler<'_> {
         }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.write(gpa, data) {
-            unassigned("write to", gpa, data.len());
+            self.unassigned(true, gpa, data.len());
         }
+    }
+
+    /// The instruction's address is known only at an exit.
+    fn declines(&self, gpa: u64, len: usize) -> bool {
+        invalid::is_logged()
+            && self.local_apic(gpa).is_none()
+            && !invalid::is_assigned(&self.shared.attachments.space, gpa, len)
     }
 
     fn eoi(&self, vector: u8) {
@@ -73,10 +94,6 @@ impl AccessHandler for Handler<'_> {
             eoi(vector);
         }
     }
-}
-
-fn unassigned(what: &str, gpa: u64, len: usize) {
-    tracing::debug!(target: "invalid_mem", "{what} unassigned address {gpa:#x}, {len} bytes");
 }
 
 /// The thread's function.
@@ -114,7 +131,7 @@ fn may_run(shared: &Shared) -> bool {
 }
 
 fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut Option<Box<Emulator>>) {
-    let handler = &Handler { shared, vcpu, index };
+    let handler = &Handler { shared, vcpu, index, rip: AtomicU64::new(NO_RIP) };
     let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take() };
     while may_run(shared) {
         let ready = match &shared.apics {
@@ -214,7 +231,10 @@ impl Thread<'_> {
     fn emulate(&mut self, context: &ExitContext, bytes: &[u8]) -> Next {
         let emulator = self.emulator.get_or_insert_with(|| Box::new(Emulator::new()));
         let space = &self.shared.attachments.space;
-        let why = match emulator.complete(space, self.handler, &*self.vcpu.vp, context, bytes) {
+        self.handler.rip.store(context.vp.rip, Ordering::Relaxed);
+        let completed = emulator.complete(space, self.handler, &*self.vcpu.vp, context, bytes);
+        self.handler.rip.store(NO_RIP, Ordering::Relaxed);
+        let why = match completed {
             Ok(Completion::Done) => return Next::Run,
             Ok(Completion::Shutdown) => return self.triple_fault(),
             Ok(Completion::Impossible(why)) => why,

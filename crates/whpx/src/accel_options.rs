@@ -292,3 +292,86 @@ fn soft(config: &Config, spec: CpuSpec, choice: SoftChoice) -> Box<dyn Platform>
     }
     Box::new(SoftPlatform::new(options))
 }
+
+#[cfg(test)]
+mod tests {
+    use cli::Options;
+    use whp::{LocalApicEmulationMode, Property};
+
+    use super::*;
+
+    /// What each processor of a guest says of its place: package, core and thread by the APIC identifier and the widths of
+    /// leaf 0BH, and whether leaves 1, 4, 0BH and 8000001EH agree.
+    fn places(command: &str, mode: LocalApicEmulationMode) -> Vec<(u32, u32, u32)> {
+        let args = command.split(' ').map(str::to_owned);
+        let config = Config::new(&Options::parse(args).unwrap()).unwrap();
+        let topology = topology(&config);
+        let (platform, _) = choose(&config).unwrap();
+        let partition = platform.create_partition().unwrap();
+        partition.set_property(Property::ProcessorCount(config.smp.cpus)).unwrap();
+        partition.set_property(Property::LocalApicEmulationMode(mode)).unwrap();
+        partition.setup().unwrap();
+        let per_package = topology.cores * topology.threads;
+        let one = |index| {
+            let vp = partition.create_virtual_processor(index).unwrap();
+            let cpuid = |leaf, subleaf| vp.cpuid_output(leaf, subleaf).unwrap();
+            let (leaf1, smt, package) = (cpuid(1, 0), cpuid(0xB, 0), cpuid(0xB, 1));
+            let id = smt[3];
+            assert_eq!(leaf1[1] >> 24, id & 0xFF, "leaf 1 and 0BH: the APIC identifier");
+            assert_eq!(leaf1[1] >> 16 & 0xFF, per_package, "leaf 1: processors of a package");
+            assert_eq!(leaf1[3] >> 28 & 1 != 0, per_package > 1, "leaf 1: HTT");
+            assert_eq!((smt[1], smt[2] >> 8), (topology.threads, 1), "leaf 0BH: threads of a core");
+            assert_eq!((package[1], package[2] >> 8, package[3]), (per_package, 2, id), "leaf 0BH: of a package");
+            let (thread_bits, package_bits) = (smt[0], package[0]);
+            let field = |low: u32, high: u32| id >> low & ((1 << (high - low)) - 1);
+            let place = (id >> package_bits, field(thread_bits, package_bits), field(0, thread_bits));
+            let l1 = cpuid(4, 0);
+            if l1[0] & 0x1F != 0 {
+                assert_eq!(l1[0] >> 14 & 0xFFF, (1 << thread_bits) - 1, "leaf 4: L1 belongs to a core");
+                assert_eq!(l1[0] >> 26, (1 << (package_bits - thread_bits)) - 1, "leaf 4: cores of a package");
+                assert_eq!(cpuid(4, 3)[0] >> 14 & 0xFFF, (1 << package_bits) - 1, "leaf 4: L3 belongs to a package");
+            }
+            let amd = cpuid(0x8000_001E, 0);
+            if cpuid(0x8000_0000, 0)[0] >= 0x8000_001E && amd != [0; 4] {
+                let expected = [id, (topology.threads - 1) << 8 | place.1, place.0, 0];
+                assert_eq!(amd, expected, "leaf 8000001EH");
+                assert_eq!(cpuid(0x8000_0008, 0)[2] & 0xFF, per_package - 1, "leaf 80000008H");
+            }
+            place
+        };
+        (0..config.smp.cpus).map(one).collect()
+    }
+
+    #[test]
+    fn guests_see_the_topology_that_was_asked_for() {
+        for cpu in ["Haswell", "EPYC", "max", "qemu64"] {
+            for mode in [LocalApicEmulationMode::X2Apic, LocalApicEmulationMode::None] {
+                for (sockets, cores, threads) in [(1, 1, 1), (1, 4, 1), (2, 1, 1), (2, 3, 2), (1, 3, 2), (3, 2, 1)] {
+                    let n = sockets * cores * threads;
+                    let smp = format!("{n},sockets={sockets},cores={cores},threads={threads}");
+                    let found = places(&format!("-accel whpx,platform=soft -cpu {cpu} -smp {smp}"), mode);
+                    let wanted: Vec<_> =
+                        (0..n).map(|i| (i / (cores * threads), i / threads % cores, i % threads)).collect();
+                    assert_eq!(found, wanted, "-cpu {cpu} -smp {smp}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn behaviours_choose_the_interrupt_controller() {
+        let kernel_irqchip = |command: &str| {
+            let args = command.split(' ').map(str::to_owned);
+            choose(&Config::new(&Options::parse(args).unwrap()).unwrap()).map(|c| c.1.kernel_irqchip)
+        };
+        assert!(kernel_irqchip("-accel whpx,behave=windows11").unwrap());
+        assert!(!kernel_irqchip("-accel whpx,behave=windows10").unwrap(), "there is a PIC");
+        assert!(kernel_irqchip("-accel whpx,behave=windows10 -M pc,pic=off").unwrap());
+        assert!(kernel_irqchip("-accel whpx,behave=windows10,kernel-irqchip=on").unwrap());
+        assert!(kernel_irqchip("-accel whpx,behave=windows10,hyperv=on").is_err());
+        assert!(kernel_irqchip("-accel whpx,behave=windows7").is_err());
+        assert!(kernel_irqchip("-accel whpx,platform=windows,behave=windows10").is_err());
+        let split = kernel_irqchip("-accel whpx,kernel-irqchip=split").unwrap_err();
+        assert!(split[0].ends_with("use kernel-irqchip=on or off"), "{split:?}");
+    }
+}
