@@ -5,6 +5,7 @@
 //! accesses are served inside the run by the thread's [`Handler`](vcpu::Handler). `resume`, `pause` and `reset`
 //! act on all processors; a pause returns when every thread stands outside `run`.
 
+mod dump;
 mod emulate;
 mod exits;
 mod extint;
@@ -116,6 +117,8 @@ struct Shared {
 
 struct Control {
     running: bool,
+    /// How often it has been resumed.
+    resumes: u64,
     quit: bool,
     /// Threads inside their run loop.
     active: usize,
@@ -170,7 +173,7 @@ impl Accelerator {
         let shared = Arc::new(Shared {
             partition,
             attachments,
-            control: Mutex::new(Control { running: false, quit: false, active: 0 }),
+            control: Mutex::new(Control { running: false, resumes: 0, quit: false, active: 0 }),
             changed: Condvar::new(),
             pic: std::sync::OnceLock::new(),
             eoi: std::sync::OnceLock::new(),
@@ -255,7 +258,12 @@ impl Accelerator {
 
     /// Lets the processors run.
     pub fn resume(&self) {
-        self.shared.control().running = true;
+        let mut control = self.shared.control();
+        if !control.running {
+            control.running = true;
+            control.resumes = control.resumes.wrapping_add(1);
+        }
+        drop(control);
         self.shared.changed.notify_all();
     }
 

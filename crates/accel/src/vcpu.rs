@@ -7,11 +7,11 @@ use irqchip::lapic::Gp;
 use vm_core::MachineRequest;
 use whp::{AccessHandler, Exit, ExitContext, MsrAccess, VirtualProcessor, VpContext};
 
+use crate::dump::{self, LastExits};
 use crate::emulate::{Completion, Emulator};
 use crate::exits;
 use crate::invalid;
 use crate::local_apic::LocalApics;
-use crate::registers::{CpuRegisters, format_registers};
 use crate::{Shared, Vcpu};
 
 /// What the thread does after an exit.
@@ -100,29 +100,29 @@ impl AccessHandler for Handler<'_> {
 pub(crate) fn thread(shared: &Arc<Shared>, index: usize) {
     let Some(vcpu) = shared.vcpus.get(index) else { return };
     let mut emulator = None;
-    while wait_for_start(shared) {
+    while let Some(resumes) = wait_for_start(shared) {
         run_until_stopped(shared, vcpu, index, &mut emulator);
         let mut control = shared.control();
         control.active -= 1;
         shared.changed.notify_all();
         // A processor that stopped by itself waits for the pause that belongs to the request it made.
-        while control.running && !control.quit {
+        while control.running && control.resumes == resumes && !control.quit {
             control = shared.changed.wait(control).unwrap_or_else(|e| e.into_inner());
         }
     }
 }
 
-/// Waits until the machine runs; `false` when the thread is to end.
-fn wait_for_start(shared: &Shared) -> bool {
+/// Waits until the machine runs; how often it has been resumed then. `None`: the thread is to end.
+fn wait_for_start(shared: &Shared) -> Option<u64> {
     let mut control = shared.control();
     while !control.running && !control.quit {
         control = shared.changed.wait(control).unwrap_or_else(|e| e.into_inner());
     }
     if control.quit {
-        return false;
+        return None;
     }
     control.active += 1;
-    true
+    Some(control.resumes)
 }
 
 fn may_run(shared: &Shared) -> bool {
@@ -132,7 +132,8 @@ fn may_run(shared: &Shared) -> bool {
 
 fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut Option<Box<Emulator>>) {
     let handler = &Handler { shared, vcpu, index, rip: AtomicU64::new(NO_RIP) };
-    let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take() };
+    let last_exits = LastExits::default();
+    let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take(), last_exits };
     while may_run(shared) {
         let ready = match &shared.apics {
             Some(apics) => apics.prepare(index, shared.pic.get()),
@@ -153,6 +154,7 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
         match vcpu.vp.run(Some(handler)) {
             Ok(exit) => {
                 vcpu.stats.count(exit.reason());
+                thread.last_exits.note(&exit);
                 if let Some(apics) = &shared.apics {
                     apics.left(index, &exit.vp, matches!(exit.exit, Exit::InterruptWindow { .. }));
                 } else if index == 0 {
@@ -186,6 +188,7 @@ struct Thread<'a> {
     handler: &'a Handler<'a>,
     /// Completes undecoded accesses; made for the first one.
     emulator: Option<Box<Emulator>>,
+    last_exits: LastExits,
 }
 
 impl Thread<'_> {
@@ -282,25 +285,18 @@ impl Thread<'_> {
     }
 
     fn triple_fault(&self) -> Next {
-        tracing::debug!(target: "cpu_reset", "triple fault\n{}", dump(self.vcpu, self.index));
+        tracing::debug!(target: "cpu_reset", "triple fault\n{}", self.dump());
         self.shared.attachments.requests.request(MachineRequest::Reset("triple fault"));
         Next::Stop
     }
 
+    fn dump(&self) -> String {
+        dump::processor(&self.shared.attachments.space, &*self.vcpu.vp, self.index, Some(&self.last_exits))
+    }
+
+    /// The guest cannot go on: says why with everything that is known, and stops the machine.
     fn fail(&self, why: &str) {
-        fail(self.shared, self.vcpu, self.index, why);
+        tracing::error!("processor {} stopped: {why}\n{}", self.index, self.dump());
+        self.shared.attachments.requests.request(MachineRequest::Panicked("a processor cannot continue"));
     }
-}
-
-fn dump(vcpu: &Vcpu, index: usize) -> String {
-    match CpuRegisters::read(&*vcpu.vp) {
-        Ok(registers) => format_registers(index, &registers),
-        Err(e) => format!("CPU#{index}: registers cannot be read: {e}"),
-    }
-}
-
-/// The guest cannot go on: says why with everything that is known, and stops the machine.
-fn fail(shared: &Shared, vcpu: &Vcpu, index: usize, why: &str) {
-    tracing::error!("processor {index} stopped: {why}\n{}", dump(vcpu, index));
-    shared.attachments.requests.request(MachineRequest::Panicked("a processor cannot continue"));
 }

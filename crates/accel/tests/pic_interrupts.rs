@@ -1,17 +1,15 @@
 //! Interrupts of the 8259 pair reach the guest, in HLT and out of it, whatever the platform does about windows and
 //! halts (`whp_soft::Behave`), with the local APICs on either side.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod common;
 
-use accel::{AccelConfig, AccelOptions, Accelerator, Attachments};
-use guest_memory::RamBlock;
-use irqchip::Pic;
-use vm_core::{AddressSpace, Backing, Clock, LineSink, MachineRequest, PortSpace, Region, RequestSink};
+use accel::AccelOptions;
+use common::{Board, wait};
+use vm_core::LineSink;
 use whp_soft::{Behave, SoftOptions, SoftPlatform};
 
-/// (16 bits, at 0x1000) Sets the master 8259 up with vectors from 8 on and IRQ 0 alone, the vector to 0x1800, and 0x7104
-/// to 1. Then: `1: cmp byte ptr [0x7105],0; jne 2f; hlt; jmp 1b; 2: cli; mov cx,200; 3: loop 3b; sti; nop; nop; jmp 1b`
+/// (16 bits) Sets the master 8259 up with vectors from 8 on and IRQ 0 alone, the vector to 0x1800, and 0x7104 to 1. Then:
+/// `1: cmp byte ptr [0x7105],0; jne 2f; hlt; jmp 1b; 2: cli; mov cx,200; 3: loop 3b; sti; nop; nop; jmp 1b`
 const GUEST: &[u8] = &[
     0xB0, 0x11, 0xE6, 0x20, 0xB0, 0x08, 0xE6, 0x21, 0xB0, 0x04, 0xE6, 0x21, 0xB0, 0x01, 0xE6, 0x21, 0xB0, 0xFE, 0xE6,
     0x21, 0x31, 0xC0, 0x8E, 0xD8, 0x8E, 0xD0, 0xBC, 0x00, 0x70, 0xC7, 0x06, 0x20, 0x00, 0x00, 0x18, 0xC7, 0x06, 0x22,
@@ -22,75 +20,30 @@ const GUEST: &[u8] = &[
 const NO_APIC: &[u8] = &[0x66, 0xB9, 0x1B, 0, 0, 0, 0x0F, 0x32, 0x66, 0x25, 0xFF, 0xF7, 0xFF, 0xFF, 0x0F, 0x30];
 /// `push ax; inc dword ptr [0x7100]; mov al,0x20; out 0x20,al; pop ax; iret`
 const HANDLER: &[u8] = &[0x50, 0x66, 0xFF, 0x06, 0x00, 0x71, 0xB0, 0x20, 0xE6, 0x20, 0x58, 0xCF];
-/// `jmp 0:0x1000`
-const RESET: &[u8] = &[0xEA, 0x00, 0x10, 0x00, 0x00];
 const COUNT: u64 = 0x7100;
 const READY: u64 = 0x7104;
 const BUSY: u64 = 0x7105;
 
-/// A guest that dies fails its test by standing still.
-struct Nobody;
-
-impl RequestSink for Nobody {
-    fn request(&self, _request: MachineRequest) {}
-}
-
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
 fn interrupts_arrive(behave: Behave, kernel_irqchip: bool) {
-    let clock = Clock::new();
-    let (space, ports) = (AddressSpace::new(), PortSpace::new());
-    let ram = RamBlock::new("ram", 0x10_0000).unwrap();
-    let rom = RamBlock::new("rom", 0x1_0000).unwrap();
-    let start = if kernel_irqchip { GUEST.to_vec() } else { [NO_APIC, GUEST].concat() };
-    for (at, bytes) in [(0x1000, &start[..]), (0x1800, HANDLER)] {
-        assert!(ram.write(at, bytes));
-    }
-    assert!(rom.write(0xFFF0, RESET));
-    let region =
-        |name: &str, start, len, backing| Region { name: name.into(), start, len, priority: 0, enabled: true, backing };
-    space.add(region("ram", 0, ram.len(), Backing::ram(&ram))).unwrap();
-    space.add(region("rom", 0xFFFF_0000, rom.len(), Backing::rom(&rom))).unwrap();
-    let platform = SoftPlatform::new(SoftOptions { behave, ..SoftOptions::default() });
-    let options = AccelOptions { kernel_irqchip, ..AccelOptions::default() };
-    let config = AccelConfig { apic_ids: vec![0], options };
-    let attachments = Attachments { space, ports: ports.clone(), clock: clock.clone(), requests: Arc::new(Nobody) };
-    let accel = Accelerator::new(&platform, &config, attachments).unwrap();
-    let pic = Pic::new(accel.intr_line());
-    accel.connect_pic(pic.clone());
-    ports.add(0x20, 2, "pic", true, &pic.master_ports()).unwrap();
-    clock.start();
-    accel.resume();
     let name = format!("{behave:?}, kernel-irqchip {kernel_irqchip}");
-    let number = || {
-        let mut b = [0; 4];
-        assert!(ram.read(COUNT, &mut b));
-        u32::from_le_bytes(b)
-    };
-    let byte = |at| {
-        let mut b = [0];
-        assert!(ram.read(at, &mut b));
-        b[0]
-    };
-    wait(&format!("{name}: start"), || byte(READY) == 1);
+    let code = if kernel_irqchip { GUEST.to_vec() } else { [NO_APIC, GUEST].concat() };
+    let platform = SoftPlatform::new(SoftOptions { behave, ..SoftOptions::default() });
+    let board = Board::new(&platform, AccelOptions { kernel_irqchip, ..AccelOptions::default() }, &code);
+    board.load(0x1800, HANDLER);
+    board.accel.resume();
+    wait(&format!("{name}: start"), || board.byte(READY) == 1);
     let mut sent = 0;
     for busy in [0, 1] {
-        assert!(ram.write(BUSY, &[busy]));
+        board.load(BUSY, &[busy]);
         for _ in 0..40 {
             sent += 1;
-            pic.set_level(0, false);
-            pic.set_level(0, true);
-            wait(&format!("{name}: interrupt {sent}, busy {busy}"), || number() == sent);
+            board.pic.set_level(0, false);
+            board.pic.set_level(0, true);
+            wait(&format!("{name}: interrupt {sent}, busy {busy}"), || board.u32(COUNT) == sent);
         }
     }
-    accel.pause();
-    assert_eq!(number(), sent, "{name}: none twice");
+    board.accel.pause();
+    assert_eq!(board.u32(COUNT), sent, "{name}: none twice");
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("xhci", 1, usb::xhci));
     all.push(Test::new("hotplug", 1, usb::hot_plug));
     all.extend(super::front_ends::all());
+    all.extend(super::defects::all());
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
     full.only_named = Some("the bit fade test waits for minutes");
     all.push(full);
@@ -126,7 +127,7 @@ fn accel_options(name: &str, vmm: &Vmm, cpus: u32, options: &str) -> Result<Stri
 }
 
 /// The same command on this machine.
-fn reference_sum() -> Result<String> {
+pub(crate) fn reference_sum() -> Result<String> {
     let text = run::output(Command::new("sh").args(["-c", "seq 20000 | sha256sum"]))?;
     Ok(text.split_whitespace().next().unwrap_or("?").to_owned())
 }
