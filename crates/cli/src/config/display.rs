@@ -14,6 +14,8 @@ pub enum DisplayKind {
     None,
     /// The web console.
     Web(WebSpec),
+    /// A window of the desktop; the option as typed, for errors.
+    Window(String),
 }
 
 /// `-display web`.
@@ -146,6 +148,7 @@ impl Displays {
         let kind = k.take("type").unwrap_or_default();
         match kind.as_str() {
             "none" => self.kind = Some(DisplayKind::None),
+            "window" => self.kind = Some(DisplayKind::Window(k.typed.clone())),
             "web" => {
                 let mut spec = WebSpec { typed: k.typed.clone(), ..WebSpec::default() };
                 if let Some(addr) = k.take("addr") {
@@ -157,7 +160,7 @@ impl Displays {
                 self.kind = Some(DisplayKind::Web(spec));
             }
             _ => {
-                let why = "available: none, web[,addr=ADDRESS:PORT], vnc=ADDRESS:DISPLAY";
+                let why = "available: none, window, web[,addr=ADDRESS:PORT], vnc=ADDRESS:DISPLAY";
                 return Err(k.error(why));
             }
         }
@@ -222,12 +225,13 @@ mod tests {
             Ok::<_, String>(d.finish(false))
         };
         assert_eq!(of(&["none"]).unwrap(), (DisplayKind::None, None));
+        assert_eq!(of(&["window"]).unwrap(), (DisplayKind::Window("-display window".into()), None));
         assert_eq!(of(&[]).unwrap(), (DisplayKind::Web(WebSpec::default()), None));
         let (kind, vnc) = of(&["vnc=:3,password=on"]).unwrap();
         assert_eq!((kind, vnc.map(|v| v.port)), (DisplayKind::None, Some(5903)));
         let (kind, _) = of(&["web,addr=127.0.0.1:8006"]).unwrap();
         assert!(matches!(kind, DisplayKind::Web(WebSpec { port: 8006, .. })));
-        assert!(of(&["gtk"]).unwrap_err().starts_with("-display gtk: available: none, web"));
+        assert!(of(&["gtk"]).unwrap_err().starts_with("-display gtk: available: none, window, web"));
         assert!(of(&["web,addr=8006"]).unwrap_err().contains("addr=8006"));
         assert!(of(&["web,adr=x:1"]).unwrap_err().contains("did you mean addr?"));
         let headless = Displays::default().finish(true);
