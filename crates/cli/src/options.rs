@@ -50,7 +50,7 @@ pub(crate) const KNOWN: &[Known] = &[
     k("L", Value, "path", "add a directory to search firmware in ('-L help' lists them)"),
     k("vga", Value, "std|none", "video card"),
     k("display", Value, "none|window|web[,addr=host:port]|vnc=...", "display front end (default: web)"),
-    k("vnc", Value, "host:display|none[,password=on][,websocket=on|port][,share=][,to=]", "VNC server"),
+    k("vnc", Value, "host:display|none[,password=on][,websocket=on|port][,share=][,to=][,lossy=on]", "VNC server"),
     k("nographic", Nothing, "", "no display; serial port and monitor on the terminal"),
     k("serial", Value, "dev", "serial port: stdio, mon:stdio, vc, file:, null, none, pty, tcp:, unix:, chardev:"),
     k("monitor", Value, "dev", "human monitor: stdio, vc, tcp:, unix:, pty, none, chardev:"),

@@ -50,6 +50,7 @@ fn vnc(spec: &VncSpec, config: &Config, machine: &MachineHandle, screen: &Arc<Sc
         to: spec.to,
         websocket: spec.websocket.clone(),
         password: spec.password,
+        lossy: spec.lossy,
         share: match spec.share {
             VncShare::AllowExclusive => Share::AllowExclusive,
             VncShare::ForceShared => Share::ForceShared,

@@ -64,6 +64,8 @@ pub struct VncSpec {
     pub password: bool,
     /// `share=`.
     pub share: VncShare,
+    /// JPEG may be used.
+    pub lossy: bool,
 }
 
 /// Splits HOST:NUMBER, with brackets around an IPv6 address.
@@ -98,12 +100,10 @@ impl VncSpec {
         let to = u16::try_from(to).ok().and_then(|to| to.checked_sub(display));
         let to = to.ok_or_else(|| k.error("to= must be a display number not below the first"))?;
         let websocket = k.take("websocket").map(|w| Self::websocket(&k, &w, host, display)).transpose()?.flatten();
-        if k.take_bool("lossy")? == Some(true) {
-            return Err(k.error("lossy=on is not supported: pictures are always exact"));
-        }
+        let lossy = k.take_bool("lossy")?.unwrap_or(false);
         let (typed, host) = (k.typed.clone(), host.to_owned());
         k.finish()?;
-        Ok(Some(Self { typed, host, port, to, websocket, password, share }))
+        Ok(Some(Self { typed, host, port, to, websocket, password, lossy, share }))
     }
 
     fn websocket(k: &KeyVal, v: &str, host: &str, display: u16) -> Result<Option<(String, u16)>, UsageError> {
@@ -193,23 +193,15 @@ mod tests {
         assert_eq!((s.host.as_str(), s.port, s.websocket), ("", 5900, Some((String::new(), 8080))));
         let s = vnc("[::1]:2,websocket=[::1]:9").unwrap().unwrap();
         assert_eq!((s.host.as_str(), s.port, s.websocket), ("::1", 5902, Some(("::1".into(), 9))));
+        assert!(vnc(":0,lossy=on").unwrap().unwrap().lossy);
         assert_eq!(vnc("none"), Ok(None));
     }
 
     #[test]
     fn vnc_errors_name_the_option() {
-        for bad in [
-            "x",
-            "::1:0",
-            "h:99999",
-            ":60000",
-            ":1,to=0",
-            ":0,websocket=maybe",
-            ":0,lossy=on",
-            "unix:/x",
-            ":0,sasl=on",
-            "[::1:0",
-        ] {
+        for bad in
+            ["x", "::1:0", "h:99999", ":60000", ":1,to=0", ":0,websocket=maybe", "unix:/x", ":0,sasl=on", "[::1:0"]
+        {
             let e = vnc(bad).unwrap_err();
             assert!(e.starts_with(&format!("-vnc {bad}:")), "{e}");
         }
