@@ -40,6 +40,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("kill-9", 1, kill_9));
     all.push(Test::new("memtest", 1, |name, vmm| memtest(name, vmm, true)));
     all.push(Test::new("reboot-20", 2, reboot_20));
+    all.push(Test::new("vga-modes", 1, crate::vga::modes));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     all.push(Test::new("run", 2, super::run_disk::run));
