@@ -1,11 +1,11 @@
 //! What is known to go wrong with QEMU's WHPX (`docs/known-issues.md`), with Linux as the guest: reboots of guests with
 //! several processors, NMIs from the monitor, machines without an 8259 pair.
 
-use super::tests::{power_off, shell_ready};
+use super::tests::{fresh, power_off, shell_ready};
 use super::{Test, skip};
 use crate::run;
 use crate::vmm::{Guest, Machine, Vmm};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 /// Processors of the guests that reboot.
 const CPUS: u32 = 4;
@@ -32,6 +32,10 @@ pub(super) fn all() -> Vec<Test> {
     }
     for (name, options) in [("pic-off", "whpx"), ("pic-off-windows10", "whpx,behave=windows10")] {
         all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, options)));
+    }
+    for (name, options) in [("log-and-trace", "hyperv=off"), ("log-and-trace-windows11", "hyperv=off,behave=windows11")]
+    {
+        all.push(Test::new(name, 1, move |name, vmm| log_and_trace(name, vmm, options)));
     }
     all
 }
@@ -105,4 +109,34 @@ fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
     }
     power_off(&mut guest)?;
     Ok("the I/O APIC alone, a reboot".into())
+}
+
+/// `-trace whpx_unsupported_msr_access` and `-d invalid_mem` say what a guest does that nobody is there for.
+fn log_and_trace(name: &str, vmm: &Vmm, options: &str) -> Result<String> {
+    const NOWHERE: &str = "0xc0000010";
+    let vmm = &options_of(vmm, options)?;
+    let (traced, logged) = (fresh(&format!("{name}.trace"))?, fresh(&format!("{name}.log"))?);
+    let trace = format!("whpx_unsupported_msr_access,file={}", traced.display());
+    let mut guest = Machine::new(name)
+        .memory(512)
+        .linux("kernel-6.1")?
+        .args(["-trace", &trace, "-d", "invalid_mem"])
+        .arg("-D")
+        .arg(&logged)
+        .start(vmm)?;
+    shell_ready(&mut guest, 1)?;
+    let value = guest.shell(&format!("busybox devmem {NOWHERE} 32"), 60)?;
+    ensure!(value.eq_ignore_ascii_case("0xffffffff"), "nothing reads {value} and not all ones");
+    power_off(&mut guest)?;
+    let text = std::fs::read_to_string(&traced)?;
+    let events =
+        text.lines().filter(|l| l.starts_with("whpx_unsupported_msr_access msr=0x") && l.contains("is_write="));
+    let events = events.count();
+    ensure!(events > 0, "no MSR access in {}", traced.display());
+    let text = std::fs::read_to_string(&logged)?;
+    let line =
+        text.lines().find(|l| l.contains(&format!("Invalid read at addr {NOWHERE}, size 4, device 'unassigned'")));
+    let Some(line) = line else { bail!("the access is not in {}", logged.display()) };
+    ensure!(line.contains("reason: ") && line.contains("RIP 0x"), "{line}");
+    Ok(format!("{events} accesses to MSRs, and: {}", line.trim()))
 }
