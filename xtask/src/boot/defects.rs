@@ -3,9 +3,10 @@
 
 use super::tests::{fresh, power_off, shell_ready};
 use super::{Test, skip};
-use crate::run;
 use crate::vmm::{Guest, Machine, Vmm};
+use crate::{paths, run};
 use anyhow::{Result, bail, ensure};
+use std::process::Command;
 
 /// Processors of the guests that reboot.
 const CPUS: u32 = 4;
@@ -32,6 +33,13 @@ pub(super) fn all() -> Vec<Test> {
     }
     for (name, options) in [("pic-off", "whpx"), ("pic-off-windows10", "whpx,behave=windows10")] {
         all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, options)));
+    }
+    for (name, behave, irqchip) in [
+        ("dll-windows10", "windows10", ""),
+        ("dll-windows10-irqchip-on", "windows10", ",kernel-irqchip=on"),
+        ("dll-windows11", "windows11", ""),
+    ] {
+        all.push(Test::new(name, 2, move |name, vmm| through_the_dll(name, vmm, behave, irqchip)));
     }
     for (name, options) in [("log-and-trace", "hyperv=off"), ("log-and-trace-windows11", "hyperv=off,behave=windows11")]
     {
@@ -109,6 +117,33 @@ fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
     }
     power_off(&mut guest)?;
     Ok("the I/O APIC alone, a reboot".into())
+}
+
+/// Our program on our own library in the place of Microsoft's DLL, through the C API.
+fn through_the_dll(name: &str, vmm: &Vmm, behave: &str, irqchip: &str) -> Result<String> {
+    if vmm.is_qemu() || cfg!(windows) {
+        return skip("the library is Linux's, for our program");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--package", "winhvplatform", "--lib"]).current_dir(paths::root());
+    run::run(name, "cargo build --release -p winhvplatform", &mut build)?;
+    let library = paths::target().join("release/libwinhvplatform.so");
+    let mut vmm = vmm.with_accel(&format!("whpx,platform=windows{irqchip}"));
+    let environment = [("WHPX_WINHVPLATFORM", library.into_os_string()), ("WHPX_DLL_BEHAVE", behave.into())];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    vmm.loader = Some(("/usr/bin/env".into(), environment));
+    let mut guest = Machine::new(name).cpus(2).memory(512).linux("kernel-6.1")?.start(&vmm)?;
+    for reboot in [true, false] {
+        shell_ready(&mut guest, 2)?;
+        let sum = guest.shell("seq 20000 | sha256sum", 240)?;
+        ensure!(sum.starts_with(&super::tests::reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
+        if reboot {
+            guest.line("reboot -f")?;
+        }
+    }
+    power_off(&mut guest)?;
+    Ok(format!("a reboot, off after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
 /// `-trace whpx_unsupported_msr_access` and `-d invalid_mem` say what a guest does that nobody is there for.
