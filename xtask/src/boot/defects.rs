@@ -24,15 +24,24 @@ pub(super) fn all() -> Vec<Test> {
     ] {
         let name = format!("smp-reboot-{mode}");
         if mode == "on" || mode == "off" {
-            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, options, SOME)));
+            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, "pc", options, SOME)));
         }
-        let mut many = Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, options, MANY));
+        let mut many =
+            Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, "pc", options, MANY));
         many.only_named = Some("many reboots take a few minutes");
         all.push(many);
         all.push(Test::new(&format!("nmi-{mode}"), 2, move |name, vmm| nmi(name, vmm, options)));
     }
-    for (name, options) in [("pic-off", "whpx"), ("pic-off-windows10", "whpx,behave=windows10")] {
-        all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, options)));
+    for (name, machine, options) in [
+        ("pic-off", "pc,pic=off", "whpx"),
+        ("pic-off-windows10", "pc,pic=off", "whpx,behave=windows10"),
+        ("pic-off-q35", "q35,pic=off", "whpx"),
+        ("pic-off-q35-windows10", "q35,pic=off", "whpx,behave=windows10"),
+    ] {
+        all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, machine, options)));
+    }
+    for (name, options) in [("smp-reboot-q35-on", "kernel-irqchip=on"), ("smp-reboot-q35-off", "kernel-irqchip=off")] {
+        all.push(Test::new(name, CPUS, move |name, vmm| reboots(name, vmm, "q35", options, SOME)));
     }
     for (name, behave, irqchip) in [
         ("dll-windows10", "windows10", ""),
@@ -56,9 +65,9 @@ fn options_of(vmm: &Vmm, options: &str) -> Result<Vmm> {
 }
 
 /// All processors come back each time, and the time of one reboot is told.
-fn reboots(name: &str, vmm: &Vmm, options: &str, count: u32) -> Result<String> {
+fn reboots(name: &str, vmm: &Vmm, machine: &'static str, options: &str, count: u32) -> Result<String> {
     let vmm = &options_of(vmm, options)?;
-    let mut guest = Machine::new(name).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
+    let mut guest = Machine::new(name).kind(machine).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
     shell_ready(&mut guest, CPUS)?;
     let first = guest.elapsed();
     for n in 1..=count {
@@ -99,12 +108,12 @@ fn nmi(name: &str, vmm: &Vmm, options: &str) -> Result<String> {
 }
 
 /// No 8259 pair: the kernel says so, and works with the I/O APIC.
-fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
+fn pic_off(name: &str, vmm: &Vmm, machine: &'static str, accel: &str) -> Result<String> {
     if vmm.is_qemu() {
         return skip("the options are those of -accel whpx");
     }
     let vmm = &vmm.with_accel(accel);
-    let mut guest = Machine::new(name).cpus(2).kind("pc,pic=off").memory(512).linux("kernel-6.1")?.start(vmm)?;
+    let mut guest = Machine::new(name).cpus(2).kind(machine).memory(512).linux("kernel-6.1")?.start(vmm)?;
     for reboot in [true, false] {
         shell_ready(&mut guest, 2)?;
         let says = guest.shell("dmesg | grep -c 'Using NULL legacy PIC' || true", 60)?;
