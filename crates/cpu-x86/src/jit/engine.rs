@@ -1,7 +1,7 @@
 //! The buffer of translated code, the code that is in it once (entry, exits, thunks, look-up of branch targets), links
 //! between blocks, and running it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 use std::mem::offset_of;
 use std::ptr::NonNull;
@@ -14,7 +14,7 @@ use super::sites::{self, SiteMemory};
 use super::translate::{self, OFFSETS, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
-use crate::block::{Block, Key};
+use crate::block::{Block, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
 use crate::code_memory::CodeMemory;
@@ -27,6 +27,8 @@ const TELL: u64 = 1024;
 const CAPACITY: usize = 128 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
+/// Hot places that are remembered.
+const PLACES: usize = 1 << 20;
 /// Most sites of one block.
 const BLOCK_SITES: usize = 1024;
 /// `Engine::hot` unless a test says otherwise.
@@ -120,6 +122,8 @@ pub(crate) struct Engine {
     sites: SiteMemory,
     /// By the first of their sites: indices of blocks.
     owners: Vec<(usize, usize)>,
+    /// Where in memory code was hot before: at another address, or before the buffer was dropped.
+    places: HashSet<Place, BuildHasherDefault<KeyHasher>>,
     /// What roams, by block.
     roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
@@ -159,6 +163,7 @@ impl Engine {
         Some(Self {
             sites,
             owners: Vec::new(),
+            places: HashSet::default(),
             roaming: HashMap::default(),
             lost: true,
             memory,
@@ -207,7 +212,8 @@ impl Engine {
             Block::NO_CODE => {
                 let heat = block.heat.load(Ordering::Relaxed) + 1;
                 block.heat.store(heat, Ordering::Relaxed);
-                if heat < self.hot { None } else { self.translate(cpu, block, &[]) }
+                let hot = heat >= self.hot || heat == 1 && self.places.contains(&block.key.place);
+                if hot { self.translate(cpu, block, &[]) } else { None }
             }
             code => Some(code),
         }
@@ -226,6 +232,10 @@ impl Engine {
             self.statistics.refused += 1;
             return None;
         };
+        if self.places.len() >= PLACES {
+            self.places.clear();
+        }
+        self.places.insert(block.key.place);
         self.owners.push((self.sites.used, self.blocks.len()));
         self.sites.used = made.sites;
         let base = self.used;
