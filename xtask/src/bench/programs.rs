@@ -40,7 +40,9 @@ pub(super) const TOOLS: Group = Group {
         tool("openssl-sha256", "openssl speed sha256, 16 KiB", "MB/s"),
         tool("openssl-aes", "openssl speed aes-128-cbc, 16 KiB", "MB/s"),
         tool("gzip", "gzip of 4 MB of text", "MB/s"),
-        tool("python3", "python3: a loop of 300000", "ms"),
+        tool("python3", "python3: a loop of 300000, with its start", "ms"),
+        tool("python3-loop", "python3: a loop of 3000000, with its start", "ms"),
+        tool("python3-start", "python3: start and end", "ms"),
     ],
     has: |_| true,
     measure: tools,
@@ -113,6 +115,10 @@ fn tools(column: &Column) -> Result<Values> {
         timed("python3 -c 'x = 0\nfor i in range(300000): x = (x * 31 + i) & 0xFFFFFF\nassert x == 2124272, x'")
             .replace('\n', "\\n")
             .replacen("-c '", "-c $'", 1),
+        timed("python3 -c 'x = 0\nfor i in range(3000000): x = (x * 31 + i) & 0xFFFFFF'")
+            .replace('\n', "\\n")
+            .replacen("-c '", "-c $'", 1),
+        timed("python3 -c pass"),
     ];
     let text = shells(column, || boots::root(column, "tools"), &lines)?;
     let get = |at: usize| text.get(at).map_or("", String::as_str);
@@ -122,6 +128,8 @@ fn tools(column: &Column) -> Result<Values> {
         ("openssl-aes", speed(get(1)).with_context(|| format!("no speed: {}", get(1)))? / 1e6),
         ("gzip", 4.0 / time(3)?),
         ("python3", time(4)? * 1e3),
+        ("python3-loop", time(5)? * 1e3),
+        ("python3-start", time(6)? * 1e3),
     ])
 }
 
