@@ -41,7 +41,7 @@ const PROPS: &[(&str, &str)] = &[
     ("acpi", "on|off|auto: ACPI tables (default on)"),
     ("kernel-irqchip", "on|off: same as in -accel whpx"),
     ("pic", "on|auto: legacy interrupt controllers (default on)"),
-    ("smm", "off|auto: system management mode is not available"),
+    ("smm", "off|auto: there is no system management mode; auto is off"),
     ("vmport", "off|auto: the VMware port is not available"),
     ("usb", "on|off: USB controller of the south bridge (default off)"),
     ("graphics", "on|off: video card (default on)"),

@@ -264,7 +264,10 @@ impl Planner<'_> {
             ("pic", "on" | "auto") => {}
             ("smm" | "vmport", "off" | "auto") => {}
             ("usb", "on" | "off") => self.usb = value == "on",
-            ("smm", "on") => self.error(format!("{typed}: system management mode is not supported")),
+            ("smm", "on") => self.error(format!(
+                "{typed}: there is no system management mode here; with smm=off, firmware that needs none starts \
+                 (OVMF_CODE_4M.fd, not its Secure Boot builds)"
+            )),
             ("pic" | "vmport", "on" | "off") => {
                 self.error(format!("{typed}: not supported yet"));
             }
