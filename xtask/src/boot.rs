@@ -2,9 +2,11 @@
 //!
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
+mod defects;
 mod front_ends;
 mod q35;
 mod qmp;
+mod run_disk;
 pub(crate) mod tests;
 mod usb;
 pub(crate) mod wrong_input;

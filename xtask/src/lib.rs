@@ -12,6 +12,7 @@ pub mod paths;
 pub mod run;
 pub mod screen;
 pub mod suite;
+mod vga;
 pub mod vmm;
 pub mod windows;
 pub mod wine;

@@ -11,7 +11,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test --wine [NAME...|list]             the Windows build under Wine
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
   docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
-  bench [--runs N] [ROW...|list]         times and speeds, beside QEMU's TCG and this machine itself
+  bench [--runs N] [--fast] [ROW...|list]  times and speeds, beside QEMU's TCG and this machine itself; --fast: without the interpreter
   bench exits                            round trips of exits in ns: C API, decoded accesses, /dev/kvm, QEMU's TCG
   image [demo|kernel|extras|bench|all]...  make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
@@ -77,8 +77,9 @@ fn command(args: &[String]) -> Result<ExitCode> {
             Ok(status(suite::command(args.flags.is_empty(), args.vmm.as_deref())?))
         }
         "bench" => {
-            let args = parse(rest, &["--runs", "--vmm"])?;
-            bench::command(&args.names, args.runs.unwrap_or(3), args.vmm.as_deref()).map(|()| ExitCode::SUCCESS)
+            let args = parse(rest, &["--runs", "--vmm", "--fast"])?;
+            let tiers: &[&str] = if args.flags.is_empty() { &["translator", "interpreter"] } else { &["translator"] };
+            bench::command(&args.names, args.runs.unwrap_or(3), args.vmm.as_deref(), tiers).map(|()| ExitCode::SUCCESS)
         }
         "windows" => {
             let args = parse(rest, &["--check"])?;

@@ -33,7 +33,7 @@ impl Vmm {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
         build
-            .args(["build", "--release", "--package", "whpx", "--bin", "whpx-system-x86_64"])
+            .args(["build", "--release", "--package", "whpx", "--bin", "whpx-system-x86_64", "--bin", "whpx"])
             .current_dir(paths::root());
         run::run("build", "cargo build --release -p whpx", &mut build)?;
         let name = format!("whpx-system-x86_64{}", std::env::consts::EXE_SUFFIX);
@@ -85,6 +85,14 @@ impl Vmm {
         }
     }
 
+    /// The program `whpx` beside it, with its first argument.
+    pub fn tool(&self, command: &str) -> Command {
+        let name = format!("whpx{}", std::env::consts::EXE_SUFFIX);
+        let mut tool = Self { program: self.program.with_file_name(name), ..self.clone() }.process();
+        tool.arg(command);
+        tool
+    }
+
     /// A command for a machine with so many vCPUs and MiB of memory, nothing else set.
     pub fn command(&self, cpus: u32, memory: u32) -> Command {
         self.command_for("pc", cpus, memory)
@@ -107,13 +115,15 @@ pub struct Machine {
     cpus: u32,
     memory: u32,
     monitor: bool,
+    /// Instead of machine type, vCPUs and memory: `whpx run` with this disk.
+    run: Option<PathBuf>,
     args: Vec<OsString>,
 }
 
 impl Machine {
     /// A machine with one vCPU and 256 MiB; `name` begins log files and progress lines.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), kind: "pc", cpus: 1, memory: 256, monitor: false, args: Vec::new() }
+        Self { name: name.to_owned(), kind: "pc", cpus: 1, memory: 256, monitor: false, run: None, args: Vec::new() }
     }
 
     /// The machine type; `pc` if not called.
@@ -131,6 +141,12 @@ impl Machine {
     /// Memory in MiB.
     pub fn memory(mut self, mebibytes: u32) -> Self {
         self.memory = mebibytes;
+        self
+    }
+
+    /// A machine that `whpx run` chooses for this disk.
+    pub fn run_disk(mut self, disk: &Path) -> Self {
+        self.run = Some(disk.to_owned());
         self
     }
 
@@ -174,8 +190,11 @@ impl Machine {
         } else {
             None
         };
-        let mut command = vmm.command_for(self.kind, self.cpus, self.memory);
-        command.args(["-display", "none"]);
+        let mut command = match &self.run {
+            Some(_) => vmm.tool("run"),
+            None => vmm.command_for(self.kind, self.cpus, self.memory),
+        };
+        command.args(&self.run).args(["-display", "none"]);
         match &listener {
             Some(listener) => {
                 let port = listener.local_addr().context("cannot get the listening port")?.port();

@@ -1,68 +1,12 @@
-//! Interrupts into the partition: messages, NMIs, and the 8259 pair's ExtINT.
+//! Interrupts into the partition: messages and NMIs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use irqchip::lapic::{DeliveryMode, Destination};
-use vm_core::{GuestWarnings, LineSink, MsiSink};
+use vm_core::{GuestWarnings, MsiSink};
 use whp::{DestinationMode, InterruptControl, InterruptType, Partition, TriggerMode};
 
 use crate::Shared;
-
-/// The 8259 pair's request, to be delivered by the boot processor's thread.
-#[derive(Default)]
-pub(crate) struct ExtInt {
-    /// INTR is high.
-    pending: AtomicBool,
-    /// The processor was asked to say when it could take an interrupt.
-    window_asked: AtomicBool,
-    /// The processor has said so.
-    window_open: AtomicBool,
-}
-
-impl ExtInt {
-    pub(crate) fn reset(&self) {
-        for flag in [&self.window_asked, &self.window_open] {
-            flag.store(false, Ordering::SeqCst);
-        }
-    }
-
-    pub(crate) fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::SeqCst)
-    }
-
-    /// Whether a window must be asked for now; notes that it was.
-    pub(crate) fn ask_window(&self) -> bool {
-        !self.window_asked.swap(true, Ordering::SeqCst)
-    }
-
-    pub(crate) fn window_opened(&self) {
-        self.window_asked.store(false, Ordering::SeqCst);
-        self.window_open.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether an interrupt can be delivered now; used up by asking.
-    pub(crate) fn take_window(&self) -> bool {
-        self.window_open.swap(false, Ordering::SeqCst)
-    }
-}
-
-/// Where the 8259 pair's output ends.
-pub(crate) struct IntrSink(pub(crate) Weak<Shared>);
-
-impl LineSink for IntrSink {
-    fn set_level(&self, _pin: u32, high: bool) {
-        let Some(shared) = self.0.upgrade() else { return };
-        shared.extint.pending.store(high, Ordering::SeqCst);
-        if let Some(apics) = &shared.apics {
-            if high {
-                apics.intr();
-            }
-        } else if high && let Some(boot) = shared.vcpus.first() {
-            boot.vp.cancel();
-        }
-    }
-}
 
 /// Where messages end.
 pub(crate) struct Msi(pub(crate) Weak<Shared>);

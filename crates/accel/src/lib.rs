@@ -5,9 +5,12 @@
 //! accesses are served inside the run by the thread's [`Handler`](vcpu::Handler). `resume`, `pause` and `reset`
 //! act on all processors; a pause returns when every thread stands outside `run`.
 
+mod dump;
 mod emulate;
 mod exits;
+mod extint;
 mod interrupt;
+mod invalid;
 mod local_apic;
 mod memory;
 mod registers;
@@ -105,7 +108,7 @@ struct Shared {
     changed: Condvar,
     pic: std::sync::OnceLock<Pic>,
     eoi: std::sync::OnceLock<EoiSink>,
-    extint: interrupt::ExtInt,
+    extint: extint::ExtInt,
     /// With `kernel-irqchip=off`.
     apics: Option<Arc<LocalApics>>,
     options: AccelOptions,
@@ -114,6 +117,8 @@ struct Shared {
 
 struct Control {
     running: bool,
+    /// How often it has been resumed.
+    resumes: u64,
     quit: bool,
     /// Threads inside their run loop.
     active: usize,
@@ -168,15 +173,18 @@ impl Accelerator {
         let shared = Arc::new(Shared {
             partition,
             attachments,
-            control: Mutex::new(Control { running: false, quit: false, active: 0 }),
+            control: Mutex::new(Control { running: false, resumes: 0, quit: false, active: 0 }),
             changed: Condvar::new(),
             pic: std::sync::OnceLock::new(),
             eoi: std::sync::OnceLock::new(),
-            extint: interrupt::ExtInt::default(),
+            extint: extint::ExtInt::default(),
             apics,
             options: config.options,
             vcpus,
         });
+        if let Some(boot) = shared.vcpus.first() {
+            shared.extint.connect(&boot.vp, &shared.attachments.clock);
+        }
         memory::attach(&shared);
         let mut accelerator = Self { shared, platform: name, threads: Vec::new() };
         accelerator.start_threads()?;
@@ -213,7 +221,7 @@ impl Accelerator {
 
     /// The line that the 8259 pair's INTR output drives.
     pub fn intr_line(&self) -> IrqLine {
-        IrqLine::new("INTR", Arc::new(interrupt::IntrSink(Arc::downgrade(&self.shared))), 0)
+        IrqLine::new("INTR", Arc::new(extint::IntrSink(Arc::downgrade(&self.shared))), 0)
     }
 
     /// Tells where to acknowledge interrupts announced on [`Accelerator::intr_line`].
@@ -250,7 +258,12 @@ impl Accelerator {
 
     /// Lets the processors run.
     pub fn resume(&self) {
-        self.shared.control().running = true;
+        let mut control = self.shared.control();
+        if !control.running {
+            control.running = true;
+            control.resumes = control.resumes.wrapping_add(1);
+        }
+        drop(control);
         self.shared.changed.notify_all();
     }
 

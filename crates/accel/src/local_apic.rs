@@ -56,6 +56,8 @@ struct State {
 
 struct One {
     vp: Arc<dyn VirtualProcessor>,
+    /// CPUID leaf 1, EAX.
+    signature: u32,
     state: Mutex<State>,
     wake: Condvar,
     timer: OnceLock<Timer>,
@@ -106,7 +108,10 @@ impl LocalApics {
                 window: None,
                 last_fire: 0,
             };
-            One { vp, state: Mutex::new(state), wake: Condvar::new(), timer: OnceLock::new() }
+            // In RDX after power-up (SDM volume 3, table 10-1); Windows 10 has no function that tells CPUID results.
+            let mut rdx = [RegisterValue::default()];
+            let signature = vp.registers(&[R::RDX], &mut rdx).map_or(0, |()| rdx[0].u32());
+            One { vp, signature, state: Mutex::new(state), wake: Condvar::new(), timer: OnceLock::new() }
         };
         let all = vps.enumerate().map(one).collect();
         let apics = Arc::new(Self { all, clock: clock.clone(), turn: AtomicU32::new(0) });
@@ -308,7 +313,7 @@ impl LocalApics {
         let mut s = one.state();
         s.kicked = false;
         if std::mem::take(&mut s.init) {
-            initialise(&*one.vp)?;
+            initialise(&*one.vp, one.signature)?;
             s.lapic.init();
             (s.nmi, s.halted, s.window, s.tpr_written) = (false, false, None, true);
             s.waits_for_sipi = s.lapic.apic_base() & apic_base::BSP == 0;
@@ -437,11 +442,10 @@ fn real_mode_segment(base: u64, selector: u16, attributes: u16) -> RegisterValue
 }
 
 /// The state after INIT (SDM volume 3, table 10-1): FPU, SSE, MSRs but EFER, and CR0.CD and NW stay.
-fn initialise(vp: &dyn VirtualProcessor) -> whp::Result<()> {
+fn initialise(vp: &dyn VirtualProcessor, signature: u32) -> whp::Result<()> {
     const CD_NW: u64 = 3 << 29;
     let mut cr0 = [RegisterValue::default()];
     vp.registers(&[R::CR0], &mut cr0)?;
-    let signature = vp.cpuid_output(1, 0)?[0];
     let mut list: Vec<(R, RegisterValue)> = (0..16).map(|n| (R::RAX.offset(n), 0u64.into())).collect();
     list.push((R::RDX, u64::from(signature).into()));
     list.extend([(R::RIP, 0xFFF0u64.into()), (R::RFLAGS, 2u64.into())]);

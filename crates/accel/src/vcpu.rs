@@ -1,19 +1,17 @@
 //! A processor's thread: wait, deliver, run, deal with the exit.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use irqchip::lapic::Gp;
 use vm_core::MachineRequest;
-use whp::{
-    AccessHandler, DeliverabilityNotifications, Exit, ExitContext, MsrAccess, PendingEvent, RegisterName,
-    RegisterValue, VirtualProcessor, VpContext,
-};
+use whp::{AccessHandler, Exit, ExitContext, MsrAccess, VirtualProcessor, VpContext};
 
+use crate::dump::{self, LastExits};
 use crate::emulate::{Completion, Emulator};
 use crate::exits;
+use crate::invalid;
 use crate::local_apic::LocalApics;
-use crate::registers::{CpuRegisters, format_registers};
 use crate::{Shared, Vcpu};
 
 /// What the thread does after an exit.
@@ -29,9 +27,22 @@ pub(crate) struct Handler<'a> {
     shared: &'a Shared,
     vcpu: &'a Vcpu,
     index: usize,
+    /// Of the instruction whose exit is being completed.
+    rip: AtomicU64,
 }
 
+/// No instruction is there: not canonical.
+const NO_RIP: u64 = 1 << 63;
+
 impl Handler<'_> {
+    fn unassigned(&self, write: bool, gpa: u64, len: usize) {
+        if invalid::is_logged() {
+            let rip = Some(self.rip.load(Ordering::Relaxed)).filter(|rip| *rip != NO_RIP);
+            let space = &self.shared.attachments.space;
+            tracing::debug!(target: "invalid_mem", "{}", invalid::describe(space, write, gpa, len, self.index, rip));
+        }
+    }
+
     /// The local APIC outside of the platform, and where in its register page `gpa` is.
     fn local_apic(&self, gpa: u64) -> Option<(&LocalApics, u32)> {
         let apics = self.shared.apics.as_deref()?;
@@ -56,7 +67,7 @@ impl AccessHandler for Handler<'_> {
         }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.read(gpa, data) {
-            unassigned("read from", gpa, data.len());
+            self.unassigned(false, gpa, data.len());
         }
     }
 
@@ -66,8 +77,15 @@ impl AccessHandler for Handler<'_> {
         }
         self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
         if !self.shared.attachments.space.write(gpa, data) {
-            unassigned("write to", gpa, data.len());
+            self.unassigned(true, gpa, data.len());
         }
+    }
+
+    /// The instruction's address is known only at an exit.
+    fn declines(&self, gpa: u64, len: usize) -> bool {
+        invalid::is_logged()
+            && self.local_apic(gpa).is_none()
+            && !invalid::is_assigned(&self.shared.attachments.space, gpa, len)
     }
 
     fn eoi(&self, vector: u8) {
@@ -78,37 +96,33 @@ impl AccessHandler for Handler<'_> {
     }
 }
 
-fn unassigned(what: &str, gpa: u64, len: usize) {
-    tracing::debug!(target: "invalid_mem", "{what} unassigned address {gpa:#x}, {len} bytes");
-}
-
 /// The thread's function.
 pub(crate) fn thread(shared: &Arc<Shared>, index: usize) {
     let Some(vcpu) = shared.vcpus.get(index) else { return };
     let mut emulator = None;
-    while wait_for_start(shared) {
+    while let Some(resumes) = wait_for_start(shared) {
         run_until_stopped(shared, vcpu, index, &mut emulator);
         let mut control = shared.control();
         control.active -= 1;
         shared.changed.notify_all();
         // A processor that stopped by itself waits for the pause that belongs to the request it made.
-        while control.running && !control.quit {
+        while control.running && control.resumes == resumes && !control.quit {
             control = shared.changed.wait(control).unwrap_or_else(|e| e.into_inner());
         }
     }
 }
 
-/// Waits until the machine runs; `false` when the thread is to end.
-fn wait_for_start(shared: &Shared) -> bool {
+/// Waits until the machine runs; how often it has been resumed then. `None`: the thread is to end.
+fn wait_for_start(shared: &Shared) -> Option<u64> {
     let mut control = shared.control();
     while !control.running && !control.quit {
         control = shared.changed.wait(control).unwrap_or_else(|e| e.into_inner());
     }
     if control.quit {
-        return false;
+        return None;
     }
     control.active += 1;
-    true
+    Some(control.resumes)
 }
 
 fn may_run(shared: &Shared) -> bool {
@@ -117,8 +131,9 @@ fn may_run(shared: &Shared) -> bool {
 }
 
 fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut Option<Box<Emulator>>) {
-    let handler = &Handler { shared, vcpu, index };
-    let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take() };
+    let handler = &Handler { shared, vcpu, index, rip: AtomicU64::new(NO_RIP) };
+    let last_exits = LastExits::default();
+    let mut thread = Thread { shared, vcpu, index, handler, emulator: emulator.take(), last_exits };
     while may_run(shared) {
         let ready = match &shared.apics {
             Some(apics) => apics.prepare(index, shared.pic.get()),
@@ -139,8 +154,11 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
         match vcpu.vp.run(Some(handler)) {
             Ok(exit) => {
                 vcpu.stats.count(exit.reason());
+                thread.last_exits.note(&exit);
                 if let Some(apics) = &shared.apics {
                     apics.left(index, &exit.vp, matches!(exit.exit, Exit::InterruptWindow { .. }));
+                } else if index == 0 {
+                    shared.extint.left(&exit);
                 }
                 tracing::trace!(target: "whpx_exit", "cpu={index} rip={:#x} {:x?}", exit.vp.rip, exit.exit);
                 if thread.dispatch(&exit) == Next::Stop {
@@ -156,21 +174,10 @@ fn run_until_stopped(shared: &Shared, vcpu: &Vcpu, index: usize, emulator: &mut 
     *emulator = thread.emulator;
 }
 
-/// Hands the 8259 pair's request to the boot processor: asks for an interrupt window first, then acknowledges.
+/// Hands the 8259 pair's request to the boot processor.
 fn deliver_extint(shared: &Shared, vp: &dyn VirtualProcessor) -> whp::Result<()> {
-    let extint = &shared.extint;
     let Some(pic) = shared.pic.get() else { return Ok(()) };
-    if extint.take_window() && pic.is_pending() {
-        let event = PendingEvent::ExtInt { vector: pic.acknowledge() };
-        // The event alone does not end a halt on Microsoft's platform.
-        let names = [RegisterName::PENDING_EVENT, RegisterName::INTERNAL_ACTIVITY_STATE];
-        vp.set_registers(&names, &[event.into(), RegisterValue::default()])?;
-    }
-    if extint.is_pending() && pic.is_pending() && extint.ask_window() {
-        let ask = DeliverabilityNotifications { interrupt: true, ..Default::default() };
-        vp.set_registers(&[RegisterName::DELIVERABILITY_NOTIFICATIONS], &[ask.into()])?;
-    }
-    Ok(())
+    shared.extint.deliver(pic, vp, &shared.attachments.clock)
 }
 
 /// What the thread knows when it deals with an exit.
@@ -181,6 +188,7 @@ struct Thread<'a> {
     handler: &'a Handler<'a>,
     /// Completes undecoded accesses; made for the first one.
     emulator: Option<Box<Emulator>>,
+    last_exits: LastExits,
 }
 
 impl Thread<'_> {
@@ -188,11 +196,7 @@ impl Thread<'_> {
         let shared = self.shared;
         let vp = &*self.vcpu.vp;
         let done = match &context.exit {
-            Exit::Canceled | Exit::None => Ok(()),
-            Exit::InterruptWindow { .. } => {
-                shared.extint.window_opened();
-                Ok(())
-            }
+            Exit::Canceled | Exit::None | Exit::InterruptWindow { .. } => Ok(()),
             Exit::ApicEoi { vector } => {
                 if let Some(eoi) = shared.eoi.get() {
                     eoi(*vector as u8);
@@ -230,7 +234,10 @@ impl Thread<'_> {
     fn emulate(&mut self, context: &ExitContext, bytes: &[u8]) -> Next {
         let emulator = self.emulator.get_or_insert_with(|| Box::new(Emulator::new()));
         let space = &self.shared.attachments.space;
-        let why = match emulator.complete(space, self.handler, &*self.vcpu.vp, context, bytes) {
+        self.handler.rip.store(context.vp.rip, Ordering::Relaxed);
+        let completed = emulator.complete(space, self.handler, &*self.vcpu.vp, context, bytes);
+        self.handler.rip.store(NO_RIP, Ordering::Relaxed);
+        let why = match completed {
             Ok(Completion::Done) => return Next::Run,
             Ok(Completion::Shutdown) => return self.triple_fault(),
             Ok(Completion::Impossible(why)) => why,
@@ -278,25 +285,18 @@ impl Thread<'_> {
     }
 
     fn triple_fault(&self) -> Next {
-        tracing::debug!(target: "cpu_reset", "triple fault\n{}", dump(self.vcpu, self.index));
+        tracing::debug!(target: "cpu_reset", "triple fault\n{}", self.dump());
         self.shared.attachments.requests.request(MachineRequest::Reset("triple fault"));
         Next::Stop
     }
 
+    fn dump(&self) -> String {
+        dump::processor(&self.shared.attachments.space, &*self.vcpu.vp, self.index, Some(&self.last_exits))
+    }
+
+    /// The guest cannot go on: says why with everything that is known, and stops the machine.
     fn fail(&self, why: &str) {
-        fail(self.shared, self.vcpu, self.index, why);
+        tracing::error!("processor {} stopped: {why}\n{}", self.index, self.dump());
+        self.shared.attachments.requests.request(MachineRequest::Panicked("a processor cannot continue"));
     }
-}
-
-fn dump(vcpu: &Vcpu, index: usize) -> String {
-    match CpuRegisters::read(&*vcpu.vp) {
-        Ok(registers) => format_registers(index, &registers),
-        Err(e) => format!("CPU#{index}: registers cannot be read: {e}"),
-    }
-}
-
-/// The guest cannot go on: says why with everything that is known, and stops the machine.
-fn fail(shared: &Shared, vcpu: &Vcpu, index: usize, why: &str) {
-    tracing::error!("processor {index} stopped: {why}\n{}", dump(vcpu, index));
-    shared.attachments.requests.request(MachineRequest::Panicked("a processor cannot continue"));
 }

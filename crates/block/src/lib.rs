@@ -2,13 +2,15 @@
 //!
 //! [`open`] gives a [`BlockBackend`] for a raw or qcow2 file with its backing chain, locked against other writers,
 //! with the cache mode's flush rules and, for `snapshot=on`, a temporary overlay. A device does not call it
-//! directly but through a [`BlockQueue`]. Left out: other formats, encrypted, zstd and extended-L2 qcow2, external
+//! directly but through a [`BlockQueue`]. [`img`] is what `whpx img` does with images that no machine uses. Left out: other formats, encrypted, zstd and extended-L2 qcow2, external
 //! data files, internal snapshots; each is refused with what to do about it.
 #![allow(unsafe_code)] // byte-range file locks (fcntl), and imago's Storage trait, whose methods are unsafe
 
+mod at;
 mod config;
 mod error;
 mod image;
+pub mod img;
 mod lock;
 mod open;
 mod overlay;

@@ -88,7 +88,7 @@ fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -
     drop(plain);
     let file = open_locked(path, access)?;
     let options = StorageOpenOptions::new().write(access.write).direct(access.direct).filename(path);
-    let imago_error = |e: io::Error| BlockError::format(path, format!("{e}; qemu-img check shows more"));
+    let imago_error = |e: io::Error| BlockError::format(path, format!("{e}; `whpx img check` shows more"));
     let file = File::from_open_file(file, options).map_err(imago_error)?;
     let Some(header) = header else {
         let file = GuardedFile::plain(file);
@@ -133,7 +133,7 @@ fn open_backing(
 }
 
 /// The file that a header's backing name means: relative names count from the image's folder.
-fn backing_path(image: &Path, name: &str) -> Result<PathBuf, BlockError> {
+pub(crate) fn backing_path(image: &Path, name: &str) -> Result<PathBuf, BlockError> {
     let name = name.strip_prefix("file:").unwrap_or(name);
     let scheme =
         name.split_once(':').map(|s| s.0).filter(|s| s.len() > 1 && s.chars().all(|c| c.is_ascii_alphanumeric()));

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::{BlockBackend, BlockError, check_range};
+use crate::{BlockBackend, BlockError, at, check_range};
 
 const CLUSTER: u64 = 64 << 10;
 
@@ -29,47 +29,6 @@ pub(crate) struct Overlay {
     base: Arc<dyn BlockBackend>,
     file: File,
     map: RwLock<Map>,
-}
-
-#[cfg(unix)]
-mod at {
-    use std::os::unix::fs::FileExt;
-    pub(super) fn read(f: &std::fs::File, data: &mut [u8], at: u64) -> std::io::Result<()> {
-        f.read_exact_at(data, at)
-    }
-    pub(super) fn write(f: &std::fs::File, data: &[u8], at: u64) -> std::io::Result<()> {
-        f.write_all_at(data, at)
-    }
-}
-
-#[cfg(windows)]
-mod at {
-    use std::io::{Error, ErrorKind};
-    use std::os::windows::fs::FileExt;
-    pub(super) fn read(f: &std::fs::File, mut data: &mut [u8], mut at: u64) -> std::io::Result<()> {
-        while !data.is_empty() {
-            match f.seek_read(data, at)? {
-                0 => return Err(Error::from(ErrorKind::UnexpectedEof)),
-                n => {
-                    data = &mut data[n..];
-                    at += n as u64;
-                }
-            }
-        }
-        Ok(())
-    }
-    pub(super) fn write(f: &std::fs::File, mut data: &[u8], mut at: u64) -> std::io::Result<()> {
-        while !data.is_empty() {
-            match f.seek_write(data, at)? {
-                0 => return Err(Error::from(ErrorKind::WriteZero)),
-                n => {
-                    data = &data[n..];
-                    at += n as u64;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The parts of a request, cluster by cluster: cluster number, offset in it, range of the buffer.

@@ -92,10 +92,10 @@ fn read(path: &Path, b: &[u8], file_len: u64) -> Result<Option<Header>, BlockErr
 fn check_features(path: &Path, features: u64, compression: Option<u8>) -> Result<(), BlockError> {
     let refuse = |reason: &str| Err(BlockError::format(path, reason));
     if features & CORRUPT != 0 {
-        return refuse("it is marked corrupt; repair it with qemu-img check -r all");
+        return refuse("it is marked corrupt; repair it with `whpx img check -r all`");
     }
     if features & DIRTY != 0 {
-        return refuse("it was not closed cleanly with lazy refcounts on; repair it with qemu-img check -r all");
+        return refuse("it was not closed cleanly with lazy refcounts on; repair it with `whpx img check -r all`");
     }
     if features & EXTERNAL_DATA != 0 {
         return refuse("external data files are not supported; convert it with qemu-img convert -O qcow2");
@@ -183,7 +183,7 @@ mod tests {
             reason(&b)
         };
         assert!(with(35, 2).contains("encrypted"));
-        assert!(with(79, 1).contains("qemu-img check"));
+        assert!(with(79, 1).contains("whpx img check"));
         assert!(with(79, 2).contains("corrupt"));
         assert!(with(79, 4).contains("external data"));
         assert!(with(79, 8).contains("zstd"));

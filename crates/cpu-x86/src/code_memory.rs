@@ -26,6 +26,24 @@ impl CodeMemory {
         self.executable as u64
     }
 
+    /// Where offset 0 can be written.
+    pub(crate) fn writable(&mut self) -> *mut u8 {
+        self.writable
+    }
+
+    /// Zeroed memory for data that the code addresses relative to RIP; `None` when there is none within reach.
+    pub(crate) fn near(&self, len: usize) -> Option<NearMemory> {
+        /// Between two places that are tried.
+        const STRIDE: usize = 32 << 20;
+        const REACH: usize = i32::MAX as usize - STRIDE;
+        let len = len.next_multiple_of(STRIDE);
+        let code = self.executable as usize;
+        let fits = |at: usize| at >= 1 << 20 && at.abs_diff(code).max((at + len).abs_diff(code)) < REACH;
+        let after = code + self.capacity.next_multiple_of(1 << 16);
+        let places = (0..REACH / STRIDE).flat_map(|n| [Some(after + n * STRIDE), code.checked_sub(len + n * STRIDE)]);
+        places.flatten().filter(|at| fits(*at)).find_map(|at| allocate_at(at, len)).map(|at| NearMemory { at, len })
+    }
+
     /// Copies `code` to `offset`, and returns where it can be executed.
     pub(crate) fn write(&mut self, offset: usize, code: &[u8]) -> Option<u64> {
         if offset.checked_add(code.len())? > self.capacity {
@@ -36,6 +54,67 @@ impl CodeMemory {
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
         Some(self.executable as u64 + offset as u64)
     }
+}
+
+/// See [`CodeMemory::near`]. Unmapped when dropped.
+#[derive(Debug)]
+pub(crate) struct NearMemory {
+    at: *mut u8,
+    len: usize,
+}
+
+// SAFETY: plain memory; writes through the owner go through `&mut self`.
+unsafe impl Send for NearMemory {}
+
+impl NearMemory {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.at
+    }
+
+    /// Writes zeros.
+    pub(crate) fn clear(&mut self, len: usize) {
+        // SAFETY: the memory is `self.len` bytes long.
+        unsafe { ptr::write_bytes(self.at, 0, len.min(self.len)) };
+    }
+}
+
+impl Drop for NearMemory {
+    fn drop(&mut self) {
+        // SAFETY: it was allocated by `allocate_at` with this length, and nothing uses it any more.
+        unsafe {
+            #[cfg(target_os = "linux")]
+            libc::munmap(self.at.cast(), self.len);
+            #[cfg(windows)]
+            windows_sys::Win32::System::Memory::VirtualFree(
+                self.at.cast(),
+                0,
+                windows_sys::Win32::System::Memory::MEM_RELEASE,
+            );
+        }
+    }
+}
+
+/// Zeroed memory at this very address, if nothing is there.
+fn allocate_at(at: usize, len: usize) -> Option<*mut u8> {
+    let wanted = ptr::without_provenance_mut::<u8>(at);
+    // SAFETY: a new mapping that replaces nothing.
+    #[cfg(target_os = "linux")]
+    let got = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
+        let got = libc::mmap(wanted.cast(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        if got != libc::MAP_FAILED && got != wanted.cast() {
+            libc::munmap(got, len); // an old kernel takes the address for a hint
+            return None;
+        }
+        if got == libc::MAP_FAILED { ptr::null_mut() } else { got.cast::<u8>() }
+    };
+    // SAFETY: the same.
+    #[cfg(windows)]
+    let got = unsafe {
+        use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc};
+        VirtualAlloc(wanted.cast(), len, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).cast::<u8>()
+    };
+    (!got.is_null()).then_some(got)
 }
 
 #[cfg(target_os = "linux")]

@@ -7,10 +7,12 @@
 
 mod build;
 mod features;
+mod reasons;
 mod spec;
 mod table;
 
 pub use build::{Topology, host_xsave_component};
+pub use features::feature_names;
 pub use spec::{CpuError, CpuSpec, DEFAULT_CPU};
 
 use crate::features::Features;

@@ -112,6 +112,8 @@ impl Loaded {
         cpu.pending_db = 0;
         cpu.cpl = c.cpl & 3;
         cpu.shadow.nmi = false;
+        // WHP has no place for the selectors of the last x87 instruction: none rather than another instruction's.
+        (cpu.fpu.fcs, cpu.fpu.fds) = (0, 0);
         let mut interruption = PendingInterruption::default();
         for (name, value) in names.iter().zip(&values) {
             match *name {

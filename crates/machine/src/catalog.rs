@@ -40,7 +40,7 @@ const PROPS: &[(&str, &str)] = &[
     ("hpet", "on|off: high precision event timer (default on)"),
     ("acpi", "on|off|auto: ACPI tables (default on)"),
     ("kernel-irqchip", "on|off: same as in -accel whpx"),
-    ("pic", "on|auto: legacy interrupt controllers (default on)"),
+    ("pic", "on|off|auto: legacy interrupt controllers (default on); off needs a guest that uses the I/O APIC"),
     ("smm", "off|auto: there is no system management mode; auto is off"),
     ("vmport", "off|auto: the VMware port is not available"),
     ("usb", "on|off: USB controller of the south bridge (default off)"),

@@ -194,14 +194,17 @@ pub(crate) fn build(
 ) -> Result<Pc, MachineError> {
     let (ports, space, clock) = (&board.ports, &board.space, &board.clock);
     let mut devices: Vec<Arc<Mutex<dyn Device>>> = board.flash.iter().map(device).collect();
-    let pic = Pic::new(accel.intr_line());
-    accel.connect_pic(pic.clone());
+    // Without one the model stands unwired: no ports, no way to a processor.
+    let pic = Pic::new(if plan.pic { accel.intr_line() } else { IrqLine::unconnected() });
     let ioapic = IoApic::new(accel.msi());
     let eoi = ioapic.clone();
     accel.connect_eoi(move |vector| eoi.eoi(vector));
-    ports.add(0x20, 2, "pic", true, &pic.master_ports())?;
-    ports.add(0xA0, 2, "pic", true, &pic.slave_ports())?;
-    ports.add(0x4D0, 2, "elcr", true, &pic.elcr_ports())?;
+    if plan.pic {
+        accel.connect_pic(pic.clone());
+        ports.add(0x20, 2, "pic", true, &pic.master_ports())?;
+        ports.add(0xA0, 2, "pic", true, &pic.slave_ports())?;
+        ports.add(0x4D0, 2, "elcr", true, &pic.elcr_ports())?;
+    }
     mmio(space, "ioapic", IOAPIC_BASE, 0x1000, &shared(ioapic.clone()))?;
     devices.push(Arc::new(Mutex::new(pic.clone())));
     devices.push(Arc::new(Mutex::new(ioapic.clone())));
@@ -416,6 +419,7 @@ fn acpi_config(plan: &Plan, window: u64, ecam: Option<(u64, u16)>) -> AcpiConfig
     AcpiConfig {
         apic_ids: apic_ids(&plan.smp),
         present: plan.smp.cpus as usize,
+        pic: plan.pic,
         hpet: plan.hpet,
         serial: [com(0x3F8), com(0x2F8)],
         chipset,

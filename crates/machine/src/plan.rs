@@ -81,6 +81,8 @@ pub struct Plan {
     pub firmware_dirs: Vec<PathBuf>,
     /// High precision event timer.
     pub hpet: bool,
+    /// The 8259 pair.
+    pub pic: bool,
     /// ACPI tables.
     pub acpi: bool,
     /// Video card: MiB of video memory.
@@ -144,7 +146,8 @@ impl Plan {
     /// # Errors
     /// Every error found, one line each.
     pub fn new(config: &Config) -> Result<Self, Vec<MachineError>> {
-        let mut p = Planner { config, errors: Vec::new(), hpet: true, acpi: true, graphics: true, usb: false };
+        let mut p =
+            Planner { config, errors: Vec::new(), hpet: true, pic: true, acpi: true, graphics: true, usb: false };
         let plan = p.plan();
         if p.errors.is_empty() { Ok(plan) } else { Err(p.errors) }
     }
@@ -161,6 +164,7 @@ struct Planner<'a> {
     config: &'a Config,
     errors: Vec<MachineError>,
     hpet: bool,
+    pic: bool,
     acpi: bool,
     graphics: bool,
     usb: bool,
@@ -185,6 +189,7 @@ impl Planner<'_> {
             bios_option: c.bios.as_ref().map_or(format!("-machine {machine}"), |b| format!("-bios {}", b.display())),
             firmware_dirs: c.firmware_dirs.clone(),
             hpet: self.hpet,
+            pic: self.pic,
             acpi: self.acpi,
             vga: (c.vga == VgaKind::Std && self.graphics).then_some(VGA_MEMORY),
             bochs_display: None,
@@ -261,14 +266,14 @@ impl Planner<'_> {
             ("hpet", "on" | "off") => self.hpet = value == "on",
             ("acpi", "on" | "off" | "auto") => self.acpi = value != "off",
             ("graphics", "on" | "off") => self.graphics = value == "on",
-            ("pic", "on" | "auto") => {}
+            ("pic", "on" | "off" | "auto") => self.pic = value != "off",
             ("smm" | "vmport", "off" | "auto") => {}
             ("usb", "on" | "off") => self.usb = value == "on",
             ("smm", "on") => self.error(format!(
                 "{typed}: there is no system management mode here; with smm=off, firmware that needs none starts \
                  (OVMF_CODE_4M.fd, not its Secure Boot builds)"
             )),
-            ("pic" | "vmport", "on" | "off") => {
+            ("vmport", "on") => {
                 self.error(format!("{typed}: not supported yet"));
             }
             (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),
@@ -528,6 +533,9 @@ impl fmt::Display for Plan {
         writeln!(f, "pci-window {first:#x}-{last:#x}")?;
         writeln!(f, "bios {}", self.bios.display())?;
         writeln!(f, "hpet {} acpi {} vga {:?}", self.hpet, self.acpi, self.vga)?;
+        if !self.pic {
+            writeln!(f, "pic off")?;
+        }
         if let Some(memory) = self.bochs_display {
             writeln!(f, "bochs-display {memory}")?;
         }
@@ -615,6 +623,14 @@ mod tests {
         assert!(plan("-M q35 -device ide-cd,bus=ide.1,unit=1").unwrap_err().contains("unit must be 0"));
         assert!(plan("-drive if=pflash,file=f,unit=1").unwrap_err().contains("unit 0"));
         assert!(plan("-drive if=pflash,file=f -bios x").unwrap_err().contains("already"));
+    }
+
+    #[test]
+    fn interrupt_controllers() {
+        assert!(plan("-M pc").unwrap().pic && plan("-M pic=auto").unwrap().pic);
+        let p = plan("-M pic=off").unwrap();
+        assert!(!p.pic && p.to_string().contains("\npic off\n"));
+        assert!(plan("-M pic=maybe").unwrap_err().contains("pic=maybe"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! dropped), RDTSC exits, APIC write traps. What is left out is not in the capabilities.
 
 mod apic;
+mod behave;
 mod client;
 mod config;
 mod hyperv;
@@ -20,6 +21,7 @@ mod time;
 mod timers;
 mod vp;
 
+pub use behave::{Behave, UnknownBehaviour};
 pub use client::{DoorbellAction, DoorbellMatch};
 pub use hyperv::SynicState;
 pub use options::SoftOptions;

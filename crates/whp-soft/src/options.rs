@@ -7,6 +7,8 @@ use cpu_x86::Tier;
 use cpu_x86::model::CpuModel;
 use whp::CpuidResult2;
 
+use crate::behave::Behave;
+
 /// Which processor a partition's virtual processors are.
 #[derive(Clone)]
 pub struct SoftOptions {
@@ -25,6 +27,8 @@ pub struct SoftOptions {
     /// Decoded accesses go to the handler given to `run`. Off: they exit, undecoded, as Microsoft's platform has it
     /// (to test what completes such exits).
     pub decoded: bool,
+    /// Which Windows the platform behaves like.
+    pub behave: Behave,
     /// Hyper-V enlightenments are among the capabilities.
     pub hyperv: bool,
     /// What CPUID is to say beyond the model: every partition starts with this `CpuidResultList2`.
@@ -42,6 +46,7 @@ impl SoftOptions {
             eoi_suppression: false,
             tier: Tier::default(),
             decoded: true,
+            behave: Behave::Native,
             hyperv: true,
             cpuid: Vec::new(),
         }
@@ -59,6 +64,7 @@ impl fmt::Debug for SoftOptions {
         f.debug_struct("SoftOptions")
             .field("model", &(self.model)(0).name)
             .field("tier", &self.tier)
+            .field("behave", &self.behave)
             .field("tsc_frequency", &self.tsc_frequency)
             .field("apic_frequency", &self.apic_frequency)
             .finish()

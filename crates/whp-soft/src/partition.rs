@@ -30,6 +30,14 @@ impl SoftPartition {
     pub(crate) fn new(options: SoftOptions) -> Self {
         Self { shared: Shared::new(options), timer_thread: Mutex::default() }
     }
+
+    /// Whether the system that is imitated has this property.
+    fn known(&self, operation: &'static str, code: PropertyCode) -> Result<()> {
+        if self.shared.options.behave.knows_property(code) {
+            return Ok(());
+        }
+        Err(error(HResult::WHV_E_UNKNOWN_PROPERTY, operation, format!("code {:#x}", code.0)))
+    }
 }
 
 impl Drop for SoftPartition {
@@ -49,10 +57,12 @@ impl Drop for SoftPartition {
 
 impl Partition for SoftPartition {
     fn property(&self, code: PropertyCode) -> Result<Property> {
+        self.known("GetPartitionProperty", code)?;
         self.shared.config().property(code, self.shared.reference_time(self.shared.time.now()))
     }
 
     fn set_property(&self, property: Property) -> Result<()> {
+        self.known("SetPartitionProperty", property.code())?;
         let is_setup = self.shared.set_up();
         self.shared.change_config(|c| c.set(property, is_setup))
     }
@@ -177,7 +187,8 @@ impl Partition for SoftPartition {
         };
         let vector = u8::try_from(interrupt.vector).map_err(|_| bad("vector above 255"))?;
         if matches!(mode, DeliveryMode::Fixed | DeliveryMode::LowestPriority) && vector < 16 {
-            return Err(bad("vector below 16"));
+            let code = self.shared.options.behave.reserved_vector();
+            return Err(error(code, NAME, format!("{interrupt:?}: vector below 16")));
         }
         self.shared.deliver(mode, vector, interrupt.trigger_mode == TriggerMode::Level, destination);
         Ok(())

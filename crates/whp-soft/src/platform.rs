@@ -41,14 +41,17 @@ impl Platform for SoftPlatform {
     }
 
     fn capability(&self, code: CapabilityCode) -> Result<Capability> {
-        let model = (self.options.model)(0);
+        let (model, behave) = ((self.options.model)(0), self.options.behave);
+        if !behave.knows_capability(code) {
+            return Err(Error::new(HResult::WHV_E_UNKNOWN_CAPABILITY, "GetCapability", capability_name(code)));
+        }
         Ok(match code {
             CapabilityCode::HYPERVISOR_PRESENT => Capability::HypervisorPresent(true),
             CapabilityCode::FEATURES => {
                 use CapabilityFeatures as F;
-                Capability::Features(
-                    F::PARTIAL_UNMAP | F::LOCAL_APIC_EMULATION | F::XSAVE | F::DIRTY_PAGE_TRACKING | F::IDLE_SUSPEND,
-                )
+                let all =
+                    F::PARTIAL_UNMAP | F::LOCAL_APIC_EMULATION | F::XSAVE | F::DIRTY_PAGE_TRACKING | F::IDLE_SUSPEND;
+                Capability::Features(all & behave.features())
             }
             CapabilityCode::EXTENDED_VM_EXITS => Capability::ExtendedVmExits(supported_exits()),
             CapabilityCode::EXCEPTION_EXIT_BITMAP => Capability::ExceptionExitBitmap(SUPPORTED_EXCEPTIONS),

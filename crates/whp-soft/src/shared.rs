@@ -60,6 +60,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether accesses may be served inside a run.
+    pub(crate) fn decodes(&self) -> bool {
+        self.options.decoded && self.options.behave.decodes()
+    }
+
     pub(crate) fn has_apic(&self) -> bool {
         self.config().apic_mode != LocalApicEmulationMode::None
     }

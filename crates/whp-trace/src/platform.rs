@@ -318,6 +318,10 @@ impl AccessHandler for TraceHandler<'_> {
         self.write(Call::MemoryWrite { gpa, data: Self::blob(data) }, || self.inner.memory_write(gpa, data));
     }
 
+    fn declines(&self, gpa: u64, len: usize) -> bool {
+        self.inner.declines(gpa, len)
+    }
+
     fn eoi(&self, vector: u8) {
         self.write(Call::Eoi { vector }, || self.inner.eoi(vector));
     }

@@ -226,7 +226,12 @@ impl VirtualProcessor for WindowsProcessor {
         if let Some(get) = api.get_state {
             let kind = WHvVirtualProcessorStateTypeXsaveState;
             // SAFETY: the handle is valid; the buffer is as `buffer` says.
-            return self.buffer(NAME, |data, size, written| unsafe { get(handle, index, kind, data, size, written) });
+            let area =
+                self.buffer(NAME, |data, size, written| unsafe { get(handle, index, kind, data, size, written) });
+            match area {
+                Err(e) if e.code == HResult::E_NOTIMPL && api.get_xsave_state.is_some() => {}
+                area => return area,
+            }
         }
         let get = api.get_xsave_state.ok_or_else(|| lacking(NAME))?;
         // SAFETY: as above.
@@ -241,13 +246,16 @@ impl VirtualProcessor for WindowsProcessor {
         pages.iter_mut().zip(area.chunks(4096)).for_each(|(p, a)| p.0[..a.len()].copy_from_slice(a));
         let (data, size) = (pages.as_ptr().cast::<c_void>(), area.len() as u32);
         let api = &self.partition.api;
-        let hr = if let Some(set) = api.set_state {
+        let new = api.set_state.map(|set| {
             // SAFETY: the handle is valid, and `data` has `size` readable bytes.
             unsafe { set(handle, index, WHvVirtualProcessorStateTypeXsaveState, data, size) }
-        } else {
-            let set = api.set_xsave_state.ok_or_else(|| lacking(NAME))?;
+        });
+        let hr = match (new, api.set_xsave_state) {
+            (Some(hr), None) => hr,
+            (Some(hr), Some(_)) if HResult(hr as u32) != HResult::E_NOTIMPL => hr,
             // SAFETY: as above.
-            unsafe { set(handle, index, data, size) }
+            (_, Some(set)) => unsafe { set(handle, index, data, size) },
+            (None, None) => return Err(lacking(NAME)),
         };
         check(hr, NAME, || format!("{}, {} bytes", self.what(), area.len()))
     }

@@ -232,6 +232,11 @@ pub trait AccessHandler: Sync {
     fn memory_read(&self, gpa: u64, data: &mut [u8]);
     /// A store to where no writable memory is mapped.
     fn memory_write(&self, gpa: u64, data: &[u8]);
+    /// Whether an access of `len` bytes at `gpa` is to exit, undecoded, and not to be served here: for clients that want
+    /// to know the processor's state at it.
+    fn declines(&self, _gpa: u64, _len: usize) -> bool {
+        false
+    }
     /// EOI of a level-triggered interrupt (instead of [`Exit::ApicEoi`](crate::Exit)).
     fn eoi(&self, vector: u8);
 }

@@ -7,7 +7,7 @@ use cli::{Accel, Config};
 use cpu_x86::Tier;
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::Platform;
-use whp_soft::{SoftOptions, SoftPlatform};
+use whp_soft::{Behave, SoftOptions, SoftPlatform};
 use whp_windows::{Unusable, WindowsOptions, WindowsPlatform, windows_build};
 
 use crate::{Errors, PerProcessor, identity, windows_cpu};
@@ -33,6 +33,10 @@ pub(crate) const PROPS: &[(&str, &str)] = &[
     ),
     ("ignore-unknown-msr", "on|off|auto: unknown MSRs read 0 and ignore writes, or raise #GP (default on)"),
     ("intercept-msr-gp", "on|off|auto: tell which MSR accesses the platform answers with #GP (default off)"),
+    (
+        "behave",
+        "native|windows10|windows11: the built-in platform does as that Windows does where they differ (default native)",
+    ),
     ("x-decoded", "on|off: off makes the built-in platform exit for accesses as Microsoft's does (for tests)"),
 ];
 
@@ -100,6 +104,7 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
     let allowed: &[&str] = match key {
         "platform" => &["auto", "windows", "soft"],
         "tier" => &["interpreter", "translator", "check"],
+        "behave" => &Behave::NAMES,
         "kernel-irqchip" | "x-decoded" => &["on", "off"],
         "hyperv" | "ssd" | "ignore-unknown-msr" | "intercept-msr-gp" => &["on", "off", "auto"],
         _ => {
@@ -145,22 +150,31 @@ fn topology(config: &Config) -> Topology {
 /// `-accel whpx`: Microsoft's platform or the built-in one.
 fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
     let get = |key: &str| accel.get(key);
-    let options = AccelOptions {
+    let mut options = AccelOptions {
         kernel_irqchip: get("kernel-irqchip") != Some("off"),
         ignore_unknown_msr: get("ignore-unknown-msr") != Some("off"),
         intercept_msr_gp: get("intercept-msr-gp") == Some("on"),
     };
     let decoded = get("x-decoded") != Some("off");
+    let behave =
+        get("behave").map(|b| b.parse::<Behave>().map_err(|e| format!("{}: {e}", typed(accel)))).transpose()?;
+    if behave.is_some() && get("platform") == Some("windows") {
+        return Err(format!("{}: behave= is the built-in platform's; leave away one of the two", typed(accel)));
+    }
+    let behave = behave.unwrap_or_default();
     let which = get("platform").unwrap_or("auto");
     let why = match which {
         "soft" => None,
-        "auto" if !decoded => None,
+        "auto" if !decoded || behave != Behave::Native => None,
         _ => match windows(config, accel, options) {
             Ok(chosen) => return Ok(chosen),
             Err(e) if which == "windows" => return Err(e),
             Err(e) => Some(e),
         },
     };
+    if behave == Behave::Windows10 {
+        old_system(config, accel, &mut options, "")?;
+    }
     let spec = spec(config, options, get("ssd") != Some("off"))?;
     let hyperv = hyperv(accel, &spec)?;
     // On other systems nobody expects Microsoft's platform.
@@ -173,7 +187,7 @@ fn whpx(config: &Config, accel: &Accel) -> Result<Chosen, String> {
         Some("interpreter") => Tier::Interpreter,
         _ => Tier::default(),
     };
-    Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv }), options))
+    Ok((soft(config, spec, SoftChoice { decoded, tier, hyperv, behave }), options))
 }
 
 /// Microsoft's platform. The error says why not and what to do.
@@ -187,24 +201,7 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
     platform.check().map_err(error)?;
     let get = |key: &str| accel.get(key);
     if platform.is_legacy() {
-        if get("hyperv") == Some("on") {
-            return Err(format!(
-                "{}: hyperv=on needs Windows 11 or Windows Server 2022 (build 20348){}; leave it away",
-                typed(accel),
-                version()
-            ));
-        }
-        if get("kernel-irqchip").is_none() {
-            // An interrupt of the 8259 pair does not end a HLT there (the reference text, "PIC interrupts on Windows 10").
-            tracing::info!("Windows older than build 20348{}: kernel-irqchip=off is used", version());
-            accel_options.kernel_irqchip = false;
-        } else if accel_options.kernel_irqchip {
-            tracing::warn!(
-                "kernel-irqchip=on with Windows older than build 20348{}: an interrupt of the 8259 pair may not end a \
-                 HLT, and guests that use it can hang; if so, leave kernel-irqchip=on away",
-                version()
-            );
-        }
+        old_system(config, accel, &mut accel_options, &version())?;
     }
     let spec = &spec(config, accel_options, true)?; // the platform hides what ssd=off hides
     let mut warnings = Vec::new();
@@ -217,6 +214,31 @@ fn windows(config: &Config, accel: &Accel, mut accel_options: AccelOptions) -> R
     }
     let options = WindowsOptions { hyperv, separate_security_domain: get("ssd") != Some("off"), cpuid };
     Ok((Box::new(platform.with_options(options)), accel_options))
+}
+
+/// What is different with a Windows older than build 20348; `version`: which one it is, for messages.
+fn old_system(config: &Config, accel: &Accel, options: &mut AccelOptions, version: &str) -> Result<(), String> {
+    if accel.get("hyperv") == Some("on") {
+        return Err(format!(
+            "{}: hyperv=on needs Windows 11 or Windows Server 2022 (build 20348){version}; leave it away",
+            typed(accel)
+        ));
+    }
+    let pic = config.machine_props.iter().rev().find(|(k, _)| k == "pic").is_none_or(|(_, v)| v != "off");
+    if !pic {
+        return Ok(());
+    }
+    if accel.get("kernel-irqchip").is_none() {
+        // An interrupt of the 8259 pair does not end a HLT there (the reference text, "PIC interrupts on Windows 10").
+        tracing::info!("Windows older than build 20348{version}: kernel-irqchip=off is used");
+        options.kernel_irqchip = false;
+    } else if options.kernel_irqchip {
+        tracing::warn!(
+            "kernel-irqchip=on with Windows older than build 20348{version}: an interrupt of the 8259 pair does not end a \
+             HLT there by itself; if the guest hangs, leave kernel-irqchip=on away, or use -M pic=off"
+        );
+    }
+    Ok(())
 }
 
 /// The running Windows, for messages.
@@ -241,11 +263,12 @@ struct SoftChoice {
     decoded: bool,
     tier: Tier,
     hyperv: bool,
+    behave: Behave,
 }
 
 impl Default for SoftChoice {
     fn default() -> Self {
-        Self { decoded: true, tier: Tier::default(), hyperv: false }
+        Self { decoded: true, tier: Tier::default(), hyperv: false, behave: Behave::Native }
     }
 }
 
@@ -261,10 +284,94 @@ fn soft(config: &Config, spec: CpuSpec, choice: SoftChoice) -> Box<dyn Platform>
     options.apic_id = apic_id;
     options.eoi_suppression = true;
     options.decoded = choice.decoded;
+    options.behave = choice.behave;
     options.tier = choice.tier;
     options.hyperv = choice.hyperv;
     if !choice.hyperv {
         options.cpuid = leaves;
     }
     Box::new(SoftPlatform::new(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use cli::Options;
+    use whp::{LocalApicEmulationMode, Property};
+
+    use super::*;
+
+    /// What each processor of a guest says of its place: package, core and thread by the APIC identifier and the widths of
+    /// leaf 0BH, and whether leaves 1, 4, 0BH and 8000001EH agree.
+    fn places(command: &str, mode: LocalApicEmulationMode) -> Vec<(u32, u32, u32)> {
+        let args = command.split(' ').map(str::to_owned);
+        let config = Config::new(&Options::parse(args).unwrap()).unwrap();
+        let topology = topology(&config);
+        let (platform, _) = choose(&config).unwrap();
+        let partition = platform.create_partition().unwrap();
+        partition.set_property(Property::ProcessorCount(config.smp.cpus)).unwrap();
+        partition.set_property(Property::LocalApicEmulationMode(mode)).unwrap();
+        partition.setup().unwrap();
+        let per_package = topology.cores * topology.threads;
+        let one = |index| {
+            let vp = partition.create_virtual_processor(index).unwrap();
+            let cpuid = |leaf, subleaf| vp.cpuid_output(leaf, subleaf).unwrap();
+            let (leaf1, smt, package) = (cpuid(1, 0), cpuid(0xB, 0), cpuid(0xB, 1));
+            let id = smt[3];
+            assert_eq!(leaf1[1] >> 24, id & 0xFF, "leaf 1 and 0BH: the APIC identifier");
+            assert_eq!(leaf1[1] >> 16 & 0xFF, per_package, "leaf 1: processors of a package");
+            assert_eq!(leaf1[3] >> 28 & 1 != 0, per_package > 1, "leaf 1: HTT");
+            assert_eq!((smt[1], smt[2] >> 8), (topology.threads, 1), "leaf 0BH: threads of a core");
+            assert_eq!((package[1], package[2] >> 8, package[3]), (per_package, 2, id), "leaf 0BH: of a package");
+            let (thread_bits, package_bits) = (smt[0], package[0]);
+            let field = |low: u32, high: u32| id >> low & ((1 << (high - low)) - 1);
+            let place = (id >> package_bits, field(thread_bits, package_bits), field(0, thread_bits));
+            let l1 = cpuid(4, 0);
+            if l1[0] & 0x1F != 0 {
+                assert_eq!(l1[0] >> 14 & 0xFFF, (1 << thread_bits) - 1, "leaf 4: L1 belongs to a core");
+                assert_eq!(l1[0] >> 26, (1 << (package_bits - thread_bits)) - 1, "leaf 4: cores of a package");
+                assert_eq!(cpuid(4, 3)[0] >> 14 & 0xFFF, (1 << package_bits) - 1, "leaf 4: L3 belongs to a package");
+            }
+            let amd = cpuid(0x8000_001E, 0);
+            if cpuid(0x8000_0000, 0)[0] >= 0x8000_001E && amd != [0; 4] {
+                let expected = [id, (topology.threads - 1) << 8 | place.1, place.0, 0];
+                assert_eq!(amd, expected, "leaf 8000001EH");
+                assert_eq!(cpuid(0x8000_0008, 0)[2] & 0xFF, per_package - 1, "leaf 80000008H");
+            }
+            place
+        };
+        (0..config.smp.cpus).map(one).collect()
+    }
+
+    #[test]
+    fn guests_see_the_topology_that_was_asked_for() {
+        for cpu in ["Haswell", "EPYC", "max", "qemu64"] {
+            for mode in [LocalApicEmulationMode::X2Apic, LocalApicEmulationMode::None] {
+                for (sockets, cores, threads) in [(1, 1, 1), (1, 4, 1), (2, 1, 1), (2, 3, 2), (1, 3, 2), (3, 2, 1)] {
+                    let n = sockets * cores * threads;
+                    let smp = format!("{n},sockets={sockets},cores={cores},threads={threads}");
+                    let found = places(&format!("-accel whpx,platform=soft -cpu {cpu} -smp {smp}"), mode);
+                    let wanted: Vec<_> =
+                        (0..n).map(|i| (i / (cores * threads), i / threads % cores, i % threads)).collect();
+                    assert_eq!(found, wanted, "-cpu {cpu} -smp {smp}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn behaviours_choose_the_interrupt_controller() {
+        let kernel_irqchip = |command: &str| {
+            let args = command.split(' ').map(str::to_owned);
+            choose(&Config::new(&Options::parse(args).unwrap()).unwrap()).map(|c| c.1.kernel_irqchip)
+        };
+        assert!(kernel_irqchip("-accel whpx,behave=windows11").unwrap());
+        assert!(!kernel_irqchip("-accel whpx,behave=windows10").unwrap(), "there is a PIC");
+        assert!(kernel_irqchip("-accel whpx,behave=windows10 -M pc,pic=off").unwrap());
+        assert!(kernel_irqchip("-accel whpx,behave=windows10,kernel-irqchip=on").unwrap());
+        assert!(kernel_irqchip("-accel whpx,behave=windows10,hyperv=on").is_err());
+        assert!(kernel_irqchip("-accel whpx,behave=windows7").is_err());
+        assert!(kernel_irqchip("-accel whpx,platform=windows,behave=windows10").is_err());
+        let split = kernel_irqchip("-accel whpx,kernel-irqchip=split").unwrap_err();
+        assert!(split[0].ends_with("use kernel-irqchip=on or off"), "{split:?}");
+    }
 }

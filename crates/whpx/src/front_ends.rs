@@ -7,7 +7,8 @@ use console::vnc::{Share, VncOptions, VncServer};
 use console::web::{WebConsole, WebOptions};
 use console::{NoScreen, TextConsole};
 use display::{DisplaySource, ScreenService};
-use machine::MachineHandle;
+use machine::{Cause, MachineHandle};
+use window::WindowOptions;
 
 /// Starts what the command line asks for. The error is a line for the user.
 pub(crate) fn start(program: &str, config: &Config, machine: &MachineHandle) -> Result<(), String> {
@@ -33,6 +34,9 @@ pub(crate) fn start(program: &str, config: &Config, machine: &MachineHandle) -> 
             Err(e) => return Err(e),
         }
     }
+    if let DisplayKind::Window(typed) = &config.display {
+        window(typed, config, machine, &screen)?;
+    }
     // They take what their users write as long as the process lives, whether somebody looks or not.
     std::mem::forget(consoles);
     Ok(())
@@ -46,6 +50,7 @@ fn vnc(spec: &VncSpec, config: &Config, machine: &MachineHandle, screen: &Arc<Sc
         to: spec.to,
         websocket: spec.websocket.clone(),
         password: spec.password,
+        lossy: spec.lossy,
         share: match spec.share {
             VncShare::AllowExclusive => Share::AllowExclusive,
             VncShare::ForceShared => Share::ForceShared,
@@ -57,6 +62,19 @@ fn vnc(spec: &VncSpec, config: &Config, machine: &MachineHandle, screen: &Arc<Sc
     eprintln!("VNC server running on {}", server.address());
     machine.set_remote_display(Arc::new(server));
     Ok(())
+}
+
+fn window(typed: &str, config: &Config, machine: &MachineHandle, screen: &Arc<ScreenService>) -> Result<(), String> {
+    let (states, quits) = (machine.clone(), machine.clone());
+    let options = WindowOptions {
+        typed: typed.to_owned(),
+        name: config.name.as_ref().map_or("whpx".into(), |n| format!("whpx ({n})")),
+        screen: screen.clone(),
+        bus: machine.input().clone(),
+        state: Box::new(move || states.state().name().to_owned()),
+        quit: Box::new(move || quits.quit(Cause::Ui)),
+    };
+    window::start(options).map_err(|e| e.to_string())
 }
 
 fn web(

@@ -6,6 +6,7 @@ mod help;
 mod identity;
 mod log;
 pub mod probe;
+mod run;
 mod tool;
 mod windows_cpu;
 

@@ -1,14 +1,17 @@
-//! The program `whpx`: everything that is not running a machine.
+//! The program `whpx`: running a disk, disk images, probing, tracing.
 
+mod img;
 mod trace;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::probe;
+use crate::{probe, run};
 
 const HELP: &str = "\
 usage: whpx COMMAND
+  run DISK [OPTIONS]      boots a disk or CD image on a machine that suits it
+  img COMMAND ...         disk images: create, info, check, convert, snapshot, resize, map
   probe [--json]          what can run guests here, why, and what to do if it is less than it could be
   trace [-o FILE] [--full] -- COMMAND ARGS...
                           run a command, and write down every call it makes to the hypervisor platform
@@ -16,7 +19,7 @@ usage: whpx COMMAND
                           print such a file
   help [COMMAND]          this, or more about a command
   version                 the program's version
-Machines are run by whpx-system-x86_64.
+whpx-system-x86_64 runs machines with QEMU's options.
 ";
 
 const PROBE_HELP: &str = "\
@@ -68,11 +71,19 @@ fn run(args: &[OsString]) -> Result<ExitCode, Usage> {
     };
     let wants_help = || rest.first().is_some_and(|a| a == "-h" || a == "--help");
     match command.to_string_lossy().as_ref() {
+        "run" if wants_help() => print(run::HELP),
+        "run" => {
+            let rest: Vec<String> = rest.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+            Ok(run::command(&rest))
+        }
+        "img" => Ok(img::command(rest)),
         "probe" if wants_help() => print(PROBE_HELP),
         "trace" if wants_help() => print(TRACE_HELP),
         "probe" => probe_command(rest),
         "trace" => trace::command(rest),
         "help" | "-h" | "-help" | "--help" => match rest.first().map(|a| a.to_string_lossy()).as_deref() {
+            Some("run") => print(run::HELP),
+            Some("img") => print(img::HELP),
             Some("probe") => print(PROBE_HELP),
             Some("trace") => print(TRACE_HELP),
             None | Some("help" | "version") => print(HELP),
@@ -84,7 +95,7 @@ fn run(args: &[OsString]) -> Result<ExitCode, Usage> {
 }
 
 fn unknown(command: &str) -> Usage {
-    let near = cli::nearest(command, ["probe", "trace", "help", "version"]);
+    let near = cli::nearest(command, ["run", "img", "probe", "trace", "help", "version"]);
     let hint = near.map(|n| format!(" Did you mean {n}?")).unwrap_or_default();
     format!("there is no command '{command}'.{hint} 'whpx help' lists them")
 }

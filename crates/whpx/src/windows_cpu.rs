@@ -6,7 +6,7 @@
 //! on it do. The topology is that of `-smp`. What only the hypervisor knows (APIC identifiers, OSXSAVE, sizes of
 //! XSAVE areas) stays its own.
 
-use cpu_x86::model::{CpuModel, CpuSpec, Topology};
+use cpu_x86::model::{CpuModel, CpuSpec, Topology, feature_names};
 use whp::CpuidResult2;
 
 /// Leaves and registers (0 to 3) that are feature words, with the bits that are not a matter of the model: in leaf 1
@@ -100,19 +100,21 @@ pub(crate) fn results(
 /// platform's may well have.
 fn features(model: &CpuModel, own: bool, p: &Platform, list: &mut Vec<CpuidResult2>, warnings: &mut Vec<String>) {
     let everything = CpuSpec::parse("max").map(|s| s.model(Topology::default(), 0)).unwrap_or_default();
-    let mut lacking = 0;
+    let mut lacking = Vec::new();
     for (leaf, subleaf, register, fixed) in WORDS {
         let get = |m: &CpuModel| m.leaf(leaf, subleaf).map_or(0, |r| r[register]) & !fixed;
         let offered = p.leaf(leaf, subleaf)[register];
         let wanted = get(model);
         let hidden = if own { get(&everything) & !wanted } else { offered & !wanted & !fixed };
-        lacking += (wanted & !offered).count_ones();
+        lacking.extend(feature_names(leaf, subleaf, register, wanted & !offered));
         if hidden & offered != 0 {
             list.push(result(leaf, index(leaf, subleaf), [0; 4], word(register, hidden)));
         }
     }
-    if !own && lacking != 0 {
-        warnings.push(format!("-cpu {}: the platform lacks {lacking} of its features", model.name));
+    if !own && !lacking.is_empty() {
+        let names = lacking.join(" ");
+        let why = "the platform's processor, or the hypervisor, does not have them";
+        warnings.push(format!("-cpu {}: left out: {names}: {why}", model.name));
     }
 }
 
@@ -250,6 +252,11 @@ mod tests {
         assert_eq!(one.output[0], model.signature());
         assert_eq!(find(&list, 0x8000_0002, None).output, model.leaf(0x8000_0002, 0).unwrap());
         assert_eq!(one.output[2] & one.mask[2], 0, "no feature appears from nowhere");
+        let mut warnings = vec![];
+        let haswell = CpuSpec::parse("Haswell").unwrap();
+        results(&haswell, Topology::default(), 1, &intel(), &mut warnings);
+        let said: Vec<_> = warnings.iter().filter(|w| w.split_whitespace().any(|w| w == "lahf-lm")).collect();
+        assert_eq!(said.len(), 1, "named once, with the reason: {warnings:?}");
     }
 
     #[test]

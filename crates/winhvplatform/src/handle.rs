@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use cpu_x86::model::{CpuSpec, Topology};
 use whp::{HResult, Partition, Platform, VirtualProcessor};
 use whp_abi::x64::WHV_PARTITION_HANDLE;
-use whp_soft::{DoorbellMatch, SoftOptions, SoftPartition, SoftPlatform};
+use whp_soft::{Behave, DoorbellMatch, SoftOptions, SoftPartition, SoftPlatform};
 use whp_trace::record::Call;
 use whp_trace::{TracePartition, TracePlatform};
 
@@ -83,6 +83,23 @@ fn model_name() -> String {
     std::env::var("WHPX_DLL_CPU").unwrap_or_else(|_| "max".into())
 }
 
+/// Which Windows this library behaves like.
+pub(crate) fn behave() -> Result<Behave, HResult> {
+    static BEHAVE: OnceLock<Result<Behave, HResult>> = OnceLock::new();
+    *BEHAVE.get_or_init(|| {
+        let name = std::env::var("WHPX_DLL_BEHAVE").unwrap_or_else(|_| "native".into());
+        name.parse().map_err(|why| {
+            eprintln!("winhvplatform: WHPX_DLL_BEHAVE={name}: {why}");
+            HResult::E_INVALIDARG
+        })
+    })
+}
+
+/// For functions that Windows 10 does not have.
+pub(crate) fn since_build_20348() -> Result<(), HResult> {
+    if behave()? == Behave::Windows10 { Err(HResult::E_NOTIMPL) } else { Ok(()) }
+}
+
 /// The platform with the processor model that was asked for.
 fn platform_of(processors: Arc<AtomicU32>) -> Result<SoftPlatform, HResult> {
     let name = model_name();
@@ -94,7 +111,7 @@ fn platform_of(processors: Arc<AtomicU32>) -> Result<SoftPlatform, HResult> {
         let topology = Topology { sockets: 1, cores: processors.load(Ordering::Relaxed).max(1), threads: 1 };
         Arc::new(spec.model(topology, index))
     };
-    Ok(SoftPlatform::new(SoftOptions { model: Arc::new(model), ..SoftOptions::default() }))
+    Ok(SoftPlatform::new(SoftOptions { model: Arc::new(model), behave: behave()?, ..SoftOptions::default() }))
 }
 
 /// The platform, for its capabilities.

@@ -14,7 +14,9 @@
 //!
 //! Nothing is unloaded at process exit: a monitor may end with processors inside `WHvRunVirtualProcessor`.
 //!
-//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_TRACE` names a file for
+//! Environment: `WHPX_DLL_CPU` is the processor model, as `-cpu` takes it (default `max`); `WHPX_DLL_BEHAVE` is the
+//! Windows to behave like (`native`, `windows10`, `windows11`; `whp_soft::Behave` says how they differ; functions that
+//! Windows 10 does not have are exported all the same and answer `E_NOTIMPL`); `WHPX_TRACE` names a file for
 //! a trace of all calls (`whp-trace`, `whpx trace`).
 //!
 //! Left out: virtual PCI, messages and events of the client for the SynIC, triggers, migration (`E_NOTIMPL`).

@@ -44,6 +44,7 @@ exports! {
         properties: *const WHV_VIRTUAL_PROCESSOR_PROPERTY,
         count: u32,
     ) {
+        handle::since_build_20348()?;
         // SAFETY: the caller's array.
         let properties = unsafe { array(properties, count)? };
         if properties.iter().any(|p| p.PropertyCode != whp_abi::x64::WHvVirtualProcessorPropertyCodeNumaNode) {

@@ -133,6 +133,7 @@ exports! {
         size: u32,
         written: *mut u32,
     ) {
+        handle::since_build_20348()?;
         // SAFETY: the caller's buffer.
         unsafe {
             match kind {
@@ -155,6 +156,7 @@ exports! {
         buffer: *const c_void,
         size: u32,
     ) {
+        handle::since_build_20348()?;
         // SAFETY: the caller's buffer.
         unsafe {
             match kind {

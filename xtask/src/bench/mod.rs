@@ -85,8 +85,8 @@ const GROUPS: &[Group] = &[
     whole::KICK,
 ];
 
-/// The command. `names` are beginnings of names of rows; none means all.
-pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
+/// The command. `names` are beginnings of names of rows; none means all. `tiers`: which of ours are measured.
+pub fn command(names: &[String], runs: usize, vmm: Option<&str>, tiers: &[&'static str]) -> Result<()> {
     if names == ["exits"] {
         return exits::command();
     }
@@ -101,7 +101,7 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
         bail!("there is no row `{name}`: `cargo xtask bench list` lists them");
     }
     let groups: Vec<&Group> = GROUPS.iter().filter(|group| group.rows.iter().any(wanted)).collect();
-    let columns = columns(vmm)?;
+    let columns = columns(vmm, tiers)?;
     image::kernel()?;
     image::bench()?;
     image::demo()?;
@@ -135,12 +135,12 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn columns(vmm: Option<&str>) -> Result<Vec<Column>> {
+fn columns(vmm: Option<&str>, tiers: &[&'static str]) -> Result<Vec<Column>> {
     let first = Vmm::choose(vmm)?;
     let mut columns = Vec::new();
     if !first.is_qemu() {
         apt::ensure("bench", &[("/usr/share/seabios/bios-256k.bin", "seabios")])?;
-        for tier in ["translator", "interpreter"] {
+        for tier in tiers.iter().copied() {
             columns.push(Column::Whpx(tier, Vmm { accel: format!("whpx,tier={tier}"), ..first.clone() }));
         }
     }

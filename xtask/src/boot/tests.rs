@@ -27,6 +27,9 @@ pub(super) fn all() -> Vec<Test> {
         ("irqchip-off-4cpu", 4, "kernel-irqchip=off,hyperv=off"),
         ("irqchip-off-undecoded", 2, "kernel-irqchip=off,x-decoded=off"),
         ("undecoded", 2, "x-decoded=off"),
+        ("windows10", 2, "behave=windows10"),
+        ("windows10-irqchip-on", 2, "behave=windows10,kernel-irqchip=on"),
+        ("windows11", 2, "behave=windows11"),
         ("interpreter", 2, "tier=interpreter"),
         ("msr-faults", 2, "ignore-unknown-msr=off,intercept-msr-gp=on,ssd=off"),
     ] {
@@ -38,12 +41,15 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("kill-9", 1, kill_9));
     all.push(Test::new("memtest", 1, |name, vmm| memtest(name, vmm, true)));
     all.push(Test::new("reboot-20", 2, reboot_20));
+    all.push(Test::new("vga-modes", 1, crate::vga::modes));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
+    all.push(Test::new("run", 2, super::run_disk::run));
     all.push(Test::new("xhci", 1, usb::xhci));
     all.push(Test::new("hotplug", 1, usb::hot_plug));
     all.extend(super::q35::all());
     all.extend(super::front_ends::all());
+    all.extend(super::defects::all());
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
     full.only_named = Some("the bit fade test waits for minutes");
     all.push(full);
@@ -125,7 +131,7 @@ fn accel_options(name: &str, vmm: &Vmm, cpus: u32, options: &str) -> Result<Stri
 }
 
 /// The same command on this machine.
-fn reference_sum() -> Result<String> {
+pub(crate) fn reference_sum() -> Result<String> {
     let text = run::output(Command::new("sh").args(["-c", "seq 20000 | sha256sum"]))?;
     Ok(text.split_whitespace().next().unwrap_or("?").to_owned())
 }

@@ -14,6 +14,8 @@ pub enum DisplayKind {
     None,
     /// The web console.
     Web(WebSpec),
+    /// A window of the desktop; the option as typed, for errors.
+    Window(String),
 }
 
 /// `-display web`.
@@ -62,6 +64,8 @@ pub struct VncSpec {
     pub password: bool,
     /// `share=`.
     pub share: VncShare,
+    /// JPEG may be used.
+    pub lossy: bool,
 }
 
 /// Splits HOST:NUMBER, with brackets around an IPv6 address.
@@ -96,12 +100,10 @@ impl VncSpec {
         let to = u16::try_from(to).ok().and_then(|to| to.checked_sub(display));
         let to = to.ok_or_else(|| k.error("to= must be a display number not below the first"))?;
         let websocket = k.take("websocket").map(|w| Self::websocket(&k, &w, host, display)).transpose()?.flatten();
-        if k.take_bool("lossy")? == Some(true) {
-            return Err(k.error("lossy=on is not supported: pictures are always exact"));
-        }
+        let lossy = k.take_bool("lossy")?.unwrap_or(false);
         let (typed, host) = (k.typed.clone(), host.to_owned());
         k.finish()?;
-        Ok(Some(Self { typed, host, port, to, websocket, password, share }))
+        Ok(Some(Self { typed, host, port, to, websocket, password, lossy, share }))
     }
 
     fn websocket(k: &KeyVal, v: &str, host: &str, display: u16) -> Result<Option<(String, u16)>, UsageError> {
@@ -146,6 +148,7 @@ impl Displays {
         let kind = k.take("type").unwrap_or_default();
         match kind.as_str() {
             "none" => self.kind = Some(DisplayKind::None),
+            "window" => self.kind = Some(DisplayKind::Window(k.typed.clone())),
             "web" => {
                 let mut spec = WebSpec { typed: k.typed.clone(), ..WebSpec::default() };
                 if let Some(addr) = k.take("addr") {
@@ -157,7 +160,7 @@ impl Displays {
                 self.kind = Some(DisplayKind::Web(spec));
             }
             _ => {
-                let why = "available: none, web[,addr=ADDRESS:PORT], vnc=ADDRESS:DISPLAY";
+                let why = "available: none, window, web[,addr=ADDRESS:PORT], vnc=ADDRESS:DISPLAY";
                 return Err(k.error(why));
             }
         }
@@ -190,23 +193,15 @@ mod tests {
         assert_eq!((s.host.as_str(), s.port, s.websocket), ("", 5900, Some((String::new(), 8080))));
         let s = vnc("[::1]:2,websocket=[::1]:9").unwrap().unwrap();
         assert_eq!((s.host.as_str(), s.port, s.websocket), ("::1", 5902, Some(("::1".into(), 9))));
+        assert!(vnc(":0,lossy=on").unwrap().unwrap().lossy);
         assert_eq!(vnc("none"), Ok(None));
     }
 
     #[test]
     fn vnc_errors_name_the_option() {
-        for bad in [
-            "x",
-            "::1:0",
-            "h:99999",
-            ":60000",
-            ":1,to=0",
-            ":0,websocket=maybe",
-            ":0,lossy=on",
-            "unix:/x",
-            ":0,sasl=on",
-            "[::1:0",
-        ] {
+        for bad in
+            ["x", "::1:0", "h:99999", ":60000", ":1,to=0", ":0,websocket=maybe", "unix:/x", ":0,sasl=on", "[::1:0"]
+        {
             let e = vnc(bad).unwrap_err();
             assert!(e.starts_with(&format!("-vnc {bad}:")), "{e}");
         }
@@ -222,12 +217,13 @@ mod tests {
             Ok::<_, String>(d.finish(false))
         };
         assert_eq!(of(&["none"]).unwrap(), (DisplayKind::None, None));
+        assert_eq!(of(&["window"]).unwrap(), (DisplayKind::Window("-display window".into()), None));
         assert_eq!(of(&[]).unwrap(), (DisplayKind::Web(WebSpec::default()), None));
         let (kind, vnc) = of(&["vnc=:3,password=on"]).unwrap();
         assert_eq!((kind, vnc.map(|v| v.port)), (DisplayKind::None, Some(5903)));
         let (kind, _) = of(&["web,addr=127.0.0.1:8006"]).unwrap();
         assert!(matches!(kind, DisplayKind::Web(WebSpec { port: 8006, .. })));
-        assert!(of(&["gtk"]).unwrap_err().starts_with("-display gtk: available: none, web"));
+        assert!(of(&["gtk"]).unwrap_err().starts_with("-display gtk: available: none, window, web"));
         assert!(of(&["web,addr=8006"]).unwrap_err().contains("addr=8006"));
         assert!(of(&["web,adr=x:1"]).unwrap_err().contains("did you mean addr?"));
         let headless = Displays::default().finish(true);

@@ -45,6 +45,7 @@ impl Trace {
         ("runstate_set", "the machine's run state changed"),
         ("unassigned_port", "access to a port where nothing is"),
         ("whpx_exit", "exit of a virtual processor: reason and RIP"),
+        ("whpx_extint", "interrupt of the 8259 pair handed to the platform"),
         ("whpx_msi", "interrupt message handed to the platform"),
         ("whpx_unsupported_msr_access", "RDMSR or WRMSR of an MSR that nobody knows"),
     ];

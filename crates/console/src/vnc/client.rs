@@ -11,6 +11,7 @@ use input::InputBus;
 use super::keyboard::Keyboard;
 use super::message::{ClientMessage, MessageError, encoding};
 use super::pixel::{PixelFormat, colour_map};
+use super::scroll::{self, Moved, outside};
 use super::transport;
 use super::update::{Encoders, Update};
 use crate::lock;
@@ -23,6 +24,9 @@ const ELSEWHERE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Default)]
 struct Wishes {
     encoding: i32,
+    copy_rect: bool,
+    /// Of JPEG.
+    quality: Option<u8>,
     desktop_size: bool,
     extended_size: bool,
     extended_keys: bool,
@@ -143,6 +147,11 @@ impl Client {
         let mut s = lock(&self.session);
         s.wishes = Wishes {
             encoding: list.iter().copied().find(|e| known.contains(e)).unwrap_or(encoding::RAW),
+            copy_rect: list.contains(&encoding::COPY_RECT),
+            quality: list
+                .iter()
+                .find(|e| (encoding::QUALITY_0..=encoding::QUALITY_9).contains(e))
+                .map(|e| (e - encoding::QUALITY_0) as u8),
             desktop_size: list.contains(&encoding::DESKTOP_SIZE),
             extended_size: list.contains(&encoding::EXTENDED_DESKTOP_SIZE),
             extended_keys: list.contains(&encoding::EXTENDED_KEY),
@@ -183,6 +192,10 @@ pub(crate) struct Sender {
     bus: Arc<InputBus>,
     viewer: Viewer,
     encoders: Encoders,
+    /// The user allows pictures that are not exact.
+    lossy: bool,
+    /// The picture as the client has it, when it has all of it.
+    known: Option<Surface>,
     /// What the client was told about the pointer.
     absolute: Option<bool>,
     /// The area it asked for last, and what has changed outside it.
@@ -202,9 +215,10 @@ struct Job {
 }
 
 impl Sender {
-    pub(crate) fn new(client: Arc<Client>, bus: Arc<InputBus>, viewer: Viewer) -> Self {
+    pub(crate) fn new(client: Arc<Client>, bus: Arc<InputBus>, viewer: Viewer, lossy: bool) -> Self {
         let area = Rect { x: 0, y: 0, width: 0, height: 0 };
-        Self { client, bus, viewer, encoders: Encoders::new(), absolute: None, area, elsewhere: None }
+        let (encoders, known) = (Encoders::new(), None);
+        Self { client, bus, viewer, encoders, lossy, known, absolute: None, area, elsewhere: None }
     }
 
     /// The size of the screen now.
@@ -288,7 +302,17 @@ impl Sender {
             update.say(absolute.into(), width, height, encoding::POINTER_MOTION);
         }
         let visible = Rect { x: 0, y: 0, width: job.size.0, height: job.size.1 };
-        for r in changed.rects {
+        self.encoders.set_quality(wishes.quality.filter(|_| self.lossy));
+        let moved = self.moved(&wishes, &changed.rects);
+        if let Some(Moved { to, from }) = moved {
+            update.copy(to, from);
+        }
+        self.remember(resized, &changed.rects, meet(visible, area), &wishes);
+        let rest = changed.rects.iter().flat_map(|r| match moved {
+            Some(m) => outside(*r, m.to).collect(),
+            None => vec![*r],
+        });
+        for r in rest.collect::<Vec<_>>() {
             if resized {
                 self.viewer.invalidate(r); // pixels of a new size follow when the client knows of it
                 continue;
@@ -307,6 +331,42 @@ impl Sender {
             bytes.extend(update.finish());
         }
         bytes
+    }
+}
+
+impl Sender {
+    /// What only moved since the client's picture.
+    fn moved(&self, wishes: &Wishes, changed: &[Rect]) -> Option<Moved> {
+        let known = self.known.as_ref().filter(|_| wishes.copy_rect)?;
+        // Little that changed is sent faster than looked for.
+        let pixels: u32 = changed.iter().map(|r| r.width * r.height).sum();
+        let all = known.width * known.height;
+        if pixels < all / 3 { None } else { scroll::find(known, self.viewer.surface()) }
+    }
+
+    /// Keeps `known` true; `sent` is the part of the screen that the client gets.
+    fn remember(&mut self, resized: bool, changed: &[Rect], sent: Option<Rect>, wishes: &Wishes) {
+        let now = self.viewer.surface();
+        let whole = now.bounds().filter(|b| Some(*b) == sent && !resized && wishes.copy_rect);
+        let Some(whole) = whole.filter(|_| self.elsewhere.is_none()) else {
+            self.known = None;
+            return;
+        };
+        match &mut self.known {
+            Some(known) if (known.width, known.height) == (now.width, now.height) => {
+                for r in changed {
+                    let columns = r.x as usize..(r.x + r.width) as usize;
+                    for y in r.y..r.y + r.height {
+                        if let (Some(to), Some(from)) =
+                            (known.row_mut(y).get_mut(columns.clone()), now.row(y).get(columns.clone()))
+                        {
+                            to.copy_from_slice(from);
+                        }
+                    }
+                }
+            }
+            known => *known = changed.contains(&whole).then(|| now.clone()),
+        }
     }
 }
 

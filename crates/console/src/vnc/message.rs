@@ -9,8 +9,12 @@ use super::pixel::PixelFormat;
 /// Encodings and pseudo-encodings.
 pub(crate) mod encoding {
     pub(crate) const RAW: i32 = 0;
+    pub(crate) const COPY_RECT: i32 = 1;
     pub(crate) const TIGHT: i32 = 7;
     pub(crate) const ZRLE: i32 = 16;
+    /// Quality 0 of ten of JPEG.
+    pub(crate) const QUALITY_0: i32 = -32;
+    pub(crate) const QUALITY_9: i32 = -23;
     pub(crate) const DESKTOP_SIZE: i32 = -223;
     pub(crate) const POINTER_MOTION: i32 = -257;
     pub(crate) const EXTENDED_KEY: i32 = -258;

@@ -1,8 +1,9 @@
 //! The VNC server: RFB 3.3, 3.7 and 3.8 (RFC 6143) with the community's and QEMU's extensions, over TCP and websockets.
 //!
-//! Security None and VNC Authentication; Raw, Tight and ZRLE; DesktopSize, ExtendedDesktopSize, QEMU's extended key
-//! event and pointer motion change. Left out: CopyRect and Hextile (every client has better ones), JPEG, cursor shapes
-//! (the video cards have no hardware cursor), TLS, continuous updates, clipboards, resizing by the client.
+//! Security None and VNC Authentication; Raw, CopyRect, Tight (with JPEG when the user allows loss) and ZRLE; DesktopSize,
+//! ExtendedDesktopSize, QEMU's extended key event and pointer motion change. Left out: Hextile (every client has better
+//! ones), cursor shapes (the video cards have no hardware cursor), TLS, continuous updates, clipboards, resizing by the
+//! client.
 
 mod auth;
 mod client;
@@ -10,6 +11,7 @@ mod handshake;
 mod keyboard;
 mod message;
 mod pixel;
+mod scroll;
 mod server;
 mod tight;
 mod transport;

@@ -47,6 +47,8 @@ pub struct VncOptions {
     pub websocket: Option<(String, u16)>,
     /// Clients need a password, which is to be set in the monitor.
     pub password: bool,
+    /// JPEG may be used.
+    pub lossy: bool,
     /// See [`Share`].
     pub share: Share,
     /// Name of the screen.
@@ -231,7 +233,7 @@ impl Inner {
                 client.nudge();
             }
         });
-        let mut sender = Sender::new(client.clone(), self.bus.clone(), viewer);
+        let mut sender = Sender::new(client.clone(), self.bus.clone(), viewer, self.options.lossy);
         let (width, height) = sender.begin();
         client.set_size(width, height);
         writer.write_all(&handshake::server_init(width as u16, height as u16, &self.options.name))?;

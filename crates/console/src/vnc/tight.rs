@@ -1,11 +1,12 @@
 //! Tight (the community RFB specification, "Tight Encoding"): fill, palette and copy filters, three of its four zlib
-//! streams. Left out: the gradient filter and JPEG, which loses detail.
+//! streams, JPEG where loss is allowed. Left out: the gradient filter.
 
 use std::io::Write;
 
 use display::{Rect, Surface};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use super::pixel::PixelFormat;
 
@@ -15,6 +16,11 @@ pub(crate) const MAX_WIDTH: u32 = 2048;
 pub(crate) const MAX_PIXELS: u32 = 1 << 16;
 
 const FILL: u8 = 0x80;
+const JPEG: u8 = 0x90;
+/// What the ten quality levels are on JPEG's scale of a hundred.
+const QUALITIES: [u8; 10] = [15, 29, 41, 42, 62, 77, 79, 86, 92, 100];
+/// Pixels below which JPEG's header is most of it.
+const JPEG_PIXELS: u32 = 256;
 const EXPLICIT_FILTER: u8 = 0x40;
 const PALETTE_FILTER: u8 = 1;
 /// Data shorter than this is sent as it is.
@@ -28,11 +34,33 @@ const INDEXED: usize = 2;
 /// The state of the encoding.
 pub(crate) struct Tight {
     streams: [ZlibEncoder<Vec<u8>>; 3],
+    quality: Option<u8>,
 }
 
 impl Tight {
     pub(crate) fn new() -> Self {
-        Self { streams: std::array::from_fn(|_| ZlibEncoder::new(vec![], Compression::fast())) }
+        Self { streams: std::array::from_fn(|_| ZlibEncoder::new(vec![], Compression::fast())), quality: None }
+    }
+
+    /// The quality of JPEG, from 0 to 9, if there may be loss.
+    pub(crate) fn set_quality(&mut self, quality: Option<u8>) {
+        self.quality = quality;
+    }
+
+    /// The rectangle as JPEG, where that is wanted and possible.
+    fn jpeg<'a>(&self, rows: impl Iterator<Item = &'a [u32]>, r: Rect, format: &PixelFormat) -> Option<Vec<u8>> {
+        let level = usize::from(self.quality?);
+        // Clients decode to their own format: one of few colours would get dots of other ones.
+        if r.width * r.height < JPEG_PIXELS || format.size() == 1 {
+            return None;
+        }
+        let rgb: Vec<u8> = rows.flatten().flat_map(|p| p.to_be_bytes().into_iter().skip(1)).collect();
+        let mut bytes = vec![];
+        let mut encoder = Encoder::new(&mut bytes, *QUALITIES.get(level)?);
+        encoder.set_sampling_factor(if level < 7 { SamplingFactor::F_2_2 } else { SamplingFactor::F_1_1 });
+        let size = (u16::try_from(r.width).ok()?, u16::try_from(r.height).ok()?);
+        encoder.encode(&rgb, size.0, size.1, ColorType::Rgb).ok()?;
+        Some(bytes)
     }
 
     /// Appends the data of a rectangle of at most [`MAX_WIDTH`] and [`MAX_PIXELS`].
@@ -62,6 +90,12 @@ impl Tight {
                 self.put(out, stream, &data);
             }
             _ => {
+                if let Some(bytes) = self.jpeg(rows.clone(), r, format) {
+                    out.push(JPEG);
+                    put_length(out, bytes.len());
+                    out.extend(bytes);
+                    return;
+                }
                 out.push((FULL as u8) << 4);
                 let mut data = vec![];
                 rows.flatten().for_each(|p| format.put_tight(&mut data, *p));
@@ -192,6 +226,39 @@ mod tests {
                 assert!(at.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn jpeg_where_loss_is_allowed() {
+        let all = pictures();
+        let photo = all.last().unwrap();
+        let r = Rect { x: 4, y: 1, width: 100, height: 60 };
+        let mut encoder = Tight::new();
+        let mut sizes = vec![];
+        for quality in [0, 9] {
+            encoder.set_quality(Some(quality));
+            let mut out = vec![];
+            encoder.encode(&mut out, photo, r, &PixelFormat::SERVER);
+            assert_eq!(out[0], 0x90);
+            let len = usize::from(out[1] & 0x7F) | usize::from(out[2] & 0x7F) << 7;
+            assert_eq!(out.len(), 3 + len);
+            let mut decoder = jpeg_decoder::Decoder::new(&out[3..]);
+            let pixels = decoder.decode().unwrap();
+            let info = decoder.info().unwrap();
+            assert_eq!((info.width, info.height, pixels.len()), (100, 60, 18_000));
+            if quality == 9 {
+                for (n, p) in (0..).zip(pixels.chunks(3)) {
+                    let wanted = photo.pixel(r.x + n % r.width, r.y + n / r.width).to_be_bytes();
+                    assert!(p.iter().zip(&wanted[1..]).all(|(a, b)| a.abs_diff(*b) <= 6), "{p:?} {wanted:?}");
+                }
+            }
+            sizes.push(len);
+        }
+        assert!(sizes[0] < sizes[1], "{sizes:?}");
+        // Few colours stay exact.
+        let mut out = vec![];
+        encoder.encode(&mut out, &all[3], r, &PixelFormat::SERVER);
+        assert_eq!(out[0] & 0x40, 0x40);
     }
 
     #[test]

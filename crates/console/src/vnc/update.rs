@@ -42,6 +42,13 @@ impl Update {
         self.header([x, 0, width, height], encoding);
     }
 
+    /// CopyRect: what is in `to` was at row `from`.
+    pub(crate) fn copy(&mut self, to: Rect, from: u32) {
+        self.header([to.x, to.y, to.width, to.height], encoding::COPY_RECT);
+        self.bytes.extend((to.x as u16).to_be_bytes());
+        self.bytes.extend((from as u16).to_be_bytes());
+    }
+
     /// ExtendedDesktopSize: why, the result, and one screen that is everything.
     pub(crate) fn extended_size(&mut self, reason: u32, status: u32, width: u32, height: u32) {
         self.header([reason, status, width, height], encoding::EXTENDED_DESKTOP_SIZE);
@@ -75,6 +82,11 @@ fn pieces(r: Rect) -> impl Iterator<Item = Rect> {
 impl Encoders {
     pub(crate) fn new() -> Self {
         Self { tight: Tight::new(), zrle: Zrle::new() }
+    }
+
+    /// The quality of JPEG, from 0 to 9, if there may be loss.
+    pub(crate) fn set_quality(&mut self, quality: Option<u8>) {
+        self.tight.set_quality(quality);
     }
 
     /// Adds the pixels of `r`, which lies in `surface`.

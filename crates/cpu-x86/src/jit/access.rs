@@ -4,14 +4,22 @@
 use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
-use super::pages;
 use super::select::{encodable, named};
-use super::strides;
+use super::sites::{Field, SHARED};
 use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
-const SP: u8 = 4;
-const BP: u8 = 5;
+/// How an operand is named in the host.
+pub(super) struct Named {
+    base: Register,
+    index: Register,
+    disp: i64,
+    site: usize,
+    /// Where T1 is what the site says.
+    read: usize,
+    /// The temporary that is free, if one is.
+    free: Option<u8>,
+}
 
 impl Translator<'_> {
     /// The address (plus `more`) into T2; flags are destroyed.
@@ -100,38 +108,11 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// Which page an access may be looked for in first.
-    fn page_of(&mut self, e: &Ea, size: usize, write: bool) -> Option<usize> {
-        if e.narrow || size > 32 {
-            return None;
-        }
-        match (e.base, e.index, e.seg) {
-            (Some(4), None, None) => return Some(pages::STACK),
-            (Some(5), None, None) => return Some(pages::FRAME),
-            _ => {}
-        }
-        let site = &mut self.sites[usize::from(write)];
-        let free = self.steps.is_some_and(|s| strides::stays(&s, e)) && *site < pages::SITES;
-        *site += usize::from(free);
-        free.then(|| *site - 1 + if write { pages::STORES } else { pages::LOADS })
-    }
-
-    /// Where the operand is in the host: by its page, or by the TLB.
-    pub(super) fn find(
-        &mut self,
-        n: usize,
-        e: &Ea,
-        size: usize,
-        write: bool,
-        misses: &mut Vec<usize>,
-    ) -> Result<Found, Unsupported> {
-        let Some(page) = self.page_of(e, size, write) else {
-            self.check(e, size, write, misses)?;
-            self.host(e)?;
-            return Ok(Found { host: T2, free: T1, page: None });
-        };
-        match (e.base.and_then(held), e.index, e.seg) {
-            (Some(b), None, None) => match i32::try_from(e.disp).map_err(|_| Unsupported)? {
+    /// Whether the operand is in the page of its site: T1 is the offset in it, else to cold code, which makes it so.
+    fn in_site(&mut self, n: usize, e: &Ea, size: usize, write: bool, site: usize) -> Done {
+        let start = self.a.at();
+        match (e.base.and_then(held), e.index) {
+            (Some(b), None) => match i32::try_from(e.disp).map_err(|_| Unsupported)? {
                 0 => self.a.mov(T1, b),
                 disp => self.a.lea(T1, Mem::base(b, disp)),
             },
@@ -140,12 +121,80 @@ impl Translator<'_> {
                 self.a.mov(T1, T2);
             }
         }
-        self.a.alu(Alu::Sub, T1, pages::start(page));
-        self.a.alu(Alu::Cmp, T1, pages::room(page, size));
+        self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
-        self.a.alu(Alu::Add, T1, pages::host(page));
-        self.cold.push(Cold::Page { jump, back: self.a.at(), index: n, e: *e, size, write, page });
-        Ok(Found { host: T1, free: T2, page: Some(page) })
+        let roams = (site >= SHARED).then_some(start);
+        self.cold.push(Cold::Page {
+            jump,
+            back: self.a.at(),
+            index: Some(n),
+            e: *e,
+            size,
+            write,
+            site,
+            roams,
+            past: None,
+        });
+        Ok(())
+    }
+
+    /// How an operand is named whose site is known to be right; T1 is its address when it has to be alone (`whole`). No
+    /// flags are changed. T2 may be the guest's address (`there`), else it is computed if need be.
+    pub(super) fn name(&mut self, e: &Ea, site: usize, whole: bool, there: bool) -> Result<Named, Unsupported> {
+        let reg = |r: u8| Register::RAX + u32::from(r);
+        let fits = i32::try_from(e.disp).is_ok();
+        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, read: 0, free: Some(T2) };
+        match (e.base.and_then(held), e.index) {
+            (Some(b), None) if fits => named.base = reg(b),
+            _ => {
+                if !there {
+                    self.address(e)?;
+                }
+                (named.base, named.disp, named.free) = (reg(T2), 0, None);
+            }
+        }
+        self.a.load(T1, self.site(site, Field::Delta));
+        named.read = self.a.at();
+        if whole {
+            let number = |r: Register| (r as u32 - Register::RAX as u32) as u8;
+            self.a.lea(T1, Mem { base: Some(number(named.base)), index: Some((T1, 1)), disp: named.disp as i32 });
+            named = Named { base: reg(T1), index: Register::None, disp: 0, free: Some(T2), ..named };
+        }
+        Ok(named)
+    }
+
+    /// After [`Self::in_site`] and [`Self::name`] with nothing between them: what roams need not come back before the site
+    /// is read.
+    fn roams_past(&mut self, named: &Named) {
+        if let Some(Cold::Page { past, .. }) = self.cold.last_mut() {
+            *past = Some(named.read);
+        }
+    }
+
+    /// Where the operand is in the host: by its site, or by the TLB.
+    pub(super) fn find(
+        &mut self,
+        n: usize,
+        e: &Ea,
+        size: usize,
+        write: bool,
+        misses: &mut Vec<usize>,
+    ) -> Result<Found, Unsupported> {
+        let Some(site) = self.site_of(e, size, write) else {
+            self.check(e, size, write, misses)?;
+            self.host(e)?;
+            return Ok(Found { host: T2, free: T1, site: None });
+        };
+        self.in_site(n, e, size, write, site)?;
+        let named = self.name(e, site, true, self.has_address(e))?;
+        self.roams_past(&named);
+        Ok(Found { host: T1, free: T2, site: Some(site) })
+    }
+
+    /// Whether [`Self::in_site`] leaves the guest's address in T2.
+    fn has_address(&self, e: &Ea) -> bool {
+        e.base.and_then(held).is_none() || e.index.is_some()
     }
 
     /// After [`Self::check`]: the host address into T2.
@@ -159,8 +208,8 @@ impl Translator<'_> {
     pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>, to: Found) {
         let live = self.flags == Flags::Reg && self.live_after(n);
         let of = to.free;
-        match to.page {
-            Some(page) => self.a.load(of, pages::flags(page)),
+        match to.site {
+            Some(site) => self.a.load(of, self.site(site, Field::Flags)),
             None => self.a.load(of, Mem::base(of, OFFSETS.entry_flags as i32)),
         }
         let jump = if live {
@@ -249,36 +298,52 @@ impl Translator<'_> {
         j.set_has_xacquire_prefix(false);
         j.set_has_xrelease_prefix(false);
         j.set_memory_index_scale(1);
+        if let Some(named) = self.unchecked(&e, size, write, align) {
+            return self.access_named(n, j, &list, &named, write);
+        }
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
-        // The shortest form: the guest's base register plus the entry's addend.
-        let simple = e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow);
-        let mut found = Found { host: T2, free: T1, page: None };
-        let paged = matches!(e.base, Some(SP | BP)) || self.steps.is_some_and(|s| strides::stays(&s, &e));
-        if let Some(b) = simple.filter(|_| !write && list.is_empty() && align == 0 && !paged) {
-            self.check(&e, size, write, &mut misses)?;
-            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-            j.set_memory_base(named(b, 8));
-            j.set_memory_index(Register::R13);
-            j.set_memory_displacement64(e.disp as u64);
-            j.set_memory_displ_size(u32::from(e.disp != 0));
-        } else {
-            found = self.find(n, &e, size, write, &mut misses)?;
+        if let Some(site) = self.site_of(&e, size, write) {
+            self.in_site(n, &e, size, write, site)?;
             if align != 0 {
-                self.a.bytes(&[0x41, 0xF6, 0xC0 | found.host & 7, align]); // test r13b or r14b, align
+                self.a.bytes(&[0x41, 0xF6, 0xC0 | T1 & 7, align]); // test r13b, align
                 misses.push(self.a.jcc(Cc::NotEqual as u8));
             }
-            j.set_memory_base(named(found.host, 8));
-            j.set_memory_index(Register::None);
-            j.set_memory_displacement64(0);
-            j.set_memory_displ_size(0);
+            let named = self.name(&e, site, write, self.has_address(&e))?;
+            if align == 0 {
+                self.roams_past(&named);
+            }
+            self.access_named(n, j, &list, &named, write)?;
+            self.slow(n, misses);
+            return Ok(());
         }
+        if let Some(b) =
+            e.base.and_then(held).filter(|_| !write && align == 0 && e.index.is_none() && e.seg.is_none() && !e.narrow)
+        {
+            self.check(&e, size, write, &mut misses)?;
+            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+            let reg = |r: u8| Register::RAX + u32::from(r);
+            let named = Named { base: reg(b), index: reg(T1), disp: e.disp, site: 0, read: 0, free: Some(T2) };
+            self.access_named(n, j, &list, &named, write)?;
+            self.slow(n, misses);
+            return Ok(());
+        }
+        self.check(&e, size, write, &mut misses)?;
+        self.host(&e)?;
+        let found = Found { host: T2, free: T1, site: None };
+        if align != 0 {
+            self.a.bytes(&[0x41, 0xF6, 0xC0 | found.host & 7, align]); // test r14b, align
+            misses.push(self.a.jcc(Cc::NotEqual as u8));
+        }
+        j.set_memory_base(named(found.host, 8));
+        j.set_memory_index(Register::None);
+        j.set_memory_displacement64(0);
+        j.set_memory_displ_size(0);
         let entry = Mem::state(OFFSETS.scratch + 16);
         let spare = found.free;
-        let keep = write && found.page.is_none();
         Self::rename(&mut j, &list, &[spare]);
         if let Some(x) = list.first() {
-            if keep {
+            if write {
                 self.a.store(entry, spare);
             }
             if x.1 {
@@ -292,7 +357,7 @@ impl Translator<'_> {
             if x.2 {
                 self.a.store(Mem::state(register(x.0)), spare);
             }
-            if keep {
+            if write {
                 self.a.load(spare, entry);
             }
         }
@@ -300,6 +365,46 @@ impl Translator<'_> {
             self.marked(n, size, None, found);
         }
         self.slow(n, misses);
+        Ok(())
+    }
+
+    /// The same where the page is known.
+    fn access_named(
+        &mut self,
+        n: usize,
+        mut j: Instruction,
+        list: &[(u8, bool, bool)],
+        at: &Named,
+        write: bool,
+    ) -> Done {
+        j.set_memory_base(at.base);
+        j.set_memory_index(at.index);
+        j.set_memory_displacement64(at.disp as u64);
+        j.set_memory_displ_size(u32::from(at.disp != 0));
+        // With the operand in both, the register takes the place of the index: the address is not needed afterwards.
+        let spare = match (list.first(), at.free) {
+            (Some(x), None) if x.1 => {
+                self.a.lea(T2, Mem { base: Some(T2), index: Some((T1, 1)), disp: 0 });
+                j.set_memory_base(named(T2, 8));
+                j.set_memory_index(Register::None);
+                T1
+            }
+            (_, None) => T1,
+            (_, Some(t)) => t,
+        };
+        Self::rename(&mut j, list, &[spare]);
+        if let Some(x) = list.first().filter(|x| x.1) {
+            self.a.load(spare, Mem::state(register(x.0)));
+        }
+        self.before(n);
+        self.encode(&j)?;
+        self.after(n);
+        if let Some(x) = list.first().filter(|x| x.2) {
+            self.a.store(Mem::state(register(x.0)), spare);
+        }
+        if write {
+            self.marked(n, j.memory_size().size(), None, Found { host: T1, free: T2, site: Some(at.site) });
+        }
         Ok(())
     }
 

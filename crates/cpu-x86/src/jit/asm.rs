@@ -3,6 +3,7 @@
 
 pub(super) const RAX: u8 = 0;
 pub(super) const RCX: u8 = 1;
+pub(super) const RDX: u8 = 2;
 pub(super) const RSP: u8 = 4;
 pub(super) const RSI: u8 = 6;
 pub(super) const RDI: u8 = 7;
@@ -15,6 +16,9 @@ pub(super) const T2: u8 = 14;
 /// `&mut Cpu`.
 pub(super) const STATE: u8 = 15;
 
+/// As a base: the displacement is an offset of the buffer.
+const RIP: u8 = 16;
+
 /// A memory operand.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mem {
@@ -26,6 +30,10 @@ pub(super) struct Mem {
 impl Mem {
     pub(super) fn base(base: u8, disp: i32) -> Self {
         Self { base: Some(base), index: None, disp }
+    }
+    /// At an offset of the buffer that the code is in, relative to RIP: for instructions without an immediate.
+    pub(super) fn buffer(offset: i32) -> Self {
+        Self::base(RIP, offset)
     }
     /// Of the processor's state.
     pub(super) fn state(offset: usize) -> Self {
@@ -58,6 +66,8 @@ pub(super) enum Cc {
 #[derive(Default)]
 pub(super) struct Asm {
     pub(super) buf: Vec<u8>,
+    /// Where in the buffer it will be.
+    pub(super) origin: usize,
 }
 
 impl Asm {
@@ -80,6 +90,12 @@ impl Asm {
             self.buf.push(rex);
         }
         self.bytes(op);
+        if m.base == Some(RIP) {
+            self.buf.push((reg & 7) << 3 | 5);
+            let next = self.origin + self.at() + 4;
+            self.imm32((i64::from(m.disp) - next as i64) as i32);
+            return;
+        }
         let short = m.base.is_some() && i8::try_from(m.disp).is_ok();
         let mode: u8 = match (m.base, m.disp) {
             (None, _) => 0,

@@ -1,8 +1,8 @@
 //! Looks at the code the translator made, for fuzzing: no guest operand may have stayed as it was.
 //!
 //! The rule, instruction by instruction of the emitted code (cold parts included): every memory operand is one of
-//! - `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
-//! - `[base+r13+d]`, a guest register plus the addend of the TLB entry;
+//! - relative to RIP: a site; `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
+//! - `[base+r13+d]`, a guest register (or R14) plus what its page says;
 //!
 //! without segment override; R15 is not written and no operand; the host's stack has predicted returns only, which a few
 //! instructions handle ([`predicts`]); nothing is privileged, traps, or is no instruction. A change of the register
@@ -13,12 +13,16 @@ use std::sync::Arc;
 use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::engine::{Common, translatable};
+use super::sites::{BYTES, SHARED};
 use super::translate::{Made, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
 use crate::op::DecodeCx;
 use crate::state::{Cpu, Mode};
 use crate::tlb::{ENTRIES, Entry};
+
+/// Where the sites seem to be.
+const SITES_AT: i32 = 1 << 30;
 
 /// Decodes `bytes` as a block at `rip` and translates it.
 pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -> Option<Made> {
@@ -28,7 +32,14 @@ pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -
     if ops.is_empty() || !translatable(mode) {
         return None;
     }
-    translate(cpu, &Block::new(key, ops, bytes, None, None), Common::default(), 0, exact)
+    translate(
+        cpu,
+        &Block::new(key, ops, bytes, None, None),
+        Common { sites: SITES_AT, ..Common::default() },
+        0,
+        (SHARED, &[]),
+        exact,
+    )
 }
 
 /// Takes arbitrary bytes.
@@ -125,6 +136,9 @@ impl Fuzz {
             }
             let inside = |len: usize| m.displacement() < len as u64;
             let good = match (m.base(), m.index()) {
+                (Register::None, Register::None) if i.is_ip_rel_memory_operand() => {
+                    (SITES_AT as usize..SITES_AT as usize + BYTES).contains(&(m.displacement() as usize))
+                }
                 (Register::R15, Register::None) => inside(size_of::<Cpu>()),
                 (Register::R13, Register::None) => inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>())),
                 (Register::R14, Register::None) => m.displacement() == 0,

@@ -56,11 +56,13 @@ pub(crate) struct Context {
     pub(crate) host_mxcsr: u32,
     /// Pages found lately.
     #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-    pub(crate) pages: [super::pages::Page; super::pages::PAGES],
-    /// What they depend on.
-    pub(crate) pages_depend: [u64; 3],
+    pub(crate) sites: super::sites::Sites,
+    /// Of a loop: the fewest rounds that its accesses stay in their pages, less one.
+    pub(crate) rounds: u64,
+    /// And the value of its counter that ends them.
+    pub(crate) last: u64,
     /// Scratch words of translated code.
-    pub(crate) scratch: [u64; 4],
+    pub(crate) scratch: [u64; 6],
     /// RIP that a call goes to, while its store is pending.
     pub(crate) branch: u64,
     /// The link an exit wants to be made, plus one.
@@ -89,7 +91,7 @@ impl Cpu {
         self.jit.tag = self.tlb.space() << 32 | u64::from(self.mode.0);
         self.jit.flags = Slot::from_flags(self.lazy.get());
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        self.jit.forget_pages([generation, data as u64, self.tlb.epoch]);
+        self.jit.forget_sites([generation, self.tlb.epoch], self.tlb.base != crate::tlb::SUPERVISOR_AC);
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::asm::*;
-use super::pages::{self, PAGES};
 use super::runtime;
+use super::sites::{self, SiteMemory};
 use super::translate::{self, OFFSETS, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
@@ -22,11 +22,13 @@ use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode};
 
-const CAPACITY: usize = 128 << 20;
 /// Entries between two times the statistics are told.
 const TELL: u64 = 1024;
+const CAPACITY: usize = 128 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
+/// Most sites of one block.
+const BLOCK_SITES: usize = 1024;
 /// `Engine::hot` unless a test says otherwise.
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
@@ -47,7 +49,7 @@ pub(super) struct Jump {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Common {
     /// Rust calls this: (cpu, code).
-    enter: usize,
+    pub(super) enter: usize,
     /// R13: block's instruction, R14: block. Called.
     pub(super) op: usize,
     /// The same, the store's host address in the context.
@@ -60,8 +62,10 @@ pub(super) struct Common {
     pub(super) refuse: usize,
     /// Called: the vector registers of a level are loaded; or no ZF.
     pub(super) vectors: [usize; 3],
-    /// Called with a TLB entry in R13 and the address in R14: remembers the page; host address in R13.
-    pub(super) fill: [usize; PAGES],
+    /// Called with a TLB entry in R13 and its tag in R14: fills a site.
+    pub(super) fill: usize,
+    /// Where the sites are: from offset 0.
+    pub(super) sites: i32,
 }
 
 /// Code of a block.
@@ -77,6 +81,8 @@ pub(super) struct Entries {
     pub(super) ahead: usize,
     /// The same with flags in EFLAGS.
     pub(super) reg_ahead: usize,
+    /// Code at `ahead` may be replaced by a jump.
+    pub(super) whole: bool,
 }
 
 /// A branch that can lead straight to another block.
@@ -92,6 +98,8 @@ struct Link {
     reg: bool,
     way: Way,
     linked: bool,
+    /// Of code that is not to be run any more: stays as it is.
+    dead: bool,
 }
 
 /// How translated code came back.
@@ -109,6 +117,13 @@ pub(crate) enum Ran<'a> {
 /// The translator of one processor.
 pub(crate) struct Engine {
     memory: CodeMemory,
+    sites: SiteMemory,
+    /// By the first of their sites: indices of blocks.
+    owners: Vec<(usize, usize)>,
+    /// What roams, by block.
+    roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
+    /// All sites were emptied, which the processor does not know yet.
+    lost: bool,
     used: usize,
     common: Common,
     common_end: usize,
@@ -136,10 +151,16 @@ impl Engine {
     /// `None` when the system gives no executable memory.
     pub(crate) fn new(single: bool, zmm: bool) -> Option<Self> {
         let mut memory = CodeMemory::new(CAPACITY)?;
-        let (code, common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
+        let sites = SiteMemory::new(&mut memory)?;
+        let (code, mut common) = common_code(if zmm { Width::Zmm } else { Width::Ymm });
         memory.write(0, &code)?;
+        common.sites = sites.offset(&memory);
         let used = code.len().next_multiple_of(64);
         Some(Self {
+            sites,
+            owners: Vec::new(),
+            roaming: HashMap::default(),
+            lost: true,
             memory,
             used,
             common,
@@ -160,12 +181,16 @@ impl Engine {
 
     /// Whether there may be no room for another block.
     pub(crate) fn full(&self) -> bool {
-        self.used + BLOCK_ROOM > CAPACITY
+        self.used + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
     }
 
     /// Drops all code. The caller drops all blocks, too, since they say where their code was.
     pub(crate) fn reset(&mut self) {
         self.used = self.common_end;
+        self.sites.clear();
+        self.owners.clear();
+        self.roaming.clear();
+        self.lost = true;
         self.known.clear();
         self.links.clear();
         self.wanted = None;
@@ -182,24 +207,29 @@ impl Engine {
             Block::NO_CODE => {
                 let heat = block.heat.load(Ordering::Relaxed) + 1;
                 block.heat.store(heat, Ordering::Relaxed);
-                if heat < self.hot { None } else { self.translate(cpu, block) }
+                if heat < self.hot { None } else { self.translate(cpu, block, &[]) }
             }
             code => Some(code),
         }
     }
 
     #[cold]
-    fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>) -> Option<u64> {
+    fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>, roaming: &[usize]) -> Option<u64> {
         let ours = block.page.as_ref().is_some_and(|p| !p.watched());
         let can = ours && block.second.is_none() && translatable(block.key.mode);
-        let made = can.then(|| translate::translate(cpu, block, self.common, self.used, self.single)).flatten();
-        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY);
+        let made = can
+            .then(|| translate::translate(cpu, block, self.common, self.used, (self.sites.used, roaming), self.single))
+            .flatten();
+        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY && m.sites <= sites::SITES);
         let Some(made) = made else {
             block.code.store(Block::NEVER, Ordering::Relaxed);
             self.statistics.refused += 1;
             return None;
         };
+        self.owners.push((self.sites.used, self.blocks.len()));
+        self.sites.used = made.sites;
         let base = self.used;
+        made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
         self.memory.write(base, &made.code)?;
         self.used = (base + made.code.len()).next_multiple_of(16);
         let e = made.entries;
@@ -209,6 +239,7 @@ impl Engine {
             page: base + e.page,
             ahead: base + e.ahead,
             reg_ahead: base + e.reg_ahead,
+            whole: e.whole,
         };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
@@ -221,6 +252,10 @@ impl Engine {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
             self.jump(old.page, entries.page);
+            // The first bytes of the old code are none that links lead from.
+            if old.whole {
+                self.jump(old.ahead, entries.ahead);
+            }
         }
         self.blocks.push(block.clone());
         for n in first..self.links.len() {
@@ -235,6 +270,7 @@ impl Engine {
         s.bytes += made.code.len() as u64;
         s.instructions += block.ops.len() as u64;
         s.handlers += made.handlers;
+        s.loops += u64::from(made.rounds);
         Some(code)
     }
 
@@ -267,6 +303,7 @@ impl Engine {
             reg: l.reg,
             way,
             linked: false,
+            dead: false,
         });
     }
 
@@ -276,7 +313,7 @@ impl Engine {
 
     /// Makes the branch lead to its block, if that is translated. `at`: the block that control came to through it.
     fn link(&mut self, n: usize, at: Option<&Block>) {
-        let Some(l) = self.links.get_mut(n).filter(|_| !self.single) else { return };
+        let Some(l) = self.links.get_mut(n).filter(|l| !self.single && !l.dead) else { return };
         let key = match (l.way, at) {
             (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
             (Way::Far { .. }, _) => return,
@@ -315,6 +352,43 @@ impl Engine {
             l.linked = false;
             let (place, to) = (l.place, l.unlinked);
             self.lead(place, to);
+        }
+    }
+
+    /// A link of code that was replaced leads to nothing any more.
+    fn bury(&mut self, n: usize) {
+        let Some(l) = self.links.get_mut(n) else { return };
+        l.dead = true;
+        let (place, to) = (l.place, l.unlinked);
+        if std::mem::take(&mut l.linked) {
+            self.lead(place, to);
+        }
+    }
+
+    /// Translates blocks again without the sites that roam.
+    #[cold]
+    fn settle(&mut self, cpu: &Cpu, sites: &[usize]) {
+        let mut changed: Vec<Arc<Block>> = Vec::new();
+        for site in sites {
+            let at = self.owners.partition_point(|(first, _)| first <= site);
+            let owner = at.checked_sub(1).and_then(|at| self.owners.get(at));
+            let Some((first, Some(block))) = owner.map(|(first, of)| (first, self.blocks.get(*of))) else { continue };
+            self.roaming.entry(block.key).or_default().push(site - first);
+            if !changed.iter().any(|b| Arc::ptr_eq(b, block)) {
+                changed.push(block.clone());
+            }
+        }
+        for block in changed {
+            let Some(roaming) = self.roaming.remove(&block.key) else { continue };
+            // Not what was decoded anew meanwhile, what would still be run, or where there is no room: it goes on with
+            // jumps.
+            let known = self.known.get(&block.key).filter(|(e, _)| e.whole && !self.full() && block.fresh());
+            if known.and_then(|(_, of)| self.blocks.get(*of)).is_some_and(|b| Arc::ptr_eq(b, &block)) {
+                block.links().for_each(|n| self.bury(n));
+                self.translate(cpu, &block, &roaming);
+                self.statistics.settled += 1;
+            }
+            self.roaming.insert(block.key, roaming);
         }
     }
 
@@ -363,6 +437,11 @@ impl Engine {
         if self.statistics.entries.is_multiple_of(TELL) {
             self.shared.tell(&self.statistics);
         }
+        if self.lost {
+            self.lost = false;
+            cpu.jit.lose_sites();
+        }
+        cpu.jit.use_sites(&self.sites);
         cpu.refresh_context();
         if self.epoch != cpu.tlb.epoch {
             self.forget_jumps(cpu);
@@ -390,6 +469,9 @@ impl Engine {
             enter(cpu, code)
         };
         cpu.jit.bus = None;
+        if let Some(sites) = cpu.jit.take_roamed() {
+            self.settle(cpu, &sites);
+        }
         cpu.lazy.set(cpu.jit.flags.flags());
         self.wanted = (cpu.jit.link as usize).checked_sub(1);
         let s = &mut self.statistics;
@@ -491,7 +573,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
-    c.fill = std::array::from_fn(|page| pages::fill_code(&mut a, page));
+    c.fill = sites::fill_code(&mut a);
     (a.buf, c)
 }
 

@@ -90,11 +90,11 @@ impl Translator<'_> {
     /// Uses the free register of an access, and keeps what the rest of the access needs of it.
     fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
         let keep = Mem::state(OFFSETS.scratch);
-        if to.page.is_none() {
+        if to.site.is_none() {
             self.a.store(keep, to.free);
         }
         f(self);
-        if to.page.is_none() {
+        if to.site.is_none() {
             self.a.load(to.free, keep);
         }
     }
@@ -170,7 +170,7 @@ impl Translator<'_> {
     }
 
     /// A conditional jump by the guest's flags, wherever they are.
-    fn branch_on(&mut self, condition: u8) -> usize {
+    pub(super) fn branch_on(&mut self, condition: u8) -> usize {
         let bits = match condition >> 1 {
             c @ 0..=4 => FLAG_BITS.get(usize::from(c)),
             5 => FLAG_BITS.get(5),

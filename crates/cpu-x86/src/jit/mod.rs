@@ -8,7 +8,8 @@
 //! - *Flags* are the host's between instructions that set and use them. TLB checks destroy them, so they are saved
 //!   (LAHF, SETO) to a slot when they are live across one; where nothing can read them any more they are lost. An
 //!   exception or interrupt at such a place reports arithmetic flags in RFLAGS that were overwritten before being read.
-//! - *Memory*: the software TLB is checked inline, the store protocol of guest-memory followed. Whatever is not a hit in
+//! - *Memory*: the page that an access found last is checked inline, then the software TLB (`sites`), the store protocol of
+//!   guest-memory followed. Whatever is not a hit in
 //!   one page is done by the interpreter's handler for the whole instruction, called from the block: precise by
 //!   construction.
 //! - *Control*: direct branches are linked, to other pages behind a look into the execution TLB; returns are predicted on
@@ -16,6 +17,7 @@
 //!   the page), and what comes from elsewhere, look at the attention word and at the page's code version; branches ahead
 //!   in the page look at neither: both ends were fresh when the link was made, and it is undone before a block is used
 //!   again whose page was written.
+//! - *Loops* of one block look at pages, the attention word and the code version once for many rounds (`rounds`).
 //! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
 //!   block that uses them until something else runs (`vectors`).
 //! - *Everything else* (system, string, x87, MMX and masked memory instructions) is done by the interpreter's handler from
@@ -23,7 +25,7 @@
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
 //!   there is no signal or exception handler. When translated code is left, nothing of it is on the host's stack.
 //!
-//! Not there yet: x87 and MMX without a call of their handlers, one check for several rounds of a loop, a poll page instead
+//! Not there yet: x87 and MMX without a call of their handlers, a poll page instead
 //! of the load and test at each loop, removal of parts of the buffer. Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
@@ -46,15 +48,15 @@ mod flow;
 mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
-#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-mod pages;
 mod rehearsal;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod rounds;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod runtime;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod select;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-mod strides;
+mod sites;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
@@ -98,10 +100,14 @@ pub struct JitStatistics {
     pub instructions: u64,
     /// Of these, left to handlers.
     pub handlers: u64,
+    /// Blocks that are loops with one look at pages for many rounds.
+    pub loops: u64,
     /// Times translated code was entered from the run loop.
     pub entries: u64,
     /// Blocks run by the interpreter.
     pub interpreted: u64,
+    /// Blocks translated again since accesses in them roam.
+    pub settled: u64,
     /// Branches linked.
     pub links: u64,
     /// Times the buffer was dropped.
@@ -129,6 +135,8 @@ impl JitStatistics {
             ("bytes of code", self.bytes),
             ("instructions", self.instructions),
             ("left to handlers", self.handlers),
+            ("loops without checks", self.loops),
+            ("translated again", self.settled),
             ("links", self.links),
             ("buffer flushes", self.flushes),
             ("entries", self.entries),

@@ -2,6 +2,8 @@
 //!
 //! Called through the thunks of `engine` with the guest's registers in `Cpu`. They return 0 to go on, or how to leave.
 
+use std::sync::atomic::Ordering;
+
 use crate::block::Block;
 use crate::op::Op;
 use crate::state::Cpu;
@@ -34,8 +36,10 @@ pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, 
     cpu.refresh_context();
     match done {
         Err(_) => ABORTED,
-        // Predicted returns rely on translations of addresses.
+        // Predicted returns and loops rely on translations of addresses.
         Ok(()) if cpu.stop_block || op.is(Op::ENDS) || cpu.tlb.epoch != epoch => STOPPED,
+        // Devices may take long, and loops do not look at it in every round.
+        Ok(()) if cpu.attention.load(Ordering::Relaxed) & cpu.jit.attention_mask != 0 => STOPPED,
         Ok(()) => GO_ON,
     }
 }

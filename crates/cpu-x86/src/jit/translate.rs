@@ -8,9 +8,10 @@ use super::asm::*;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
+use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
-use super::strides::{self, Steps};
-use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
+use super::sites::Field;
+use super::vectors::{EVERYTHING, NOTHING, WHOLE};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
@@ -155,6 +156,12 @@ pub(super) struct Made {
     /// Of the page's version, for which the bytes are right.
     pub(super) version: usize,
     pub(super) handlers: u64,
+    /// The site after the last one.
+    pub(super) sites: usize,
+    /// Sites that may roam: offsets of their check and of what to jump to.
+    pub(super) roams: Vec<(usize, usize, usize)>,
+    /// It is a loop with a fast copy.
+    pub(super) rounds: bool,
     /// Instructions it covers, from the first.
     pub(super) count: usize,
     /// Some use vector registers.
@@ -184,8 +191,21 @@ pub(super) enum Cold {
     Return { jump: usize, index: usize },
     /// Forgets the predicted returns.
     Forget { jump: usize, back: usize },
-    /// Finds the page of an access that is not the one that `page` has.
-    Page { jump: usize, back: usize, index: usize, e: Ea, size: usize, write: bool, page: usize },
+    /// Finds the page of an access that is not the one that its site has; T1 is the offset in it then. When there is none:
+    /// to the slow path of instruction `index`, or (before the rounds of a loop) to the plain copy.
+    /// `roams`: the check, which may become a jump to code that asks the TLB only.
+    Page {
+        jump: usize,
+        back: usize,
+        index: Option<usize>,
+        e: Ea,
+        size: usize,
+        write: bool,
+        site: usize,
+        roams: Option<usize>,
+        /// Where that goes on with T1 as the site would have it; `None`: at `back`.
+        past: Option<usize>,
+    },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
     /// Goes to another page.
@@ -218,7 +238,7 @@ impl Ea {
 pub(super) struct Translator<'a> {
     pub(super) a: Asm,
     pub(super) block: &'a Block,
-    common: Common,
+    pub(super) common: Common,
     /// Offset of the block in the buffer.
     start: usize,
     pub(super) flags: Flags,
@@ -238,10 +258,17 @@ pub(super) struct Translator<'a> {
     pub(super) level: u8,
     /// Where the version of the page is in the code.
     version: usize,
-    /// Of a block that branches to itself: by how much registers change in a round.
-    pub(super) steps: Option<Steps>,
-    /// Loads and stores that have pages of their own so far.
-    pub(super) sites: [usize; 2],
+    /// While the fast copy of a loop is made.
+    pub(super) rounds: Option<Rounds>,
+    /// Where the plain copy begins.
+    pub(super) plain: usize,
+    /// The block's first site, and the next.
+    pub(super) first_site: usize,
+    pub(super) sites: usize,
+    /// Which of its sites it is to do without.
+    pub(super) roaming: &'a [usize],
+    /// Sites that may roam: where their check is, and where to jump then.
+    pub(super) roams: Vec<(usize, usize, usize)>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
 }
@@ -251,14 +278,22 @@ pub(super) struct Translator<'a> {
 pub(super) struct Found {
     /// The register with the host address.
     pub(super) host: u8,
-    /// A register that is free; without a `page` it holds the TLB entry.
+    /// A register that is free; without a `site` it holds the TLB entry.
     pub(super) free: u8,
-    pub(super) page: Option<usize>,
+    pub(super) site: Option<usize>,
 }
 
-/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be. With `exact` the translation
+/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `sites`: which one is
+/// free, and which of the block's it is to do without (they roam). With `exact` the translation
 /// ends before the first instruction that is left to its handler.
-pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, exact: bool) -> Option<Made> {
+pub(super) fn translate(
+    cpu: &Cpu,
+    block: &Block,
+    common: Common,
+    start: usize,
+    sites: (usize, &[usize]),
+    exact: bool,
+) -> Option<Made> {
     let mode = block.key.mode;
     let options = decode::options(&cpu.model.features);
     let decoded: Vec<Instruction> =
@@ -274,7 +309,7 @@ pub(super) fn translate(cpu: &Cpu, block: &Block, common: Common, start: usize, 
         .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
         .collect();
     loop {
-        match attempt_all(block, common, start, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, start, sites, exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -286,6 +321,7 @@ fn attempt_all(
     block: &Block,
     common: Common,
     start: usize,
+    sites: (usize, &[usize]),
     exact: bool,
     decoded: &[Instruction],
     vector: &[Option<Translatable>],
@@ -300,7 +336,7 @@ fn attempt_all(
     live::solve(&mut uses);
     let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
-        a: Asm { buf: Vec::with_capacity(1024) },
+        a: Asm { buf: Vec::with_capacity(1024), origin: start },
         block,
         common,
         start,
@@ -317,11 +353,18 @@ fn attempt_all(
         single: exact,
         level: NOTHING,
         version: 0,
-        steps: strides::of(decoded, block.key.rip),
-        sites: [0; 2],
+        rounds: None,
+        plain: 0,
+        first_site: sites.0,
+        sites: sites.0,
+        roaming: sites.1,
+        roams: Vec::new(),
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
+    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.rip, native, vector) {
+        t.loop_of(rounds, decoded, vector, entries.slot, live_in);
+    }
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
         let done = match vector[n] {
@@ -340,6 +383,7 @@ fn attempt_all(
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
         t.go(t.rip_at(end));
     }
+    entries.whole = t.links.iter().all(|l| l.place >= body + 5) && t.a.at() >= body + 5;
     t.finish_cold();
     if live_in {
         entries.reg_ahead = t.a.at();
@@ -354,6 +398,9 @@ fn attempt_all(
         links: t.links,
         version: t.version,
         handlers: t.handlers,
+        sites: t.sites,
+        roams: t.roams,
+        rounds: t.plain != 0,
         count,
         vectors: vector.iter().any(Option::is_some),
     }))
@@ -377,7 +424,7 @@ impl Translator<'_> {
         let body = self.a.at();
         self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
         self.flags = Flags::Slot;
-        (Entries { reg, slot, page, ahead: body, reg_ahead: body }, body)
+        (Entries { reg, slot, page, ahead: body, reg_ahead: body, whole: false }, body)
     }
 
     /// RIP so many bytes after the block's start.
@@ -411,6 +458,26 @@ impl Translator<'_> {
             (self.flags, self.level, self.sites) = (flags, level, sites);
         }
         done
+    }
+
+    /// Tries to make the fast copy of a loop; leaves no trace when that cannot be.
+    fn loop_of(
+        &mut self,
+        rounds: Rounds,
+        decoded: &[Instruction],
+        vector: &[Option<Translatable>],
+        head: usize,
+        live: bool,
+    ) {
+        let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
+        let block = self.block;
+        self.rounds = Some(rounds);
+        if self.fast(decoded, &block.ops, vector, head, live).is_err() {
+            self.a.buf.truncate(at);
+            self.cold.truncate(cold);
+            self.links.truncate(links);
+        }
+        (self.rounds, self.flags, self.level) = (None, Flags::Slot, NOTHING);
     }
 
     /// The instruction is run by its handler.
@@ -471,17 +538,8 @@ impl Translator<'_> {
     }
 
     /// SSE and AVX.
-    fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
-        self.want_vectors(
-            n,
-            if v.evex {
-                EVERYTHING
-            } else if v.vex {
-                WHOLE
-            } else {
-                XMM
-            },
-        );
+    pub(super) fn vector(&mut self, n: usize, i: &Instruction, op: &Op, v: Translatable) -> Done {
+        self.want_vectors(n, level(&v));
         if op.is(Op::MEM) { self.access(n, i, op, v.align) } else { self.registers(n, i, op) }
     }
 
@@ -515,7 +573,7 @@ impl Translator<'_> {
         })
     }
 
-    fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+    pub(super) fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
         use Mnemonic::*;
         match i.mnemonic() {
             Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
@@ -732,21 +790,40 @@ impl Translator<'_> {
                 self.leave_by_link(place, target);
             }
             Cold::Return { jump, index } => self.unpredicted(jump, index),
-            Cold::Page { jump, back, index, e, size, write, page } => {
+            Cold::Page { jump, back, index, e, size, write, site, roams, past } => {
                 self.a.fill_here(jump);
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
-                let _done = self.check(&e, size, write, &mut misses).and_then(|()| self.address(&e));
-                if write || page >= super::pages::LOADS {
-                    let call = self.a.call();
-                    self.join_common(call, self.common.fill[page]);
-                } else {
-                    self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
-                    self.a.mov(T1, T2);
-                }
+                let _done = self.check(&e, size, write, &mut misses);
+                self.fill_site(site, size);
+                let _done = self.address(&e);
+                self.a.mov(T1, T2);
+                self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
                 let j = self.a.jmp();
                 self.a.fill(j, back);
-                self.page_misses.extend(misses.into_iter().map(|m| (index, m)));
+                if let Some(at) = roams {
+                    self.roams.push((site, at, self.a.at()));
+                    // The address was computed before, so it can be again.
+                    let _done = self.check(&e, size, write, &mut misses);
+                    let to = match past {
+                        Some(past) => {
+                            self.flags_from_tlb(write, site);
+                            let _done = self.address(&e);
+                            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+                            past
+                        }
+                        None => {
+                            let _done = self.from_tlb(&e, write, site);
+                            back
+                        }
+                    };
+                    let j = self.a.jmp();
+                    self.a.fill(j, to);
+                }
+                match index {
+                    Some(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
+                    None => misses.into_iter().for_each(|m| self.a.fill(m, self.plain)),
+                }
             }
             Cold::Forget { jump, back } => {
                 self.a.fill_here(jump);
@@ -756,6 +833,23 @@ impl Translator<'_> {
             }
             Cold::Far { jump, target, save } => self.far(jump, target, save),
             Cold::Done => {}
+        }
+    }
+
+    /// After a hit in the TLB: the site says what the entry does, for once; T1 and T2 are the address.
+    pub(super) fn from_tlb(&mut self, e: &Ea, write: bool, site: usize) -> Done {
+        self.flags_from_tlb(write, site);
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.store(self.site(site, Field::Delta), T1);
+        self.address(e)?;
+        self.a.mov(T1, T2);
+        Ok(())
+    }
+
+    fn flags_from_tlb(&mut self, write: bool, site: usize) {
+        if write {
+            self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
+            self.a.store(self.site(site, Field::Flags), T2);
         }
     }
 

@@ -86,7 +86,7 @@ pub(super) const FEATURES: &[Feature] = &[
     ("avx512bitalg", L7_ECX, 12, Host("avx512bitalg"), &[AVX512_BITALG]),
     ("avx512-vpopcntdq", L7_ECX, 14, Host("avx512vpopcntdq"), &[AVX512_VPOPCNTDQ]), ("la57", L7_ECX, 16, No, &[]),
     ("rdpid", L7_ECX, 22, Yes, &[RDPID]), ("cldemote", L7_ECX, 25, Asked, &[CLDEMOTE]),
-    ("movdiri", L7_ECX, 27, No, &[]), ("movdir64b", L7_ECX, 28, No, &[]), ("pks", L7_ECX, 31, No, &[]),
+    ("movdiri", L7_ECX, 27, Yes, &[MOVDIRI]), ("movdir64b", L7_ECX, 28, Yes, &[MOVDIR64B]), ("pks", L7_ECX, 31, No, &[]),
 
     ("fsrm", L7_EDX, 4, Yes, &[]), ("avx512-vp2intersect", L7_EDX, 8, No, &[]), ("md-clear", L7_EDX, 10, Yes, &[]),
     ("serialize", L7_EDX, 14, Asked, &[SERIALIZE]), ("tsx-ldtrk", L7_EDX, 16, No, &[]),
@@ -139,6 +139,30 @@ pub(super) fn find(name: &str) -> Option<&'static Feature> {
     let name = name.replace('_', "-");
     let name = ALIASES.iter().find(|a| a.0 == name).map_or(name.as_str(), |a| a.1);
     FEATURES.iter().find(|f| f.0 == name)
+}
+
+/// Leaf, subleaf and register (EAX is 0) of each word.
+const PLACES: [(u32, u32, usize); COUNT] = [
+    (1, 0, 3),
+    (1, 0, 2),
+    (7, 0, 1),
+    (7, 0, 2),
+    (7, 0, 3),
+    (7, 1, 0),
+    (0xD, 1, 0),
+    (6, 0, 0),
+    (0x8000_0001, 0, 3),
+    (0x8000_0001, 0, 2),
+    (0x8000_0007, 0, 3),
+    (0x8000_0008, 0, 1),
+    (0x8000_0021, 0, 0),
+    (7, 2, 3),
+];
+
+/// The names of the features of these bits of a CPUID register.
+pub fn feature_names(leaf: u32, subleaf: u32, register: usize, bits: u32) -> Vec<&'static str> {
+    let Some(word) = PLACES.iter().position(|p| *p == (leaf, subleaf, register)) else { return Vec::new() };
+    FEATURES.iter().filter(|f| f.1 == word && bits >> f.2 & 1 != 0).map(|f| f.0).collect()
 }
 
 /// Whether the implementation has the feature on this host.

@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::build::{Topology, build};
 use super::features::{FEATURES, Have, available, find, word};
 use super::table::{Definition, MAX, MODELS, Vendor};
-use super::{CpuModel, features};
+use super::{CpuModel, features, reasons};
 
 /// The model of machines that are not given `-cpu`.
 pub const DEFAULT_CPU: &str = MAX;
@@ -119,8 +119,13 @@ impl CpuSpec {
         if enforce && !missing.is_empty() {
             return Err(CpuError::Enforce { model: spec.name, missing: missing.join(" ") });
         }
-        spec.warnings =
-            missing.iter().map(|f| format!("-cpu {}: {f} is not available here and left out", spec.name)).collect();
+        let mut said = std::collections::BTreeSet::new();
+        missing.retain(|f| said.insert(f.clone()));
+        let why = |f: &String| match f.as_str() {
+            "pmu" => "no performance counters".into(),
+            f => find(f).and_then(reasons::reason).unwrap_or_else(|| "not implemented".into()),
+        };
+        spec.warnings = missing.iter().map(|f| format!("-cpu {}: {f} is left out: {}", spec.name, why(f))).collect();
         Ok(spec)
     }
 
@@ -234,7 +239,7 @@ impl CpuSpec {
             line.push(' ');
             line += f.0;
         }
-        s + &line + "\n"
+        s + &line + "\n" + &reasons::help(FEATURES)
     }
 }
 
@@ -290,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_not_implemented_is_left_out_and_said() {
         let s = CpuSpec::parse("qemu64,+vmx,-lahf_lm,invtsc=on").unwrap();
-        assert_eq!(s.warnings.len(), 1);
+        assert_eq!(s.warnings, ["-cpu qemu64: vmx is left out: no virtual machines inside of the guest"]);
         let m = s.model(Topology::default(), 0);
         assert_eq!(m.query(1, 0)[2] & 1 << 5, 0);
         assert_eq!(m.query(0x8000_0001, 0)[2] & 1, 0);

@@ -107,12 +107,12 @@ impl Graphics {
                 Shift::Bytes => dots.extend(p.iter().flat_map(|b| [*b, *b])),
                 Shift::Interleaved => {
                     for (low, high) in [(p[0], p[2]), (p[1], p[3])] {
-                        let pixel = |shift: u8| (low >> shift & 3 | (high >> shift & 3) << 2) & self.plane_enable;
+                        let pixel = |shift: u8| (low >> shift & 3 | (high >> shift & 3) << 2) & self.mask ^ self.turn;
                         dots.extend([6, 4, 2, 0].map(pixel));
                     }
                 }
                 Shift::Planar => {
-                    let pixel = |bit: u8| (0..4).fold(0, |i, n| i | (p[n] >> bit & 1) << n) & self.plane_enable;
+                    let pixel = |bit: u8| (0..4).fold(0, |i, n| i | (p[n] >> bit & 1) << n) & self.mask ^ self.turn;
                     dots.extend([7, 6, 5, 4, 3, 2, 1, 0].map(pixel));
                 }
             }

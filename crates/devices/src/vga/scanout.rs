@@ -1,8 +1,8 @@
 //! What the registers say is to be shown: everything that drawing needs, compared from one picture to the next.
 //!
 //! Facts: IBM Video Subsystem Technical Reference, "CRT Controller" and "Attribute Controller". Left out: horizontal
-//! timing other than the displayed width, interlace, count-by-two and count-by-four, shift-load rates, blinking in
-//! graphics modes, and borders.
+//! timing other than the displayed width, interlace, count-by-two and count-by-four, shift-load rates, and
+//! borders.
 
 use super::State;
 use super::registers::{Registers, attr, gc, seq};
@@ -65,7 +65,10 @@ pub(super) enum Shift {
 pub(super) struct Graphics {
     pub(super) walk: Walk,
     pub(super) shift: Shift,
-    pub(super) plane_enable: u8,
+    /// Bits of a dot that count: the enabled planes, without the fourth while dots that have it blink.
+    pub(super) mask: u8,
+    /// Bits turned over: the fourth in monochrome modes, half of the time.
+    pub(super) turn: u8,
     pub(super) colours: Vec<u32>,
 }
 
@@ -215,11 +218,22 @@ impl State {
                 _ => Shift::Bytes,
             };
             let colours = if shift == Shift::Bytes { self.dac_colours() } else { self.attribute_colours().to_vec() };
-            Kind::Graphics(Graphics { walk, shift, plane_enable: r.attr[attr::PLANE_ENABLE] & 0xF, colours })
+            let (mask, turn) = self.blinking_dots(now);
+            Kind::Graphics(Graphics { walk, shift, mask: r.attr[attr::PLANE_ENABLE] & mask, turn, colours })
         } else {
             Kind::Text(self.text(walk, nine_dots, now))
         };
         Scanout { width, height, kind }
+    }
+
+    /// Mask and bits to turn of dots now: blinking in graphics modes.
+    fn blinking_dots(&self, now: u64) -> (u8, u8) {
+        let mode = self.registers.attr[attr::MODE];
+        match (mode & 8 != 0 && (now / FRAME_NS) & 0x10 != 0, mode & 2 != 0) {
+            (false, _) => (0xF, 0),
+            (true, true) => (0xF, 8),
+            (true, false) => (7, 0),
+        }
     }
 
     fn vga_walk(&self, graphics: bool) -> Walk {
@@ -293,9 +307,9 @@ impl State {
                 columns: width.div_ceil(8),
                 wide: false,
             };
-            let plane_enable = self.registers.attr[attr::PLANE_ENABLE] & 0xF;
+            let mask = self.registers.attr[attr::PLANE_ENABLE] & 0xF;
             let colours = self.attribute_colours().to_vec();
-            Kind::Graphics(Graphics { walk, shift: Shift::Planar, plane_enable, colours })
+            Kind::Graphics(Graphics { walk, shift: Shift::Planar, mask, turn: 0, colours })
         };
         Scanout { width, height, kind }
     }

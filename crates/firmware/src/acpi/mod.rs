@@ -17,6 +17,8 @@ pub struct AcpiConfig {
     pub apic_ids: Vec<u32>,
     /// CPUs present at the start.
     pub present: usize,
+    /// The 8259 pair is there.
+    pub pic: bool,
     /// HPET at 0xFED00000.
     pub hpet: bool,
     /// Serial ports at COM1 and COM2.
@@ -64,6 +66,7 @@ mod tests {
         AcpiConfig {
             apic_ids: vec![0, 1],
             present: 2,
+            pic: true,
             hpet: true,
             serial: [true, true],
             chipset: Chipset::I440fx,
@@ -116,6 +119,15 @@ mod tests {
             }
         }
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn pcat_compat_says_whether_the_8259_pair_is_there() {
+        for pic in [true, false] {
+            let built = tables::build(&AcpiConfig { pic, ..config() });
+            let madt = tables::list_for_test(&built.tables).into_iter().find(|t| t.0 == "APIC").unwrap().1;
+            assert_eq!(built.tables[madt + 40..madt + 44], [u8::from(pic), 0, 0, 0]);
+        }
     }
 
     /// `iasl -d` reads every table without complaint, and its output compiles again without errors.

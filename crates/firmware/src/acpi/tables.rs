@@ -146,7 +146,7 @@ fn fadt(c: &AcpiConfig, dsdt: u32) -> Vec<u8> {
 /// MADT (ACPI 6.4, 5.2.12).
 fn madt(c: &AcpiConfig) -> Vec<u8> {
     let mut m = 0xFEE0_0000u32.to_le_bytes().to_vec();
-    m.extend(1u32.to_le_bytes()); // a PIC pair is there
+    m.extend(u32::from(c.pic).to_le_bytes()); // PCAT_COMPAT
     for (i, id) in c.apic_ids.iter().enumerate() {
         let enabled = u32::from(i < c.present);
         if *id < 255 {

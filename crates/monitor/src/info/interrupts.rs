@@ -11,7 +11,10 @@ use crate::context::Context;
 const MODES: [&str; 8] = ["fixed", "lowest", "SMI", "...", "NMI", "INIT", "...", "extINT"];
 
 pub(super) fn pic(context: &mut Context, rest: &str) -> Outcome {
-    plain(context, rest, |c| ioapic_text(&c.machine.ioapic().entries()) + &c.machine.pic().describe())
+    plain(context, rest, |c| {
+        let pic = if c.machine.plan().pic { c.machine.pic().describe() } else { "pic: none (-M pic=off)\n".into() };
+        ioapic_text(&c.machine.ioapic().entries()) + &pic
+    })
 }
 
 fn ioapic_text(entries: &[u64]) -> String {

@@ -221,7 +221,7 @@ impl Bus for VpBus<'_> {
             return Ok(());
         }
         count(&self.vp.counters.memory);
-        let handler = self.handler.ok_or(cpu_x86::bus::Leave)?;
+        let handler = self.handler.filter(|h| !h.declines(gpa, data.len())).ok_or(cpu_x86::bus::Leave)?;
         self.vp.outside(|| handler.memory_read(gpa, data));
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Bus for VpBus<'_> {
             return Ok(());
         }
         count(&self.vp.counters.memory);
-        let handler = self.handler.ok_or(cpu_x86::bus::Leave)?;
+        let handler = self.handler.filter(|h| !h.declines(gpa, data.len())).ok_or(cpu_x86::bus::Leave)?;
         self.vp.outside(|| handler.memory_write(gpa, data));
         Ok(())
     }

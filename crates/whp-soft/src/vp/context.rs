@@ -86,6 +86,18 @@ pub(super) fn access_exit(cpu: &Cpu, kind: AbortKind, mapped: impl FnOnce(u64) -
     (exit, instruction_byte_count)
 }
 
+/// The same as Windows 10 tells it: a memory access by its guest-physical address alone.
+pub(super) fn terse(exit: Exit, length: u8) -> (Exit, u8) {
+    match exit {
+        Exit::MemoryAccess(m) => {
+            let known =
+                MemoryAccess { instruction_byte_count: 0, instruction_bytes: [0; 16], gva_valid: false, gva: 0, ..m };
+            (Exit::MemoryAccess(known), 0)
+        }
+        other => (other, length),
+    }
+}
+
 /// The exit for an exception in the exception exit bitmap.
 pub(super) fn exception_exit(cpu: &Cpu, e: Exception) -> (Exit, u8) {
     let (instruction_byte_count, instruction_bytes) = bytes(&cpu.last_instruction);

@@ -58,7 +58,7 @@ impl VirtualProcessor for VpHandle {
 
     fn run(&self, handler: Option<&dyn AccessHandler>) -> Result<ExitContext> {
         let mut core = self.core("RunVirtualProcessor")?;
-        Ok(self.vp.run(&self.shared, &mut core, handler.filter(|_| self.shared.options.decoded)))
+        Ok(self.vp.run(&self.shared, &mut core, handler.filter(|_| self.shared.decodes())))
     }
 
     fn cancel(&self) {
@@ -70,7 +70,11 @@ impl VirtualProcessor for VpHandle {
         lengths(NAME, names, values.len())?;
         let core = self.core(NAME)?;
         for (name, value) in names.iter().zip(values) {
-            *value = registers::get(&self.vp, &self.shared, &core, *name)
+            let known = self.shared.options.behave.knows_register(*name);
+            let get = || registers::get(&self.vp, &self.shared, &core, *name);
+            *value = known
+                .then(get)
+                .flatten()
                 .ok_or_else(|| Error::new(HResult::WHV_E_INVALID_VP_REGISTER_NAME, NAME, format!("{name:?}")))?;
         }
         Ok(())
@@ -82,6 +86,10 @@ impl VirtualProcessor for VpHandle {
         let mut core = self.core(NAME)?;
         let mut result = Ok(());
         for (name, value) in names.iter().zip(values) {
+            if !self.shared.options.behave.knows_register(*name) {
+                result = Err(HResult::WHV_E_INVALID_VP_REGISTER_NAME);
+                break;
+            }
             result = registers::set(&self.vp, &self.shared, &mut core, *name, *value);
             if result.is_err() {
                 break;
@@ -163,7 +171,11 @@ impl VirtualProcessor for VpHandle {
     }
 
     fn cpuid_output(&self, eax: u32, ecx: u32) -> Result<[u32; 4]> {
-        let core = self.core("GetVirtualProcessorCpuidOutput")?;
+        const NAME: &str = "GetVirtualProcessorCpuidOutput";
+        if self.shared.options.behave.is_old() {
+            return Err(Error::new(HResult::E_NOTIMPL, NAME, "Windows 10 has no such function"));
+        }
+        let core = self.core(NAME)?;
         let mut regs = registers::cpuid(&core.processor.cpu, eax, ecx);
         cpuid::result(&self.shared.config(), &self.vp.place(core.apic_id), eax, ecx, &mut regs);
         Ok(regs)

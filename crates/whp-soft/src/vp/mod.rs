@@ -20,6 +20,7 @@ use cpu_x86::{Processor, ResetKind, SharedJitStatistics};
 use irqchip::lapic::{Config as ApicConfig, Deadline, Delivery, DeliveryMode, Destination, Lapic, Lvt, Now, apic_base};
 use whp::{Exit, LocalApicEmulationMode, PendingEvent, PendingInterruption};
 
+use crate::behave::Behave;
 use crate::hyperv::VpHyperv;
 use crate::shared::Shared;
 
@@ -136,6 +137,7 @@ pub(crate) struct Vp {
     /// Guest TSC minus partition TSC.
     tsc_offset: AtomicI64,
     pub(crate) counters: Counters,
+    behave: Behave,
     /// What the translator has done, if there is one.
     jit: Option<Arc<SharedJitStatistics>>,
 }
@@ -200,6 +202,7 @@ impl Vp {
             wake: Condvar::new(),
             tsc_offset: AtomicI64::new(0),
             counters: Counters::default(),
+            behave: shared.options.behave,
             jit,
         });
         vp.power_on(shared, &mut vp.core());
@@ -260,7 +263,8 @@ impl Vp {
     pub(crate) fn refresh(&self, irq: &Irq) {
         let pending = irq.ext_int.is_some() || irq.lapic.as_ref().is_some_and(|l| l.pending().is_some());
         let class = u64::from(irq.window_priority);
-        let window = irq.window_interrupt && (class == 0 || irq.cr8() < class);
+        let never = self.behave.is_old() && irq.lapic.is_some();
+        let window = irq.window_interrupt && !never && (class == 0 || irq.cr8() < class);
         self.level(Attention::INTR, pending);
         self.level(Attention::INTR_WINDOW, window);
         self.level(Attention::NMI_WINDOW, irq.window_nmi);

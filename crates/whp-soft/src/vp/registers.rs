@@ -140,11 +140,16 @@ fn set_interrupts(vp: &Vp, shared: &Shared, core: &mut Core, name: R, value: Reg
         },
         R::DELIVERABILITY_NOTIFICATIONS => {
             let d = value.deliverability_notifications();
+            if vp.behave.is_old() && irq.lapic.is_some() && d.interrupt_priority != 0 {
+                return Err(HResult::ERROR_HV_INVALID_PARAMETER);
+            }
             (irq.window_nmi, irq.window_interrupt, irq.window_priority) = (d.nmi, d.interrupt, d.interrupt_priority);
         }
         R::INTERNAL_ACTIVITY_STATE => {
             let a = value.internal_activity();
-            (irq.startup_suspend, irq.halted, irq.idle) = (a.startup_suspend, a.halt_suspend, a.idle_suspend);
+            let stays = vp.behave.is_old() && irq.lapic.is_some() && irq.halted && irq.ext_int.is_some();
+            irq.halted = a.halt_suspend || stays;
+            (irq.startup_suspend, irq.idle) = (a.startup_suspend, a.idle_suspend);
         }
         _ => return Ok(false),
     }

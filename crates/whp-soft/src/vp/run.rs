@@ -12,7 +12,7 @@ use irqchip::lapic::{Lapic, apic_base};
 use whp::{AccessHandler, Exit, ExitContext, ExtendedVmExits, PendingEvent, PendingInterruption};
 
 use super::bus::VpBus;
-use super::context::{access_exit, exception_exit, vp_context};
+use super::context::{access_exit, exception_exit, terse, vp_context};
 use super::{Core, Vp, count};
 use crate::map::find;
 use crate::shared::Shared;
@@ -113,12 +113,17 @@ impl Vp {
         let cpu = &core.processor.cpu;
         let (interrupts_on, nmi_blocked) = (cpu.sysflags & rflags::IF != 0, cpu.shadow.nmi);
         let injection = core.pending_interruption.pending || core.pending_exception != PendingEvent::None;
-        if irq.halted && (irq.lapic.is_none() || injection || self.wakes(interrupts_on, nmi_blocked)) {
+        // On Windows an event of the 8259 pair waits until something else ends the halt.
+        let requested = irq.lapic.as_ref().is_some_and(|l| l.pending().is_some());
+        let deaf = !self.behave.ext_int_wakes() && irq.ext_int.is_some() && !requested;
+        let window = interrupts_on && self.attention.load(Ordering::SeqCst) & Attention::INTR_WINDOW != 0;
+        let wakes = window || self.wakes(interrupts_on && !deaf, nmi_blocked);
+        if irq.halted && (irq.lapic.is_none() || injection || wakes) {
             // A window exit leaves the processor halted, as the client will see in InternalActivityState.
             let a = self.attention.load(Ordering::SeqCst);
             let taken = injection
                 || irq.lapic.is_none()
-                || (interrupts_on && a & Attention::INTR != 0)
+                || (interrupts_on && a & Attention::INTR != 0 && !deaf)
                 || (!nmi_blocked && a & Attention::NMI != 0);
             irq.halted = !taken;
             return false;
@@ -187,7 +192,8 @@ impl Vp {
                 }
                 let cpu = &core.processor.cpu;
                 let ranges = bus.shared.map.ranges();
-                Some(access_exit(cpu, kind, |gpa| find(&ranges, gpa).is_some()))
+                let (exit, length) = access_exit(cpu, kind, |gpa| find(&ranges, gpa).is_some());
+                Some(if self.behave.is_old() { terse(exit, length) } else { (exit, length) })
             }
         }
     }

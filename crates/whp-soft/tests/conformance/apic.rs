@@ -5,6 +5,7 @@ use std::time::Duration;
 use whp::LocalApicEmulationMode::{X2Apic, XApic};
 use whp::*;
 
+use crate::behave::old;
 use crate::platform;
 use crate::snippets::*;
 use crate::vm::{CODE, Log, Seen, Vm};
@@ -116,6 +117,9 @@ fn an_nmi_ends_a_halt_with_interrupts_off() {
 
 #[test]
 fn an_external_interrupt_goes_in_by_window_and_pending_event() {
+    if old() {
+        return; // see the test of that
+    }
     let v = vm(STI_HLT64);
     v.long_vector(0x08, 0x1800);
     let window = DeliverabilityNotifications { interrupt: true, ..Default::default() };
@@ -181,7 +185,7 @@ fn the_end_of_a_level_interrupt_is_told() {
     assert_eq!(v.run(0, None).exit, Exit::ApicEoi { vector: 0x41 });
     t.join().unwrap();
     v.run_to_f4();
-    if !crate::DECODED {
+    if !crate::decoded() {
         return;
     }
     let v = vm(WAIT_ONE64);

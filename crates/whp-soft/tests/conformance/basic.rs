@@ -2,6 +2,7 @@
 
 use whp::*;
 
+use crate::behave::old;
 use crate::platform;
 use crate::snippets::*;
 use crate::vm::{CODE, Log, Seen, Vm};
@@ -37,7 +38,7 @@ fn ports_exit_without_a_handler() {
 
 #[test]
 fn ports_are_served_by_the_handler() {
-    if !crate::DECODED {
+    if !crate::decoded() {
         return;
     }
     let v = vm(vec![]);
@@ -53,7 +54,7 @@ fn memory_is_served_by_the_handler_or_exits() {
     let v = vm(vec![]);
     v.partition.unmap_gpa_range(0xA_0000, 0x1000).unwrap();
     v.real(0, MMIO);
-    if crate::DECODED {
+    if crate::decoded() {
         let log = Log::answering(0x11);
         assert_eq!(v.run(0, Some(&log)).exit, Exit::Halt);
         assert_eq!(log.take(), [Seen::Read(0xA_0004, 2), Seen::Write(0xA_0008, vec![0x12, 0x11])]);
@@ -61,10 +62,12 @@ fn memory_is_served_by_the_handler_or_exits() {
     }
     let c = v.run(0, None);
     let Exit::MemoryAccess(m) = c.exit else { panic!("{c:x?}") };
-    assert_eq!((m.gpa, m.gva, m.access_type), (0xA_0004, 0xA_0004, AccessType::Read));
-    assert!(m.gpa_unmapped && m.gva_valid);
+    assert_eq!((m.gpa, m.gpa_unmapped, m.access_type), (0xA_0004, true, AccessType::Read));
     assert_eq!(c.vp.rip, CODE + 5);
-    assert_eq!(m.instruction(), &MMIO[5..8]);
+    if !old() {
+        assert_eq!((m.gva, m.gva_valid), (0xA_0004, true));
+        assert_eq!(m.instruction(), &MMIO[5..8]);
+    }
 }
 
 #[test]
@@ -146,6 +149,9 @@ fn cpuid_exits_and_result_lists() {
     let Exit::Cpuid(id) = c.exit else { panic!("{c:x?}") };
     assert_eq!((id.rax, id.default_result_rax, id.default_result_rbx), (0x4000_0000, 0x4000_0001, 0x1234));
     assert_eq!(c.vp.instruction_length, 2);
+    if old() {
+        return; // has no function that tells
+    }
     assert_eq!(v.vp().cpuid_output(0x4000_0000, 0).unwrap()[1], 0x1234);
     v.partition.set_property(Property::CpuidExitList(vec![])).unwrap();
     assert_eq!(v.run(0, None).exit, Exit::Halt);
@@ -154,6 +160,9 @@ fn cpuid_exits_and_result_lists() {
 
 #[test]
 fn without_the_platforms_apic_its_timer_is_not_announced() {
+    if old() {
+        return; // has no function that tells
+    }
     // A client's own APIC would never see IA32_TSC_DEADLINE written, and a guest that was told of it would wait for ever.
     const X2APIC_AND_TSC_DEADLINE: u32 = 1 << 21 | 1 << 24;
     let apic = Vm::with_apic(&platform(), 1, whp::LocalApicEmulationMode::X2Apic);
@@ -179,10 +188,12 @@ fn unknown_msrs_fault_or_exit_or_are_ignored() {
     v.set(0, RegisterName::RIP, c.vp.rip + 2);
     let c = v.run(0, None);
     assert!(matches!(c.exit, Exit::MsrAccess(MsrAccess { is_write: false, msr_number: 0xC0DE, .. })), "{c:x?}");
-    let v = vm(vec![Property::UnimplementedMsrAction(MsrAction::IgnoreWriteReadZero)]);
-    v.real(0, MSR);
-    assert_eq!(v.run(0, None).exit, Exit::Halt);
-    assert_eq!(v.u32(0x500), 0);
+    if !old() {
+        let v = vm(vec![Property::UnimplementedMsrAction(MsrAction::IgnoreWriteReadZero)]);
+        v.real(0, MSR);
+        assert_eq!(v.run(0, None).exit, Exit::Halt);
+        assert_eq!(v.u32(0x500), 0);
+    }
     let v = vm(vec![exits(ExtendedVmExits::EXCEPTION_EXIT), Property::ExceptionExitBitmap(1 << 13)]);
     v.real(0, MSR);
     let c = v.run(0, None);

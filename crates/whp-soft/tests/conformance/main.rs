@@ -6,6 +6,7 @@
 mod api;
 mod apic;
 mod basic;
+mod behave;
 mod hyperv;
 mod hyperv_snippets;
 mod memory;
@@ -18,12 +19,15 @@ use cpu_x86::model::{CpuSpec, Topology};
 use whp_soft::{SoftOptions, SoftPlatform};
 
 /// Whether it hands decoded accesses to a handler.
-pub const DECODED: bool = true;
+pub fn decoded() -> bool {
+    behave::behaves() == "native"
+}
 
 /// The platform under test.
 pub fn platform() -> SoftPlatform {
     let spec = CpuSpec::parse("max").unwrap();
     let topology = Topology { sockets: 1, cores: 4, threads: 1 };
     let model = move |index| Arc::new(spec.model(topology, index));
-    SoftPlatform::new(SoftOptions { model: Arc::new(model), ..SoftOptions::default() })
+    let behave = behave::behaves().parse().unwrap();
+    SoftPlatform::new(SoftOptions { model: Arc::new(model), behave, ..SoftOptions::default() })
 }

@@ -20,7 +20,7 @@ fn a_store_to_rom_exits_or_is_handled_and_changes_nothing() {
     let c = v.run(0, None);
     let Exit::MemoryAccess(m) = c.exit else { panic!("{c:x?}") };
     assert_eq!((m.gpa, m.access_type, m.gpa_unmapped), (0x8_0010, AccessType::Write, false));
-    if !crate::DECODED {
+    if !crate::decoded() {
         return;
     }
     let log = Log::default();
@@ -102,7 +102,7 @@ impl AccessHandler for Remapper {
 
 #[test]
 fn two_processors_change_the_map_at_once() {
-    if !crate::DECODED {
+    if !crate::decoded() {
         return;
     }
     let v = Vm::new(&platform(), 2, vec![]);

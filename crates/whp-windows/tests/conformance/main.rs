@@ -8,6 +8,8 @@ mod api;
 mod apic;
 #[path = "../../../whp-soft/tests/conformance/basic.rs"]
 mod basic;
+#[path = "../../../whp-soft/tests/conformance/behave.rs"]
+mod behave;
 #[path = "../../../whp-soft/tests/conformance/hyperv.rs"]
 mod hyperv;
 #[path = "../../../whp-soft/tests/conformance/hyperv_snippets.rs"]
@@ -22,7 +24,9 @@ mod vm;
 use whp_windows::WindowsPlatform;
 
 /// Microsoft's platform does not decode accesses, and the C interface has no handlers.
-pub const DECODED: bool = false;
+pub fn decoded() -> bool {
+    false
+}
 
 /// The platform under test.
 pub fn platform() -> WindowsPlatform {

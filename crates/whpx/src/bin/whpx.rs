@@ -1,4 +1,4 @@
-//! `whpx`: probing the host, tracing. Machines are run by `whpx-system-*`.
+//! `whpx`: running a disk, disk images, probing the host, tracing.
 
 fn main() -> std::process::ExitCode {
     whpx::tool_main()

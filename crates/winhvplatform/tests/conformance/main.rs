@@ -9,6 +9,8 @@ mod api;
 mod apic;
 #[path = "../../../whp-soft/tests/conformance/basic.rs"]
 mod basic;
+#[path = "../../../whp-soft/tests/conformance/behave.rs"]
+mod behave;
 mod client;
 mod emulate;
 #[path = "../../../whp-soft/tests/conformance/hyperv.rs"]
@@ -23,7 +25,9 @@ mod snippets;
 mod vm;
 
 /// The client completes accesses for the handler, so all tests of decoded accesses apply.
-pub const DECODED: bool = true;
+pub fn decoded() -> bool {
+    true
+}
 
 /// The platform under test: a client of the C API.
 pub fn platform() -> client::ClientPlatform {

@@ -1,0 +1,364 @@
+//! Pages found lately, by place in the code: a level above the software TLB. Each access of translated code has an entry
+//! (a *site*) with the page that it found last; those by RSP share some. A hit costs half of what the TLB costs, and
+//! the host's address does not wait for it: it is the guest's plus a number that is read from the site.
+//!
+//! A site holds for as long as no translation is dropped and the address space stays: whoever enters translated code, or
+//! ran a handler inside it, compares what that depends on ([`Context::forget_sites`]), and empties the sites that were
+//! filled since. Privilege and mode are the block's, so they need not be compared; RFLAGS.AC with SMAP is no part of the
+//! mode, so nothing is kept of what is found while it is set.
+//!
+//! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
+//! each other fast, those of each site are counted, and what is filled [`ROAMING`] times before the next change of address
+//! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
+//! (`Engine::settle`).
+//!
+//! Sites lie near the code, so that it can address them relative to RIP.
+
+use std::mem::{offset_of, size_of};
+
+use super::asm::*;
+use super::context::Context;
+use super::translate::{Ea, OFFSETS, Translator};
+use crate::code_memory::{CodeMemory, NearMemory};
+use crate::state::{Cpu, Mode};
+
+/// There are so many.
+pub(super) const SITES: usize = 768 << 10;
+/// Access sizes, as powers of 2.
+const SIZES: usize = 7;
+/// The largest access.
+pub(super) const LARGEST: usize = 1 << (SIZES - 1);
+/// The first sites are for accesses by RSP: by privilege, direction and size.
+pub(super) const SHARED: usize = 4 * SIZES;
+/// No site.
+const NONE: u32 = u32::MAX;
+/// So many fills while fills are fast, and a site roams.
+const ROAMING: u8 = 32;
+/// Sites that are remembered as roaming until their blocks are translated again.
+const LIST: usize = 64;
+/// Fills are fast when the host's TSC counts less in 256 of them.
+const FAST: i32 = 256 * 150;
+
+const SP: u8 = 4;
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Site {
+    /// Linear address of the page.
+    start: u64,
+    /// Accesses at offsets below this are inside. Zero: no page.
+    room: u64,
+    /// From the linear address to the host's.
+    delta: u64,
+    /// The page's flag byte.
+    flags: u64,
+}
+
+const SITE: usize = size_of::<Site>();
+/// Bytes of all.
+pub(super) const BYTES: usize = SITES * SITE;
+
+/// What is rarely used of a site.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct More {
+    /// The site that was filled before it.
+    next: u32,
+    /// Fast fills.
+    misses: u32,
+    /// Offsets in the buffer: of the code that is to become a jump when it roams (0: never), and where to.
+    at: u32,
+    to: u32,
+}
+
+/// In `Cpu`: which site is to be filled (its offset among the sites), and its `room`.
+const WHICH: usize = OFFSETS.scratch + 32;
+const ROOM: usize = OFFSETS.scratch + 40;
+
+const fn in_context(offset: usize) -> usize {
+    offset_of!(Cpu, jit) + offset
+}
+
+/// What translated code and [`Context`] know of the sites.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Sites {
+    /// The writable view.
+    first: *mut u8,
+    more: *mut More,
+    /// Where code can be written.
+    code: *mut u8,
+    /// The one that was filled last.
+    last: u32,
+    /// Pages may be kept.
+    keep: u8,
+    /// Fills follow each other fast.
+    fast: u8,
+    /// Sites that began to roam, and which these were (the last of them).
+    roamed: u32,
+    which: [u32; LIST],
+    /// Fills, and the lower half of the TSC at the last multiple of 256.
+    fills: u32,
+    when: u32,
+    /// What they depend on: generation of the TLB, dropped translations.
+    depend: [u64; 2],
+}
+
+impl Default for Sites {
+    fn default() -> Self {
+        let nowhere = std::ptr::null_mut();
+        Self {
+            first: nowhere,
+            more: std::ptr::null_mut(),
+            code: nowhere,
+            last: NONE,
+            keep: 0,
+            fast: 0,
+            roamed: 0,
+            which: [0; LIST],
+            fills: 0,
+            when: 0,
+            depend: [0; 2],
+        }
+    }
+}
+
+const AT: usize = in_context(offset_of!(Context, sites));
+
+fn ours(offset: usize) -> Mem {
+    Mem::state(AT + offset)
+}
+
+/// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name. T1 and T2 are lost.
+pub(super) fn fill_code(a: &mut Asm) -> usize {
+    let at = a.at();
+    a.push(RAX);
+    a.push(RCX);
+    a.load(RCX, Mem::state(WHICH));
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
+    let site = |offset: usize| Mem::base(RCX, offset as i32);
+    a.alu_imm(true, Alu::And, T2, -4096);
+    a.store(site(offset_of!(Site, start)), T2);
+    a.load(RAX, Mem::base(T1, OFFSETS.entry_addend as i32));
+    a.store(site(offset_of!(Site, delta)), RAX);
+    a.load(RAX, Mem::base(T1, OFFSETS.entry_flags as i32));
+    a.store(site(offset_of!(Site, flags)), RAX);
+    // What may not be kept is used once: the room stays 0.
+    a.byte_is_zero(ours(offset_of!(Sites, keep)));
+    let once = a.jcc(Cc::Equal as u8);
+    a.load(T1, Mem::state(WHICH));
+    a.shift(true, 5, T1, SITE.trailing_zeros() as u8);
+    a.mov(RAX, T1);
+    a.shift(true, 4, T1, size_of::<More>().trailing_zeros() as u8);
+    a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
+    a.load(T2, Mem::state(ROOM));
+    a.rm(true, &[0x87], T2, site(offset_of!(Site, room))); // xchg
+    a.alu_rr(true, Alu::Or, T2, T2);
+    let listed = a.jcc(Cc::NotEqual as u8);
+    a.rm(false, &[0x87], RAX, ours(offset_of!(Sites, last)));
+    a.store32(Mem::base(T1, offset_of!(More, next) as i32), RAX);
+    a.fill_here(listed);
+    count_fill(a);
+    a.fill_here(once);
+    a.pop(RCX);
+    a.pop(RAX);
+    a.ret();
+    at
+}
+
+/// `More` of the site is in T1; RAX, RCX, T2 are free.
+fn count_fill(a: &mut Asm) {
+    a.load32(RCX, ours(offset_of!(Sites, fills)));
+    a.alu_imm(false, Alu::Add, RCX, 1);
+    a.store32(ours(offset_of!(Sites, fills)), RCX);
+    a.bytes(&[0x84, 0xC9]); // test cl, cl
+    let not_now = a.jcc(Cc::NotEqual as u8);
+    a.mov(T2, RDX);
+    a.bytes(&[0x0F, 0x31]); // rdtsc
+    a.mov(RDX, T2);
+    a.load32(RCX, ours(offset_of!(Sites, when)));
+    a.store32(ours(offset_of!(Sites, when)), RAX);
+    a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
+    a.alu_imm(false, Alu::Cmp, RAX, FAST);
+    a.rm(false, &[0x0F, 0x92], 0, ours(offset_of!(Sites, fast))); // setb
+    a.fill_here(not_now);
+    a.byte_is_zero(ours(offset_of!(Sites, fast)));
+    let slow = a.jcc(Cc::Equal as u8);
+    let more = |offset: usize| Mem::base(T1, offset as i32);
+    a.load32(RCX, more(offset_of!(More, misses)));
+    a.alu_imm(false, Alu::Add, RCX, 1);
+    a.store32(more(offset_of!(More, misses)), RCX);
+    a.bytes(&[0x80, 0xF9, ROAMING]); // cmp cl
+    let few = a.jcc(Cc::NotEqual as u8);
+    a.load32(RCX, more(offset_of!(More, at)));
+    a.alu_rr(false, Alu::Or, RCX, RCX);
+    let never = a.jcc(Cc::Equal as u8);
+    a.load32(RAX, more(offset_of!(More, to)));
+    a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
+    a.alu_imm(false, Alu::Sub, RAX, 5);
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, code)));
+    a.store_byte(Mem::base(RCX, 0), 0xE9);
+    a.store32(Mem::base(RCX, 1), RAX);
+    // Which it was.
+    a.load32(RCX, ours(offset_of!(Sites, roamed)));
+    a.mov(RAX, RCX);
+    a.alu_imm(false, Alu::And, RAX, LIST as i32 - 1);
+    a.alu_imm(false, Alu::Add, RCX, 1);
+    a.store32(ours(offset_of!(Sites, roamed)), RCX);
+    a.alu(Alu::Sub, T1, ours(offset_of!(Sites, more)));
+    a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
+    let list = ours(offset_of!(Sites, which));
+    a.store32(Mem { index: Some((RAX, 4)), ..list }, T1);
+    [slow, few, never].into_iter().for_each(|j| a.fill_here(j));
+}
+
+/// A field of a site, as code names it.
+#[derive(Clone, Copy)]
+pub(super) enum Field {
+    Start = offset_of!(Site, start) as isize,
+    Room = offset_of!(Site, room) as isize,
+    Delta = offset_of!(Site, delta) as isize,
+    Flags = offset_of!(Site, flags) as isize,
+}
+
+impl Translator<'_> {
+    pub(super) fn site(&self, site: usize, field: Field) -> Mem {
+        Mem::buffer(self.common.sites + (site * SITE) as i32 + field as i32)
+    }
+
+    /// The site for an access, if it may have one.
+    pub(super) fn site_of(&mut self, e: &Ea, size: usize, write: bool) -> Option<usize> {
+        let mode = self.block.key.mode;
+        if !self.may_have_site(e, size) {
+            return None;
+        }
+        if e.base == Some(SP) && e.index.is_none() {
+            let set = usize::from(mode.has(Mode::USER)) * 2 + usize::from(write);
+            return Some(set * SIZES + size.trailing_zeros() as usize);
+        }
+        self.site_alone(e, size)
+    }
+
+    /// The same, shared with no other access.
+    pub(super) fn site_alone(&mut self, e: &Ea, size: usize) -> Option<usize> {
+        if !self.may_have_site(e, size) {
+            return None;
+        }
+        let number = self.sites - self.first_site;
+        self.sites += 1;
+        (!self.roaming.contains(&number)).then_some(self.sites - 1)
+    }
+
+    fn may_have_site(&self, e: &Ea, size: usize) -> bool {
+        !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
+    }
+
+    /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
+    pub(super) fn fill_site(&mut self, site: usize, size: usize) {
+        self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
+        self.a.store_imm(Mem::state(ROOM), 4097 - size as i32);
+        let call = self.a.call();
+        self.join_common(call, self.common.fill);
+    }
+}
+
+impl Context {
+    /// Forgets the pages if what they depend on has changed: generation, dropped translations. `keep`: what is found from
+    /// now on may be kept.
+    #[inline(always)]
+    pub(super) fn forget_sites(&mut self, depend: [u64; 2], keep: bool) {
+        let s = &mut self.sites;
+        s.keep = u8::from(keep);
+        if s.depend != depend {
+            s.depend = depend;
+            s.forget();
+        }
+    }
+
+    /// The sites of the engine that is about to run.
+    #[inline(always)]
+    pub(super) fn use_sites(&mut self, memory: &SiteMemory) {
+        let first = memory.sites.as_ptr();
+        if self.sites.first != first {
+            // Of another engine, or none: there is nothing in these yet.
+            let (more, code) = (memory.more, memory.code);
+            self.sites = Sites { first, more, code, ..Sites::default() };
+        }
+    }
+
+    /// Which sites began to roam since this was taken.
+    #[inline(always)]
+    pub(super) fn take_roamed(&mut self) -> Option<Vec<usize>> {
+        let s = &mut self.sites;
+        let count = std::mem::take(&mut s.roamed) as usize;
+        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect())
+    }
+
+    /// All sites were emptied.
+    pub(super) fn lose_sites(&mut self) {
+        self.sites = Sites::default();
+    }
+}
+
+impl Sites {
+    fn forget(&mut self) {
+        let mut at = std::mem::replace(&mut self.last, NONE);
+        while at != NONE {
+            // SAFETY: the list has sites that translated code filled, which are in bounds of both arrays. `use_sites` was
+            // called with the engine's that runs, or is about to.
+            unsafe {
+                (*self.first.cast::<Site>().add(at as usize)).room = 0;
+                let more = self.more.add(at as usize);
+                (*more).misses = 0;
+                at = (*more).next;
+            }
+        }
+    }
+}
+
+/// The engine's part: where the sites are.
+pub(super) struct SiteMemory {
+    sites: NearMemory,
+    /// Of `SITES`; translated code writes them.
+    more: *mut More,
+    code: *mut u8,
+    /// Sites in use.
+    pub(super) used: usize,
+}
+
+// SAFETY: the pointers are to memory of the engine that has this, used by whoever runs the engine.
+unsafe impl Send for SiteMemory {}
+
+impl SiteMemory {
+    pub(super) fn new(memory: &mut CodeMemory) -> Option<Self> {
+        let sites = memory.near(BYTES + SITES * size_of::<More>())?;
+        let more = sites.as_ptr().wrapping_add(BYTES).cast();
+        Some(Self { sites, more, code: memory.writable(), used: SHARED })
+    }
+
+    /// From the start of the code.
+    pub(super) fn offset(&self, memory: &CodeMemory) -> i32 {
+        (self.sites.as_ptr() as i64).wrapping_sub(memory.start() as i64) as i32
+    }
+
+    /// Whether there may be no room for those of another block.
+    pub(super) fn full(&self, most: usize) -> bool {
+        self.used + most > SITES
+    }
+
+    /// A site's code at offset `at` becomes a jump to `to` when it roams.
+    pub(super) fn roams(&mut self, site: usize, at: usize, to: usize) {
+        if site < SITES {
+            // SAFETY: in bounds; no translated code runs.
+            unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
+        }
+    }
+
+    /// Empties all.
+    pub(super) fn clear(&mut self) {
+        self.sites.clear(self.used * SITE);
+        (SHARED..self.used).for_each(|s| self.roams(s, 0, 0));
+        self.used = SHARED;
+    }
+}

@@ -1,0 +1,108 @@
+//! What is known to go wrong with QEMU's WHPX (`docs/known-issues.md`), with Linux as the guest: reboots of guests with
+//! several processors, NMIs from the monitor, machines without an 8259 pair.
+
+use super::tests::{power_off, shell_ready};
+use super::{Test, skip};
+use crate::run;
+use crate::vmm::{Guest, Machine, Vmm};
+use anyhow::{Result, ensure};
+
+/// Processors of the guests that reboot.
+const CPUS: u32 = 4;
+/// Reboots in a test that runs always, and in one that runs when it is named.
+const SOME: u32 = 10;
+const MANY: u32 = 50;
+
+pub(super) fn all() -> Vec<Test> {
+    let mut all = Vec::new();
+    for (mode, options) in [
+        ("on", "kernel-irqchip=on"),
+        ("off", "kernel-irqchip=off"),
+        ("windows11", "behave=windows11"),
+        ("windows10", "behave=windows10"),
+    ] {
+        let name = format!("smp-reboot-{mode}");
+        if mode == "on" || mode == "off" {
+            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, options, SOME)));
+        }
+        let mut many = Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, options, MANY));
+        many.only_named = Some("many reboots take a few minutes");
+        all.push(many);
+        all.push(Test::new(&format!("nmi-{mode}"), 2, move |name, vmm| nmi(name, vmm, options)));
+    }
+    for (name, options) in [("pic-off", "whpx"), ("pic-off-windows10", "whpx,behave=windows10")] {
+        all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, options)));
+    }
+    all
+}
+
+fn options_of(vmm: &Vmm, options: &str) -> Result<Vmm> {
+    if vmm.is_qemu() {
+        return skip("the options are those of -accel whpx");
+    }
+    Ok(vmm.with_accel(&format!("whpx,{options}")))
+}
+
+/// All processors come back each time, and the time of one reboot is told.
+fn reboots(name: &str, vmm: &Vmm, options: &str, count: u32) -> Result<String> {
+    let vmm = &options_of(vmm, options)?;
+    let mut guest = Machine::new(name).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, CPUS)?;
+    let first = guest.elapsed();
+    for n in 1..=count {
+        guest.line("reboot -f")?;
+        shell_ready(&mut guest, CPUS)?;
+        run::say(name, &format!("reboot {n} of {count} after {:.1} s", guest.elapsed().as_secs_f64()));
+    }
+    let one = (guest.elapsed() - first).as_secs_f64() / f64::from(count);
+    let sum = guest.shell("seq 20000 | sha256sum", 120)?;
+    ensure!(sum.starts_with(&super::tests::reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
+    power_off(&mut guest)?;
+    Ok(format!("{count} reboots with {CPUS} processors, {one:.2} s each"))
+}
+
+/// Whether the guest's kernel has met an NMI that it did not expect.
+fn heard(guest: &mut Guest) -> Result<bool> {
+    let text = guest.shell("dmesg | grep -c 'NMI received for unknown reason' || true", 60)?;
+    Ok(text.trim() != "0")
+}
+
+/// The monitor's `nmi` reaches the guest's kernel, and the guest goes on.
+fn nmi(name: &str, vmm: &Vmm, options: &str) -> Result<String> {
+    let vmm = &options_of(vmm, options)?;
+    let mut guest = Machine::new(name).cpus(2).memory(512).monitor().linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, 2)?;
+    ensure!(!heard(&mut guest)?, "an NMI came before there was one");
+    guest.monitor()?.line("nmi")?;
+    let mut tries = 0;
+    while !heard(&mut guest)? {
+        tries += 1;
+        ensure!(tries < 50, "the guest has not heard of the NMI");
+        guest.shell("sleep 0.2", 60)?;
+    }
+    let sum = guest.shell("seq 2000 | sha256sum && nproc", 120)?;
+    ensure!(sum.ends_with('2'), "the guest does not go on: {sum}");
+    power_off(&mut guest)?;
+    Ok("seen by the guest's kernel".into())
+}
+
+/// No 8259 pair: the kernel says so, and works with the I/O APIC.
+fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
+    if vmm.is_qemu() {
+        return skip("the options are those of -accel whpx");
+    }
+    let vmm = &vmm.with_accel(accel);
+    let mut guest = Machine::new(name).cpus(2).kind("pc,pic=off").memory(512).linux("kernel-6.1")?.start(vmm)?;
+    for reboot in [true, false] {
+        shell_ready(&mut guest, 2)?;
+        let says = guest.shell("dmesg | grep -c 'Using NULL legacy PIC' || true", 60)?;
+        ensure!(says == "1", "the kernel has found an 8259 pair");
+        let lines = guest.shell("grep -c XT-PIC /proc/interrupts || true", 60)?;
+        ensure!(lines == "0", "{lines} interrupts of an 8259 pair");
+        if reboot {
+            guest.line("reboot -f")?;
+        }
+    }
+    power_off(&mut guest)?;
+    Ok("the I/O APIC alone, a reboot".into())
+}
