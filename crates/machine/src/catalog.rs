@@ -41,7 +41,7 @@ const PROPS: &[(&str, &str)] = &[
     ("acpi", "on|off|auto: ACPI tables (default on)"),
     ("kernel-irqchip", "on|off: same as in -accel whpx"),
     ("pic", "on|off|auto: legacy interrupt controllers (default on); off needs a guest that uses the I/O APIC"),
-    ("smm", "off|auto: there is no system management mode; auto is off"),
+    ("smm", "on|off|auto: accepted, but there is no system management mode"),
     ("vmport", "off|auto: the VMware port is not available"),
     ("usb", "on|off: USB controller of the south bridge (default off)"),
     ("graphics", "on|off: video card (default on)"),

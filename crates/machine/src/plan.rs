@@ -269,10 +269,10 @@ impl Planner<'_> {
             ("pic", "on" | "off" | "auto") => self.pic = value != "off",
             ("smm" | "vmport", "off" | "auto") => {}
             ("usb", "on" | "off") => self.usb = value == "on",
-            ("smm", "on") => self.error(format!(
-                "{typed}: there is no system management mode here; with smm=off, firmware that needs none starts \
-                 (OVMF_CODE_4M.fd, not its Secure Boot builds)"
-            )),
+            ("smm", "on") => tracing::warn!(
+                "{typed}: there is no system management mode here; firmware that needs it, such as OVMF's Secure Boot \
+                 builds, will not start (OVMF_CODE_4M.fd will)"
+            ),
             ("vmport", "on") => {
                 self.error(format!("{typed}: not supported yet"));
             }

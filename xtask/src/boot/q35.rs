@@ -23,15 +23,20 @@ pub(super) fn all() -> Vec<Test> {
     for cpus in [1, 2, 4] {
         all.push(Test::new(&format!("q35-kernel-{cpus}cpu"), cpus, move |name, vmm| kernel(name, vmm, cpus)));
     }
+    all.push(Test::new("q35-pic-off", 2, |name, vmm| with_kind(name, vmm, "q35,pic=off")));
+    all.push(Test::new("q35-irqchip-off", 2, irqchip_off));
     all.push(Test::new("q35-ahci", 2, ahci));
     all.push(Test::new("q35-ahci-cd", 1, ahci_cd));
+    all.push(Test::new("q35-installer-cd", 1, |name, vmm| installer_cd(name, vmm, false)));
+    all.push(Test::new("ovmf-installer-cd", 1, |name, vmm| installer_cd(name, vmm, true)));
     all.push(Test::new("q35-kill-9", 1, kill_9));
-    all.push(Test::new("q35-login", 2, |name, vmm| login(name, vmm, None)));
+    all.push(Test::new("q35-login", 2, |name, vmm| login(name, vmm, "q35", false)));
     all.push(Test::new("pc-ahci-login", 1, pc_ahci_login));
     all.push(Test::new("ovmf-shell", 1, |name, vmm| ovmf_shell(name, vmm, "q35")));
     all.push(Test::new("ovmf-shell-pc", 1, |name, vmm| ovmf_shell(name, vmm, "pc")));
     all.push(Test::new("ovmf-bios", 1, ovmf_bios));
-    all.push(Test::new("ovmf-login", 2, |name, vmm| login(name, vmm, Some("ovmf-login"))));
+    all.push(Test::new("ovmf-login", 2, |name, vmm| login(name, vmm, "q35", true)));
+    all.push(Test::new("ovmf-pic-off", 2, |name, vmm| login(name, vmm, "q35,pic=off", true)));
     all.push(Test::new("ovmf-kill-9", 1, ovmf_kill_9));
     all.push(Test::new("q35-smp-reboot", 4, |name, vmm| smp_reboot(name, vmm, 5)));
     all.push(Test::new("ovmf-smp-reboot", 4, |name, vmm| ovmf_smp_reboot(name, vmm, 3)));
@@ -76,6 +81,33 @@ fn kernel(name: &str, vmm: &Vmm, cpus: u32) -> Result<String> {
     ensure!(bridge.split_whitespace().eq(["0x29c0", "0x2918"]), "the guest sees the bridges {bridge}");
     power_off(&mut guest)?;
     Ok(format!("shell after {:.1} s", time.as_secs_f64()))
+}
+
+/// The same machine with other properties: a shell and a power off are enough.
+fn with_kind(name: &str, vmm: &Vmm, kind: &'static str) -> Result<String> {
+    let mut guest = machine(name).kind(kind).cpus(2).linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, 2)?;
+    power_off(&mut guest)?;
+    Ok(format!("off after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// A disk's interrupts without the platform's controllers, and a reboot.
+fn irqchip_off(name: &str, vmm: &Vmm) -> Result<String> {
+    if vmm.is_qemu() {
+        return skip("the option is that of -accel whpx");
+    }
+    let vmm = &vmm.with_accel("whpx,kernel-irqchip=off");
+    let (disk, sum) = random_disk("q35-irqchip-off.img")?;
+    let mut guest = sata(name)?.cpus(2).args(["-drive", &format!("file={},format=raw", disk.display())]).start(vmm)?;
+    for _ in 0..2 {
+        ready(&mut guest)?;
+        let read = guest.shell("sha256sum /dev/sda", 240)?;
+        ensure!(read.starts_with(&sum), "the disk reads as {read}, not {sum}");
+        guest.line("reboot -f")?;
+    }
+    ready(&mut guest)?;
+    power_off(&mut guest)?;
+    Ok(format!("two reboots, off after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
 fn random_disk(name: &str) -> Result<(PathBuf, String)> {
@@ -140,6 +172,21 @@ fn ahci_cd(name: &str, vmm: &Vmm) -> Result<String> {
     Ok(format!("the disc reads right and holds {files} files"))
 }
 
+/// Debian's installer from the disc in the SATA drive, loaded by GRUB with the firmware's own driver.
+fn installer_cd(name: &str, vmm: &Vmm, uefi: bool) -> Result<String> {
+    image::installer_cd()?;
+    let mut machine = machine(name).memory(1024).arg("-cdrom").arg(paths::asset("installer-cd")?);
+    if uefi {
+        machine = machine.args(flash(&fresh_variables(name)?)?);
+    }
+    let mut guest = machine.start(vmm)?;
+    guest.expect("GNU GRUB", OVMF)?;
+    guest.expect("Select a language", 900)?;
+    guest.expect("English", 60)?;
+    guest.kill()?;
+    Ok(format!("language menu after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
 /// Writes by AHCI, a kill, and the journal's recovery.
 fn kill_9(name: &str, vmm: &Vmm) -> Result<String> {
     let disk = ext4_as_qcow2(name)?;
@@ -164,16 +211,16 @@ fn kill_9(name: &str, vmm: &Vmm) -> Result<String> {
     Ok(format!("after the kill: {verdict}; what was synced is there"))
 }
 
-/// Debian from the SATA disk to its login prompt and a shell; with the flash of `ovmf`, by UEFI.
-fn login(name: &str, vmm: &Vmm, ovmf: Option<&str>) -> Result<String> {
+/// Debian from the SATA disk to its login prompt and a shell; with OVMF in flash, by UEFI.
+fn login(name: &str, vmm: &Vmm, kind: &'static str, ovmf: bool) -> Result<String> {
     image::uefi()?;
     let disk = format!("file={},format=raw,snapshot=on", paths::asset("uefi")?.display());
-    let mut machine = machine(name).cpus(2).memory(1024).args(["-drive", &disk]);
-    if let Some(variables) = ovmf {
-        machine = machine.args(flash(vmm, &fresh_variables(variables)?)?);
+    let mut machine = machine(name).kind(kind).cpus(2).memory(1024).args(["-drive", &disk]);
+    if ovmf {
+        machine = machine.args(flash(&fresh_variables(name)?)?);
     }
     let mut guest = machine.start(vmm)?;
-    debian(&mut guest, ovmf.is_some())?;
+    debian(&mut guest, ovmf)?;
     let time = guest.elapsed();
     guest.line("poweroff")?;
     guest.wait_success(240)?;
@@ -215,7 +262,7 @@ fn fresh_variables(name: &str) -> Result<PathBuf> {
 }
 
 /// OVMF in flash, with these variables.
-fn flash(_vmm: &Vmm, variables: &Path) -> Result<Vec<String>> {
+fn flash(variables: &Path) -> Result<Vec<String>> {
     let code = paths::asset("ovmf-code")?;
     Ok(vec![
         "-drive".into(),
@@ -244,7 +291,7 @@ fn efi(guest: &mut Guest, command: &str) -> Result<String> {
 
 fn ovmf_shell(name: &str, vmm: &Vmm, kind: &'static str) -> Result<String> {
     let variables = fresh_variables(name)?;
-    let mut guest = Machine::new(name).kind(kind).memory(512).args(flash(vmm, &variables)?).start(vmm)?;
+    let mut guest = Machine::new(name).kind(kind).memory(512).args(flash(&variables)?).start(vmm)?;
     to_shell(&mut guest)?;
     let time = guest.elapsed();
     let table = efi(&mut guest, "pci")?;
@@ -267,7 +314,7 @@ fn ovmf_bios(name: &str, vmm: &Vmm) -> Result<String> {
 fn ovmf_kill_9(name: &str, vmm: &Vmm) -> Result<String> {
     let variables = fresh_variables(name)?;
     let start = || -> Result<Guest> {
-        let mut guest = machine(name).args(flash(vmm, &variables)?).start(vmm)?;
+        let mut guest = machine(name).args(flash(&variables)?).start(vmm)?;
         to_shell(&mut guest)?;
         Ok(guest)
     };
@@ -311,7 +358,7 @@ fn ovmf_smp_reboot(name: &str, vmm: &Vmm, count: u32) -> Result<String> {
         return skip("the kernel's initramfs waits for our serial line");
     }
     let variables = fresh_variables(name)?;
-    let mut guest = machine(name).cpus(4).args(flash(vmm, &variables)?).linux("kernel-6.1")?.start(vmm)?;
+    let mut guest = machine(name).cpus(4).args(flash(&variables)?).linux("kernel-6.1")?.start(vmm)?;
     shell_ready(&mut guest, 4)?;
     let efi = guest.shell("[ -d /sys/firmware/efi ] && echo UEFI || echo BIOS", 60)?;
     if efi != "UEFI" {
