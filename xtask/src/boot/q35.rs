@@ -31,6 +31,8 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("ovmf-installer-cd", 1, |name, vmm| installer_cd(name, vmm, true)));
     all.push(Test::new("q35-kill-9", 1, kill_9));
     all.push(Test::new("q35-login", 2, |name, vmm| login(name, vmm, "q35", false)));
+    all.push(Test::new("q35-bootindex", 1, |name, vmm| bootindex(name, vmm, false)));
+    all.push(Test::new("ovmf-bootindex", 1, |name, vmm| bootindex(name, vmm, true)));
     all.push(Test::new("pc-ahci-login", 1, pc_ahci_login));
     all.push(Test::new("ovmf-shell", 1, |name, vmm| ovmf_shell(name, vmm, "q35")));
     all.push(Test::new("ovmf-shell-pc", 1, |name, vmm| ovmf_shell(name, vmm, "pc")));
@@ -238,6 +240,24 @@ fn debian(guest: &mut Guest, uefi: bool) -> Result<()> {
     let sata = guest.shell("ls /sys/bus/pci/drivers/ahci | grep -c 0000 || true", 60)?;
     ensure!(sata == "1", "the guest's disk is not behind an AHCI controller");
     Ok(())
+}
+
+/// A disk that is neither the first nor on the first controller, and boots all the same.
+fn bootindex(name: &str, vmm: &Vmm, uefi: bool) -> Result<String> {
+    image::uefi()?;
+    let blank = fresh(&format!("{name}.img"))?;
+    std::fs::write(&blank, vec![0; 4 << 20]).context("cannot write a disk")?;
+    let disk = format!("file={},format=raw,snapshot=on,if=none,id=d", paths::asset("uefi")?.display());
+    let mut machine = machine(name)
+        .args(["-drive", &format!("file={},format=raw", blank.display()), "-drive", &disk])
+        .args(["-device", "ahci,id=more", "-device", "ide-hd,drive=d,bus=more.3,bootindex=0"]);
+    if uefi {
+        machine = machine.args(flash(&fresh_variables(name)?)?);
+    }
+    let mut guest = machine.start(vmm)?;
+    guest.expect("GNU GRUB", OVMF)?;
+    guest.kill()?;
+    Ok(format!("GRUB after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
 /// SeaBIOS boots from `-device ahci` on `pc` too.
