@@ -80,6 +80,11 @@ impl Test {
     }
 }
 
+/// The tests that run without being named.
+pub(crate) fn names_that_run_always() -> Vec<String> {
+    tests::all().into_iter().filter(|test| test.only_named.is_none()).map(|test| test.name).collect()
+}
+
 /// The command. `names` are beginnings of test names; none means all.
 pub fn command(names: &[String], vmm: Option<&str>) -> Result<Tally> {
     let all = tests::all();

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod demo;
 pub mod docs;
 pub mod image;
+pub mod known_issues;
 pub mod paths;
 pub mod run;
 pub mod screen;

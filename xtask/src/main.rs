@@ -1,8 +1,8 @@
-//! Developer commands: `cargo xtask image | demo | boot | test | bench | windows | docs`.
+//! Developer commands: `cargo xtask image | demo | boot | test | bench | windows | docs | known-issues`.
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use xtask::{bench, boot, demo, docs, image, suite, windows, wine};
+use xtask::{bench, boot, demo, docs, image, known_issues, suite, windows, wine};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--check] [-- OPTIONS]            boot Debian 12 from a disk to its login; with --check log in, power off and report by itself
@@ -10,6 +10,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [--no-boot]                       all unit tests, then `boot`
   test --wine [NAME...|list]             the Windows build under Wine
   windows [--check]                      programs and DLLs for Windows in target/windows; with --check only compile all for both targets
+  known-issues                           run every command of docs/known-issues.md
   docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N] [--fast] [ROW...|list]  times and speeds, beside QEMU's TCG and this machine itself; --fast: without the interpreter
   bench exits                            round trips of exits in ns: C API, decoded accesses, /dev/kvm, QEMU's TCG
@@ -85,6 +86,7 @@ fn command(args: &[String]) -> Result<ExitCode> {
             let args = parse(rest, &["--check"])?;
             windows::command(!args.flags.is_empty()).map(|()| ExitCode::SUCCESS)
         }
+        "known-issues" => Ok(status(known_issues::command()?.failed == 0)),
         "docs" => docs::command(!parse(rest, &["--check"])?.flags.is_empty()).map(|()| ExitCode::SUCCESS),
         "image" => image::command(&parse(rest, &[])?.names).map(|()| ExitCode::SUCCESS),
         "-h" | "--help" | "help" => {

@@ -4,7 +4,7 @@
 //! with the cache mode's flush rules and, for `snapshot=on`, a temporary overlay. A device does not call it
 //! directly but through a [`BlockQueue`]. [`img`] is what `whpx img` does with images that no machine uses. Left out: other formats, encrypted, zstd and extended-L2 qcow2, external
 //! data files, internal snapshots; each is refused with what to do about it.
-#![allow(unsafe_code)] // byte-range file locks (fcntl), and imago's Storage trait, whose methods are unsafe
+#![allow(unsafe_code)] // file locks (fcntl), holes and room of files (lseek, fallocate), imago's Storage trait with its unsafe methods
 
 mod at;
 mod config;

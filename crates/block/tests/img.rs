@@ -360,6 +360,49 @@ fn a_size_change_with_snapshots_is_taken_back_by_one() {
     dir.io("a", "read -P 1 0 1M");
 }
 
+/// A machine writes to an image that has a snapshot: what the snapshot has stays.
+#[test]
+fn machines_leave_snapshots_alone() {
+    let dir = Dir::new();
+    let mut random = Random(0xD15C);
+    for cluster_size in [4096, 65536] {
+        let size = 8u64 << 20;
+        let mut data: Vec<u8> = (0..size).map(|i| (i / 3000) as u8).collect();
+        data[3 << 20..5 << 20].fill(0);
+        std::fs::write(dir.path("raw"), &data).unwrap();
+        let kind = NewQcow2 { cluster_size, ..NewQcow2::default() };
+        dir.convert("raw", "a", Some(kind), cluster_size == 4096);
+        let a = dir.path("a");
+        create_snapshot(&a, None, "before").unwrap();
+        let mut expected = data.clone();
+        let disk = block::open(&block::BlockConfig { discard: true, ..block::BlockConfig::new(&a) }).unwrap();
+        for i in 0..60 {
+            let len = random.below(100_000) as usize + 1;
+            let at = random.below(size - len as u64) as usize;
+            let new = vec![i as u8; len];
+            disk.write_at(at as u64, &new).unwrap();
+            expected[at..at + len].copy_from_slice(&new);
+        }
+        disk.discard(0, 1 << 20).unwrap(); // what is read there now is not said
+        disk.flush().unwrap();
+        drop(disk);
+        let contents = |chain: img::Result<Chain>| {
+            let mut all = vec![0; size as usize];
+            chain.unwrap().read(0, &mut all).unwrap();
+            all
+        };
+        assert!(contents(Chain::open(&a, None, false))[1 << 20..] == expected[1 << 20..], "what was written");
+        assert!(contents(Chain::open_snapshot(&a, None, false, "before")) == data, "the snapshot changed");
+        let report = check(&a, None, None, false, &Control::default()).unwrap().unwrap();
+        assert_eq!((report.corruptions, report.leaks), (0, 0), "{report:?}");
+        apply_snapshot(&a, None, "before").unwrap();
+        delete_snapshot(&a, None, "before").unwrap();
+        assert!(contents(Chain::open(&a, None, false)) == data);
+        let report = check(&a, None, None, false, &Control::default()).unwrap().unwrap();
+        assert_eq!((report.corruptions, report.leaks), (0, 0), "{report:?}");
+    }
+}
+
 #[test]
 fn chains() {
     if !have_tools() {

@@ -106,7 +106,11 @@ fn allocate_at(at: usize, len: usize) -> Option<*mut u8> {
             libc::munmap(got, len); // an old kernel takes the address for a hint
             return None;
         }
-        if got == libc::MAP_FAILED { ptr::null_mut() } else { got.cast::<u8>() }
+        if got == libc::MAP_FAILED {
+            return None;
+        }
+        libc::madvise(got, len, libc::MADV_HUGEPAGE);
+        got.cast::<u8>()
     };
     // SAFETY: the same.
     #[cfg(windows)]

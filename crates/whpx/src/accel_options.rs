@@ -359,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn ssd_off_hides_the_speculation_controls() {
+        let controls = |options: &str| {
+            let command = format!("-accel whpx,platform=soft{options} -cpu max,+stibp,+ssbd,+ibpb,+ibrs,+amd-stibp");
+            let args = command.split(' ').map(str::to_owned);
+            let (platform, _) = choose(&Config::new(&Options::parse(args).unwrap()).unwrap()).unwrap();
+            let partition = platform.create_partition().unwrap();
+            partition.set_property(Property::ProcessorCount(1)).unwrap();
+            partition.set_property(Property::SeparateSecurityDomain(options.is_empty())).unwrap();
+            partition.setup().unwrap();
+            let vp = partition.create_virtual_processor(0).unwrap();
+            // SPEC_CTRL, STIBP, SSBD; IBPB, IBRS, STIBP.
+            let (intel, amd) = (vp.cpuid_output(7, 0).unwrap()[3], vp.cpuid_output(0x8000_0008, 0).unwrap()[1]);
+            (intel >> 26 & 0b10_0011, amd >> 12 & 0b1101)
+        };
+        assert_eq!(controls(""), (0b10_0011, 0b1101));
+        assert_eq!(controls(",ssd=off"), (0, 0));
+    }
+
+    #[test]
     fn behaviours_choose_the_interrupt_controller() {
         let kernel_irqchip = |command: &str| {
             let args = command.split(' ').map(str::to_owned);

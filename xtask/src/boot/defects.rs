@@ -1,11 +1,12 @@
 //! What is known to go wrong with QEMU's WHPX (`docs/known-issues.md`), with Linux as the guest: reboots of guests with
 //! several processors, NMIs from the monitor, machines without an 8259 pair.
 
-use super::tests::{power_off, shell_ready};
+use super::tests::{fresh, power_off, shell_ready};
 use super::{Test, skip};
-use crate::run;
 use crate::vmm::{Guest, Machine, Vmm};
-use anyhow::{Result, ensure};
+use crate::{paths, run};
+use anyhow::{Result, bail, ensure};
+use std::process::Command;
 
 /// Processors of the guests that reboot.
 const CPUS: u32 = 4;
@@ -23,15 +24,35 @@ pub(super) fn all() -> Vec<Test> {
     ] {
         let name = format!("smp-reboot-{mode}");
         if mode == "on" || mode == "off" {
-            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, options, SOME)));
+            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, "pc", options, SOME)));
         }
-        let mut many = Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, options, MANY));
+        let mut many =
+            Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, "pc", options, MANY));
         many.only_named = Some("many reboots take a few minutes");
         all.push(many);
         all.push(Test::new(&format!("nmi-{mode}"), 2, move |name, vmm| nmi(name, vmm, options)));
     }
-    for (name, options) in [("pic-off", "whpx"), ("pic-off-windows10", "whpx,behave=windows10")] {
-        all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, options)));
+    for (name, machine, options) in [
+        ("pic-off", "pc,pic=off", "whpx"),
+        ("pic-off-windows10", "pc,pic=off", "whpx,behave=windows10"),
+        ("pic-off-q35", "q35,pic=off", "whpx"),
+        ("pic-off-q35-windows10", "q35,pic=off", "whpx,behave=windows10"),
+    ] {
+        all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, machine, options)));
+    }
+    for (name, options) in [("smp-reboot-q35-on", "kernel-irqchip=on"), ("smp-reboot-q35-off", "kernel-irqchip=off")] {
+        all.push(Test::new(name, CPUS, move |name, vmm| reboots(name, vmm, "q35", options, SOME)));
+    }
+    for (name, behave, irqchip) in [
+        ("dll-windows10", "windows10", ""),
+        ("dll-windows10-irqchip-on", "windows10", ",kernel-irqchip=on"),
+        ("dll-windows11", "windows11", ""),
+    ] {
+        all.push(Test::new(name, 2, move |name, vmm| through_the_dll(name, vmm, behave, irqchip)));
+    }
+    for (name, options) in [("log-and-trace", "hyperv=off"), ("log-and-trace-windows11", "hyperv=off,behave=windows11")]
+    {
+        all.push(Test::new(name, 1, move |name, vmm| log_and_trace(name, vmm, options)));
     }
     all
 }
@@ -44,9 +65,9 @@ fn options_of(vmm: &Vmm, options: &str) -> Result<Vmm> {
 }
 
 /// All processors come back each time, and the time of one reboot is told.
-fn reboots(name: &str, vmm: &Vmm, options: &str, count: u32) -> Result<String> {
+fn reboots(name: &str, vmm: &Vmm, machine: &'static str, options: &str, count: u32) -> Result<String> {
     let vmm = &options_of(vmm, options)?;
-    let mut guest = Machine::new(name).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
+    let mut guest = Machine::new(name).kind(machine).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
     shell_ready(&mut guest, CPUS)?;
     let first = guest.elapsed();
     for n in 1..=count {
@@ -87,12 +108,12 @@ fn nmi(name: &str, vmm: &Vmm, options: &str) -> Result<String> {
 }
 
 /// No 8259 pair: the kernel says so, and works with the I/O APIC.
-fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
+fn pic_off(name: &str, vmm: &Vmm, machine: &'static str, accel: &str) -> Result<String> {
     if vmm.is_qemu() {
         return skip("the options are those of -accel whpx");
     }
     let vmm = &vmm.with_accel(accel);
-    let mut guest = Machine::new(name).cpus(2).kind("pc,pic=off").memory(512).linux("kernel-6.1")?.start(vmm)?;
+    let mut guest = Machine::new(name).cpus(2).kind(machine).memory(512).linux("kernel-6.1")?.start(vmm)?;
     for reboot in [true, false] {
         shell_ready(&mut guest, 2)?;
         let says = guest.shell("dmesg | grep -c 'Using NULL legacy PIC' || true", 60)?;
@@ -105,4 +126,61 @@ fn pic_off(name: &str, vmm: &Vmm, accel: &str) -> Result<String> {
     }
     power_off(&mut guest)?;
     Ok("the I/O APIC alone, a reboot".into())
+}
+
+/// Our program on our own library in the place of Microsoft's DLL, through the C API.
+fn through_the_dll(name: &str, vmm: &Vmm, behave: &str, irqchip: &str) -> Result<String> {
+    if vmm.is_qemu() || cfg!(windows) {
+        return skip("the library is Linux's, for our program");
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--package", "winhvplatform", "--lib"]).current_dir(paths::root());
+    run::run(name, "cargo build --release -p winhvplatform", &mut build)?;
+    let library = paths::target().join("release/libwinhvplatform.so");
+    let mut vmm = vmm.with_accel(&format!("whpx,platform=windows{irqchip}"));
+    let environment = [("WHPX_WINHVPLATFORM", library.into_os_string()), ("WHPX_DLL_BEHAVE", behave.into())];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    vmm.loader = Some(("/usr/bin/env".into(), environment));
+    let mut guest = Machine::new(name).cpus(2).memory(512).linux("kernel-6.1")?.start(&vmm)?;
+    for reboot in [true, false] {
+        shell_ready(&mut guest, 2)?;
+        let sum = guest.shell("seq 20000 | sha256sum", 240)?;
+        ensure!(sum.starts_with(&super::tests::reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
+        if reboot {
+            guest.line("reboot -f")?;
+        }
+    }
+    power_off(&mut guest)?;
+    Ok(format!("a reboot, off after {:.1} s", guest.elapsed().as_secs_f64()))
+}
+
+/// `-trace whpx_unsupported_msr_access` and `-d invalid_mem` say what a guest does that nobody is there for.
+fn log_and_trace(name: &str, vmm: &Vmm, options: &str) -> Result<String> {
+    const NOWHERE: &str = "0xc0000010";
+    let vmm = &options_of(vmm, options)?;
+    let (traced, logged) = (fresh(&format!("{name}.trace"))?, fresh(&format!("{name}.log"))?);
+    let trace = format!("whpx_unsupported_msr_access,file={}", traced.display());
+    let mut guest = Machine::new(name)
+        .memory(512)
+        .linux("kernel-6.1")?
+        .args(["-trace", &trace, "-d", "invalid_mem"])
+        .arg("-D")
+        .arg(&logged)
+        .start(vmm)?;
+    shell_ready(&mut guest, 1)?;
+    let value = guest.shell(&format!("busybox devmem {NOWHERE} 32"), 60)?;
+    ensure!(value.eq_ignore_ascii_case("0xffffffff"), "nothing reads {value} and not all ones");
+    power_off(&mut guest)?;
+    let text = std::fs::read_to_string(&traced)?;
+    let events =
+        text.lines().filter(|l| l.starts_with("whpx_unsupported_msr_access msr=0x") && l.contains("is_write="));
+    let events = events.count();
+    ensure!(events > 0, "no MSR access in {}", traced.display());
+    let text = std::fs::read_to_string(&logged)?;
+    let line =
+        text.lines().find(|l| l.contains(&format!("Invalid read at addr {NOWHERE}, size 4, device 'unassigned'")));
+    let Some(line) = line else { bail!("the access is not in {}", logged.display()) };
+    ensure!(line.contains("reason: ") && line.contains("RIP 0x"), "{line}");
+    Ok(format!("{events} accesses to MSRs, and: {}", line.trim()))
 }

@@ -51,6 +51,7 @@ impl Way {
 pub(super) fn names() -> Vec<String> {
     let ours = ["probe", "conformance", "emulation", "libwhp", "whpx-1cpu", "whpx-2cpu"];
     let mut all = ours.map(|name| format!("wine-dll-{name}")).to_vec();
+    all.extend(behaviours().into_iter().map(Behaviour::name));
     all.extend(ways().into_iter().map(Way::name));
     all
 }
@@ -71,6 +72,13 @@ pub(super) fn all(wine: &Wine) -> Vec<Test> {
         test("wine-dll-whpx-1cpu", 1, ours),
         test("wine-dll-whpx-2cpu", 2, ours),
     ];
+    for behaviour in behaviours() {
+        let wine = wine.clone();
+        all.push(Test::new(&behaviour.name(), 2, move |name, _| {
+            need_dll(&wine)?;
+            behaving(&wine, name, behaviour)
+        }));
+    }
     for way in ways() {
         let wine = wine.clone();
         all.push(Test::new(&way.name(), way.cpus, move |name, _| {
@@ -102,6 +110,40 @@ fn with_dlls(wine: &Wine) -> Result<PathBuf> {
         }
     }
     Ok(folder)
+}
+
+/// Our program on our DLL, which behaves like a Windows.
+#[derive(Debug, Clone, Copy)]
+struct Behaviour {
+    windows: &'static str,
+    machine: &'static str,
+    irqchip: &'static str,
+}
+
+fn behaviours() -> Vec<Behaviour> {
+    let machines = ["windows10", "windows11"].into_iter().flat_map(|w| ["pc", "q35"].map(|machine| (w, machine)));
+    let all =
+        machines.flat_map(|(windows, machine)| ["on", "off"].map(|irqchip| Behaviour { windows, machine, irqchip }));
+    all.collect()
+}
+
+impl Behaviour {
+    fn name(self) -> String {
+        format!("wine-{}-{}-irqchip-{}", self.windows, self.machine, self.irqchip)
+    }
+}
+
+fn behaving(wine: &Wine, name: &str, b: Behaviour) -> Result<String> {
+    let accel = format!("whpx,platform=windows,kernel-irqchip={}", b.irqchip);
+    let mut vmm = wine.vmm(with_dlls(wine)?.join("whpx-system-x86_64.exe"), &accel, false);
+    if let Some((_, environment)) = &mut vmm.loader {
+        environment.push(("WHPX_DLL_BEHAVE".into(), b.windows.into()));
+    }
+    let mut guest = Machine::new(name).kind(b.machine).cpus(2).memory(512).linux("kernel-6.1")?.start(&vmm)?;
+    shell_ready(&mut guest, 2)?;
+    let ready = guest.elapsed();
+    power_off(&mut guest)?;
+    Ok(format!("shell after {:.1} s", ready.as_secs_f64()))
 }
 
 /// Our program with our DLL beside it, driven through the real ABI.

@@ -6,9 +6,9 @@ use super::qcow2::{OFFSET, Qcow2};
 use super::{ImgError, Result};
 use crate::at;
 
-/// The longest directory, and the longest table of one bitmap, in bytes.
+/// The longest directory, and the longest tables of all bitmaps together, in bytes.
 const MAX_DIRECTORY: u64 = 64 << 20;
-const MAX_TABLE: u64 = 64 << 20;
+const MAX_TABLES: u64 = 256 << 20;
 
 impl Qcow2 {
     /// The bitmaps, if there are any and they are valid.
@@ -44,6 +44,7 @@ impl Qcow2 {
         at::read(&self.file, &mut directory, directory_at).map_err(|e| e.to_string())?;
         each(directory_at, directory_len);
         let mut rest = &directory[..];
+        let mut tables = 0;
         for i in 0..count {
             let cut = || format!("entry {i} of the bitmap directory is cut off");
             let (head, _) = rest.split_first_chunk::<24>().ok_or_else(cut)?;
@@ -51,7 +52,8 @@ impl Qcow2 {
             let (table_at, entries) = (be(0, 8), be(8, 12));
             let len = (24 + be(18, 20) + be(20, 24)).next_multiple_of(8);
             rest = usize::try_from(len).ok().and_then(|len| rest.get(len..)).ok_or_else(cut)?;
-            if entries * 8 > MAX_TABLE || !in_file(table_at, entries * 8) {
+            tables += entries * 8;
+            if tables > MAX_TABLES || !in_file(table_at, entries * 8) {
                 return Err(format!("the table of bitmap {i} at {table_at:#x} is not in the file"));
             }
             each(table_at, entries * 8);

@@ -156,19 +156,8 @@ fn examine(image: &Qcow2, control: &Control) -> Result<Examined> {
     }
     let mut tables = Tables::default();
     tables.add(image, &image.l1, "the image");
-    match snapshot::read_table(image) {
-        Ok(snapshots) => {
-            let (at, len) = snapshots.place;
-            refer(&mut report, "the snapshot table", at, len);
-            for s in &snapshots.list {
-                refer(&mut report, "a snapshot's L1 table", s.l1_at, u64::from(s.l1_entries) * 8);
-                match image.table(s.l1_at, u64::from(s.l1_entries), "a snapshot's L1 table") {
-                    Ok(l1) => tables.add(image, &l1, "a snapshot"),
-                    Err(e) => report.corrupt(|| e.to_string()),
-                }
-            }
-        }
-        Err(e) => report.corrupt(|| e.to_string()),
+    if let Err(e) = snapshots(image, &mut tables, &mut report, &mut refer) {
+        report.corrupt(|| e.to_string());
     }
     if let Some(bitmaps) = image.bitmaps()
         && let Err(what) = image.bitmap_references(bitmaps, |at, len| refer(&mut report, "a bitmap", at, len))
@@ -191,6 +180,26 @@ fn examine(image: &Qcow2, control: &Control) -> Result<Examined> {
     let last = wanted.iter().zip(&stored.counts).rposition(|(w, s)| *w != 0 || *s != 0);
     report.image_end_offset = last.map_or(0, |c| (c as u64 + 1) << bits);
     Ok(Examined { report, stored, wanted })
+}
+
+/// The snapshots' tables.
+fn snapshots(
+    image: &Qcow2,
+    tables: &mut Tables,
+    report: &mut CheckReport,
+    refer: &mut dyn FnMut(&mut CheckReport, &str, u64, u64),
+) -> Result<()> {
+    let snapshots = snapshot::read_table(image)?;
+    let (at, len) = snapshots.place;
+    refer(report, "the snapshot table", at, len);
+    for s in &snapshots.list {
+        refer(report, "a snapshot's L1 table", s.l1_at, u64::from(s.l1_entries) * 8);
+        match image.table(s.l1_at, u64::from(s.l1_entries), "a snapshot's L1 table") {
+            Ok(l1) => tables.add(image, &l1, "a snapshot"),
+            Err(e) => report.corrupt(|| e.to_string()),
+        }
+    }
+    Ok(())
 }
 
 fn compare(report: &mut CheckReport, stored: &Refcounts, wanted: &[u32]) {

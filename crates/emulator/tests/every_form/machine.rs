@@ -185,7 +185,10 @@ pub fn processor_state(cpu: &mut Cpu, bits: u32) {
     }
     (cpu.cr2, cpu.cr3, cpu.cpl, cpu.rip) = (0, TABLES, 0, CODE);
     cpu.xcr0 = cpu_x86::fpu::supported_xcr0();
-    cpu.dr = [0; 8];
+    // Away from everything that is accessed, and not switched on.
+    cpu.dr = [0x7F00_0010, 0x7F00_0020, 0x7F00_0030, 0x7F00_0040, 0, 0, 0xFFFF_0FF0, 0x400];
+    (cpu.msr.pat, cpu.msr.tsc_aux, cpu.msr.xss) = (0x0007_0405_0007_0406, 0x77, 0x100);
+    (cpu.msr.lstar, cpu.msr.sfmask) = (0x1234_5678, 0x4_7700);
     cpu.pending_db = 0;
     cpu.update_mode();
 }

@@ -52,7 +52,8 @@ struct Bench {
 fn state(cpu: &Cpu) -> Vec<(R, Option<RegisterValue>)> {
     let names = (0..18).map(|n| R::RAX.offset(n)).chain((0..8).map(|n| R::ES.offset(n)));
     let more = [R::IDTR, R::GDTR, R::CR0, R::CR2, R::CR3, R::CR4, R::EFER, R::XCR0, R::KERNEL_GS_BASE];
-    names.chain(more).map(|n| (n, whp_registers::get(cpu, n))).collect()
+    let rare = [R::DR0, R::DR1, R::DR2, R::DR3, R::DR6, R::DR7, R::PAT, R::TSC_AUX, R::XSS, R::LSTAR, R::SFMASK];
+    names.chain(more).chain(rare).map(|n| (n, whp_registers::get(cpu, n))).collect()
 }
 
 impl Bench {

@@ -2,7 +2,7 @@
 
 use whp::*;
 
-use crate::behave::behaves;
+use crate::behave::{behaves, old};
 use crate::platform;
 use crate::snippets::*;
 use crate::vm::Vm;
@@ -58,7 +58,11 @@ fn all_registers() -> Vec<(RegisterName, RegisterValue)> {
         (R::CR3, 0x3000u64.into()),
         (R::CR8, 3u64.into()),
         (R::DR0, 0x77u64.into()),
-        (R::DR7, 0x400u64.into()),
+        (R::DR1, 0x88u64.into()),
+        (R::DR2, 0x99u64.into()),
+        (R::DR3, 0xAAu64.into()),
+        (R::DR6, 0xFFFF_0FF1u64.into()),
+        (R::DR7, 0x403u64.into()),
         (R::KERNEL_GS_BASE, 0x8888u64.into()),
         (R::STAR, 1u64.into()),
         (R::LSTAR, 2u64.into()),
@@ -88,6 +92,9 @@ fn all_registers() -> Vec<(RegisterName, RegisterValue)> {
             DeliverabilityNotifications { nmi: true, interrupt: true, interrupt_priority: 5, sint: 0 }.into(),
         ),
     ];
+    if !old() {
+        list.push((R::XSS, 0x800u64.into()));
+    }
     list.extend((0..16).map(|i| (R::RAX.offset(i), RegisterValue::from(0x1111_1111_1111u64 * u64::from(i + 1)))));
     list.extend((0..16).map(|i| (R::XMM0.offset(i), RegisterValue(u128::MAX / u128::from(i + 3)))));
     list.extend((0..8).map(|i| (R::FP_MMX0.offset(i), RegisterValue((u128::MAX >> 48) / u128::from(i + 3)))));
