@@ -169,6 +169,7 @@ impl Builder {
             "uuid" => self.uuid = Some(uuid(v)?),
             "hda" | "hdb" | "hdc" | "hdd" | "cdrom" => self.drives.short(&o.name, v)?,
             "drive" => self.drives.drive(v)?,
+            "pflash" => self.drives.flash(v)?,
             "snapshot" => self.snapshot = true,
             "boot" => self.boot = Boot::parse(v)?,
             "kernel" => self.kernel = Some(v.into()),

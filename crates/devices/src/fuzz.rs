@@ -11,6 +11,8 @@ use crate::acpi_pm::{AcpiPm, Smbus};
 use crate::dma8237::Dma;
 use crate::hpet::{Hpet, LegacyGate};
 use crate::i8042::I8042;
+use crate::ich9::{Ich9Pm, Ich9Router, Ich9Smbus, Rcba};
+use crate::pflash::{Pflash, PflashConfig};
 use crate::pit::Pit;
 use crate::rtc::{Rtc, RtcBase};
 use crate::test_util::Requests;
@@ -195,6 +197,61 @@ fn event_timers() {
         clock.advance(r.below(100_000));
         if r.below(500) == 0 {
             damaged_restore(&hpet, &mut r);
+        }
+    }
+}
+
+#[test]
+fn south_bridge() {
+    let clock = Clock::manual();
+    let pm = AcpiPm::new(&clock, IrqLine::unconnected(), Arc::new(Requests::default()));
+    let ports = Ich9Pm::new(&pm);
+    attack_ports(9, &clock, &ports, &[block!(ports)]);
+    let (smbus, bars) = Ich9Smbus::new();
+    let pci::BarBacking::Io(registers) = bars[0].1.clone() else { panic!("ports") };
+    attack_ports(10, &clock, &smbus, &[&|f: &mut dyn FnMut(&mut dyn PortIo)| f(&mut *lock(&registers))]);
+    let no_lines = || std::array::from_fn(|_| IrqLine::unconnected());
+    let router = Ich9Router::new(no_lines(), std::array::from_fn(|_| IrqLine::unconnected()));
+    let rcba = Rcba::new(router.clone());
+    attack_memory(11, &rcba, 0x3800);
+}
+
+/// Random accesses to `device`'s registers, and damaged states.
+fn attack_memory<D: Device + Mmio>(seed: u64, device: &Shared<D>, len: u64) {
+    let mut r = Random(seed);
+    for _ in 0..STEPS {
+        let offset = if r.below(50) == 0 { r.value() } else { r.below(len) };
+        let n = [1, 1, 2, 4, 8][r.below(5) as usize];
+        let mut data = r.value().to_le_bytes();
+        if r.below(3) == 0 {
+            lock(device).mmio_read(offset, &mut data[..n]);
+        } else {
+            lock(device).mmio_write(offset, &data[..n]);
+        }
+        if r.below(500) == 0 {
+            damaged_restore(device, &mut r);
+        }
+    }
+}
+
+#[test]
+fn flash() {
+    let space = vm_core::AddressSpace::new();
+    let block = guest_memory::RamBlock::new("flash", 0x2000).unwrap();
+    let config = PflashConfig { name: "flash".into(), block, file: None, readonly: false };
+    let chip = Pflash::new(config, &space, 0xFFFF_E000).unwrap();
+    let mut r = Random(12);
+    for _ in 0..STEPS {
+        let commands = [0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xD0, 0xE8, 0xFF, 0x01, 0x03];
+        let (at, n) = (0xFFFF_E000 + r.below(0x2010), r.below(5) as usize);
+        let mut data = [commands[r.below(13) as usize]; 4];
+        if r.below(4) == 0 {
+            space.read(at, &mut data[..n]);
+        } else {
+            space.write(at, &data[..n]);
+        }
+        if r.below(500) == 0 {
+            damaged_restore(&chip, &mut r);
         }
     }
 }

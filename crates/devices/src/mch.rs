@@ -186,11 +186,13 @@ mod tests {
         fn set_intx(&self, _: u8, _: u8, _: bool) {}
     }
 
+    type Windows = Vec<Option<(u64, u16)>>;
+
     struct Board {
         space: Arc<AddressSpace>,
         bus: Arc<PciBus>,
         mch: vm_core::Shared<Mch>,
-        heard: Arc<Mutex<Vec<Option<(u64, u16)>>>>,
+        heard: Arc<Mutex<Windows>>,
     }
 
     fn board() -> Board {

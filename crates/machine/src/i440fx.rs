@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts, Smbus};
 use devices::i440fx::I440fx;
-use devices::ide::{DriveBus, Ide, IdeWiring};
+use devices::ide::{Ide, IdeWiring};
 use devices::piix3::{Piix3Isa, Piix4Pm, PirqRouter, PmPlacement};
 use pci::PciBus;
 use vm_core::{Device, Shared, lock, shared};
 
 use crate::MachineError;
 use crate::drives;
-use crate::pc::{Around, Chips, device};
+use crate::pc::{Around, Channel, Chips, device};
 use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -40,8 +40,7 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     devices.push(device(&ide.function));
     devices.extend(ide.channels.iter().map(device));
     let pm = power_management(around, &bus, devices)?;
-    let mut channels: Vec<Arc<Mutex<dyn DriveBus>>> =
-        ide.channels.into_iter().map(|c| -> Arc<Mutex<dyn DriveBus>> { c }).collect();
+    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE }).collect();
     sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
     Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: None })
 }

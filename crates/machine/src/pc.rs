@@ -101,12 +101,18 @@ impl Around<'_> {
     }
 }
 
+/// An IDE channel or a SATA controller, and the function that it belongs to.
+pub(crate) struct Channel {
+    pub(crate) bus: Arc<Mutex<dyn DriveBus>>,
+    pub(crate) devfn: u8,
+}
+
 /// The chips of a board.
 pub(crate) struct Chips {
     pub(crate) pci: Arc<PciBus>,
     pub(crate) pm: Shared<AcpiPm>,
     pub(crate) drives: Vec<DriveInfo>,
-    pub(crate) channels: Vec<Arc<Mutex<dyn DriveBus>>>,
+    pub(crate) channels: Vec<Channel>,
     /// Where the ACPI tables hear of the PCI Express configuration window.
     pub(crate) ecam: Option<EcamPlace>,
 }
@@ -265,6 +271,7 @@ pub(crate) fn build(
     let window = pci_window(accel);
     let mut items = fw_cfg_items(plan, signature, window)?;
     crate::vga::ramfb_items(plan, &mut items)?;
+    boot_order_file(plan, &channels, &mut items);
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
@@ -276,7 +283,7 @@ pub(crate) fn build(
     let Finished { chardevs, consoles } = chars.finish();
     Ok(Pc {
         devices,
-        channels,
+        channels: channels.into_iter().map(|c| c.bus).collect(),
         pci: bus,
         pic,
         ioapic,
@@ -386,9 +393,9 @@ fn boot_order(letters: Option<&str>) -> [u8; 3] {
     order
 }
 
-fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Arc<Mutex<dyn DriveBus>>]) {
+fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Channel]) {
     let disk = |unit| {
-        let (g, t) = lock(channels.first()?).geometry(unit)?;
+        let (g, t) = lock(&channels.first()?.bus).geometry(unit)?;
         Some(CmosDisk { cylinders: g.cylinders, heads: g.heads, sectors: g.sectors, translation: t as u8 })
     };
     lock(rtc).preset(&CmosSetup {
@@ -400,6 +407,32 @@ fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Arc<Mutex<dyn DriveBu
         disks: [disk(0), disk(1)],
         cpus: plan.smp.cpus,
     });
+}
+
+/// The file by which firmware knows what to boot first: paths as Open Firmware writes them, one a line.
+fn boot_order_file(plan: &Plan, channels: &[Channel], items: &mut FwCfgItems) {
+    let mut lines = Vec::new();
+    if plan.kernel.is_some() {
+        lines.push(format!("/rom@{}", firmware::boot::ROM_FILE));
+    }
+    let mut drives: Vec<_> = plan.drives.iter().filter(|d| d.bootindex.is_some()).collect();
+    drives.sort_by_key(|d| d.bootindex);
+    for d in drives {
+        let Some(channel) = channels.get(usize::from(d.channel)) else { continue };
+        let (device, function) = (channel.devfn >> 3, channel.devfn & 7);
+        let place = if function == 0 { format!("{device:x}") } else { format!("{device:x},{function:x}") };
+        lines.push(if plan.chipset == Chipset::I440fx && d.channel < 2 {
+            format!("/pci@i0cf8/ide@{place}/drive@{:x}/disk@{:x}", d.channel, d.unit)
+        } else {
+            format!("/pci@i0cf8/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
+        });
+    }
+    if plan.boot.strict && plan.kernel.is_none() {
+        lines.push("HALT".into());
+    }
+    if !lines.is_empty() {
+        items.add_file("bootorder", (lines.join("\n") + "\0").into_bytes());
+    }
 }
 
 /// The end of what processors can address, for the PCI window above RAM.
@@ -480,9 +513,6 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<Fw
     items.add_file("etc/smbios/smbios-tables", tables);
     if let Some(files) = &plan.kernel {
         firmware::boot::KernelBoot::load(files)?.install(&mut items);
-        items.add_file("bootorder", format!("/rom@{}\0", firmware::boot::ROM_FILE).into_bytes());
-    } else if plan.boot.strict {
-        items.add_file("bootorder", b"HALT\0".to_vec());
     }
     Ok(items)
 }

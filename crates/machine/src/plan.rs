@@ -40,6 +40,8 @@ pub struct DrivePlan {
     pub unit: u8,
     /// The drive.
     pub drive: cli::Drive,
+    /// `bootindex=`: firmware tries those with low numbers first.
+    pub bootindex: Option<u32>,
 }
 
 /// An isa-debug-exit.
@@ -269,7 +271,10 @@ impl Planner<'_> {
             ("pic", "on" | "off" | "auto") => self.pic = value != "off",
             ("smm" | "vmport", "off" | "auto") => {}
             ("usb", "on" | "off") => self.usb = value == "on",
-            ("smm", "on") => self.error(format!("{typed}: system management mode is not supported")),
+            ("smm", "on") => tracing::warn!(
+                "{typed}: there is no system management mode here; firmware that needs it, such as OVMF's Secure Boot \
+                 builds, will not start (OVMF_CODE_4M.fd will)"
+            ),
             ("vmport", "on") => {
                 self.error(format!("{typed}: not supported yet"));
             }
@@ -364,7 +369,13 @@ impl Planner<'_> {
         drive.media = if cd { Media::Cdrom } else { Media::Disk };
         drive.readonly |= cd;
         drive.serial = spec.take("serial").or(drive.serial);
-        plan.drives.push(DrivePlan { channel, unit, drive });
+        let index = spec.take_number("bootindex")?;
+        let bootindex = index.map(|n| u32::try_from(n).map_err(|_| bad(format!("bootindex={n} is too large"))));
+        let bootindex = bootindex.transpose()?;
+        if let Some(n) = bootindex.filter(|n| plan.drives.iter().any(|d| d.bootindex == Some(*n))) {
+            return Err(bad(format!("bootindex={n}: another device has it")));
+        }
+        plan.drives.push(DrivePlan { channel, unit, drive, bootindex });
         Ok(())
     }
 
@@ -484,7 +495,7 @@ impl Chipset {
             Self::I440fx => ((index / 2) as u8, (index % 2) as u8),
             Self::Q35 => (0, index as u8),
         };
-        DrivePlan { channel, unit, drive: drive.clone() }
+        DrivePlan { channel, unit, drive: drive.clone(), bootindex: None }
     }
 }
 
@@ -618,6 +629,9 @@ mod tests {
         assert_eq!((p.ahci[0].addr, p.pflash.len(), p.chipset), (Some((5, 0)), 1, Chipset::I440fx));
         assert!(plan("-M q35 -device ide-cd,bus=ide.6").unwrap_err().contains("ide.5"));
         assert!(plan("-M q35 -device ide-cd,bus=ide.1,unit=1").unwrap_err().contains("unit must be 0"));
+        let two = "-nodefaults -drive file=a,if=none,id=a -device ide-hd,drive=a,bootindex=1 -device ide-cd,bootindex";
+        assert_eq!(plan(&format!("{two}=2")).unwrap().drives[0].bootindex, Some(1));
+        assert!(plan(&format!("{two}=1")).unwrap_err().contains("another device"));
         assert!(plan("-drive if=pflash,file=f,unit=1").unwrap_err().contains("unit 0"));
         assert!(plan("-drive if=pflash,file=f -bios x").unwrap_err().contains("already"));
     }

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts};
 use devices::ich9::{self, Ich9Lpc, Ich9Pm, Ich9Router, Ich9Smbus, LpcPlacement, Rcba};
-use devices::ide::DriveBus;
 use devices::mch::Mch;
 use pci::PciBus;
 use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceError, lock, shared};
 
 use crate::MachineError;
 use crate::drives;
-use crate::pc::{Around, Chips, EcamPlace, device};
+use crate::pc::{Around, Channel, Chips, EcamPlace, device};
 use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -50,7 +49,7 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     let (mut drives, infos) = drives::open(plan)?;
     let sata = sata::controller("ich9-ahci", around, &bus, SATA, 0, &mut drives)?;
     devices.push(device(&sata));
-    let mut channels: Vec<Arc<Mutex<dyn DriveBus>>> = vec![sata];
+    let mut channels = vec![Channel { bus: sata, devfn: SATA }];
     sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
     Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: Some(ecam) })
 }

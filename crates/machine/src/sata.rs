@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use devices::ahci::{Ahci, AhciWiring};
-use devices::ide::DriveBus;
 use pci::PciBus;
 use vm_core::{Device, Shared};
 
 use crate::MachineError;
 use crate::drives::Drives;
-use crate::pc::{Around, device};
+use crate::pc::{Around, Channel, device};
 
 /// Builds a controller at `devfn` with the drives of `channel`.
 pub(crate) fn controller(
@@ -37,7 +36,7 @@ pub(crate) fn controllers(
     around: &Around<'_>,
     bus: &PciBus,
     drives: &mut Drives,
-    channels: &mut Vec<Arc<Mutex<dyn DriveBus>>>,
+    channels: &mut Vec<Channel>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<(), MachineError> {
     for (n, plan) in around.plan.ahci.iter().enumerate() {
@@ -49,7 +48,7 @@ pub(crate) fn controllers(
         let name = plan.id.clone().unwrap_or_else(|| format!("ahci{n}"));
         let ahci = controller(&name, around, bus, devfn, channel, drives)?;
         devices.push(device(&ahci));
-        channels.push(ahci);
+        channels.push(Channel { bus: ahci, devfn });
     }
     Ok(())
 }

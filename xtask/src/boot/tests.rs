@@ -36,7 +36,8 @@ pub(super) fn all() -> Vec<Test> {
         all.push(Test::new(name, cpus, move |name, vmm| accel_options(name, vmm, cpus, options)));
     }
     all.push(Test::new("installer", 1, installer));
-    all.push(Test::new("grub-cd", 1, grub_cd));
+    all.push(Test::new("grub-cd", 1, |name, vmm| grub_cd(name, vmm, "pc")));
+    all.push(Test::new("q35-grub-cd", 1, |name, vmm| grub_cd(name, vmm, "q35")));
     all.push(Test::new("kill-9", 1, kill_9));
     all.push(Test::new("memtest", 1, |name, vmm| memtest(name, vmm, true)));
     all.push(Test::new("reboot-20", 2, reboot_20));
@@ -149,8 +150,8 @@ fn installer(name: &str, vmm: &Vmm) -> Result<String> {
     Ok(format!("language menu after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
-fn grub_cd(name: &str, vmm: &Vmm) -> Result<String> {
-    let mut guest = Machine::new(name).monitor().arg("-cdrom").arg(paths::asset("grub-cd")?).start(vmm)?;
+fn grub_cd(name: &str, vmm: &Vmm, kind: &'static str) -> Result<String> {
+    let mut guest = Machine::new(name).kind(kind).monitor().arg("-cdrom").arg(paths::asset("grub-cd")?).start(vmm)?;
     screen::expect(&mut guest, "menu of GRUB", 120, |line| line.contains("GNU GRUB"))?;
     screen::key(&mut guest, "c")?;
     screen::expect(&mut guest, "prompt of GRUB", 60, |line| line.starts_with("grub>"))?;

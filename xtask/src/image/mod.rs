@@ -1,4 +1,4 @@
-//! `cargo xtask image demo|kernel|extras|bench|usb|uefi|all`: guest images, made from Debian packages only and each made once.
+//! `cargo xtask image demo|kernel|extras|bench|usb|uefi|installer-cd|all`: guest images, made from Debian packages only and each made once.
 //!
 //! Everything is built below a temporary name and renamed at the end, under a lock, so an interruption at any moment leaves
 //! either no asset or a whole one. A recipe's number is part of an asset's folder: a changed recipe makes a new asset.
@@ -47,6 +47,11 @@ pub fn uefi() -> Result<()> {
     uefi::make()
 }
 
+/// Makes the installer's disc if it is not there.
+pub fn installer_cd() -> Result<()> {
+    uefi::make_installer_cd()
+}
+
 /// The command.
 pub fn command(args: &[String]) -> Result<()> {
     let names: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -59,6 +64,7 @@ pub fn command(args: &[String]) -> Result<()> {
             "bench" => bench()?,
             "usb" => usb()?,
             "uefi" => uefi()?,
+            "installer-cd" => installer_cd()?,
             "all" => {
                 kernel()?;
                 extras()?;
@@ -66,8 +72,11 @@ pub fn command(args: &[String]) -> Result<()> {
                 usb()?;
                 demo()?;
                 uefi()?;
+                installer_cd()?;
             }
-            other => bail!("there is no image `{other}`: the images are demo, kernel, extras, bench, usb, uefi, all"),
+            other => bail!(
+                "there is no image `{other}`: the images are demo, kernel, extras, bench, usb, uefi, installer-cd, all"
+            ),
         }
     }
     for (name, path) in paths::manifest() {

@@ -14,7 +14,7 @@ const STAGE: &str = "image uefi";
 const FOLDER: &str = "uefi-1";
 /// What is loaded; what these need comes before them. ext4 asks for its checksum by name, so nothing depends on it.
 const MODULES: [&str; 7] = ["ahci", "ata_piix", "sd_mod", "sr_mod", "crc32c_generic", "ext4", "isofs"];
-const GRUB_MODULES: [&str; 16] = [
+const GRUB_MODULES: [&str; 17] = [
     "part_msdos",
     "ext2",
     "fat",
@@ -29,6 +29,7 @@ const GRUB_MODULES: [&str; 16] = [
     "halt",
     "search",
     "search_label",
+    "search_fs_file",
     "boot",
     "test",
 ];
@@ -44,12 +45,94 @@ const LOADED: &str = "load scsi_common scsi_mod libata ata_piix sd_mod";
 const SECTOR: u64 = 512;
 /// Bytes of the EFI system partition.
 const ESP: u64 = 64 << 20;
+const CD_STAGE: &str = "image installer-cd";
+const CD_FOLDER: &str = "installer-cd-1";
+/// Bytes of the disc's EFI file system.
+const CD_ESP: u64 = 4 << 20;
+const CD_EARLY: &str =
+    "search --file /boot/initrd.gz --set=root\nset prefix=($root)/boot/grub\nconfigfile /boot/grub/grub.cfg\n";
+const CD_GRUB: &str = "serial --unit=0 --speed=115200\nterminal_input console serial\nterminal_output console serial\n\
+    set timeout=1\nset default=0\nmenuentry \"Install Debian\" {\n\
+    echo \"Loading the installer\"\n\
+    linux /boot/linux console=ttyS0,115200\n\
+    initrd /boot/initrd.gz\n}\n";
 /// OVMF's files: in the package, and their names here.
 const OVMF: [(&str, &str); 3] = [
     ("usr/share/OVMF/OVMF_CODE_4M.fd", "OVMF_CODE_4M.fd"),
     ("usr/share/OVMF/OVMF_VARS_4M.fd", "OVMF_VARS_4M.fd"),
     ("usr/share/ovmf/OVMF.fd", "OVMF.fd"),
 ];
+
+/// Debian's installer on a disc that boots by BIOS and by UEFI, with GRUB on the serial line: its netboot kernel and initrd.
+pub(super) fn make_installer_cd() -> Result<()> {
+    super::extras()?;
+    let folder = once(CD_FOLDER, |folder| {
+        let tools = [
+            ("dpkg", "dpkg"),
+            ("grub-mkimage", "grub-common"),
+            ("/usr/lib/grub/i386-pc/cdboot.img", "grub-pc-bin"),
+            ("mkfs.vfat", "dosfstools"),
+            ("mcopy", "mtools"),
+            ("xorriso", "xorriso"),
+        ];
+        apt::ensure(CD_STAGE, &tools)?;
+        let packages = apt::Private::new(CD_STAGE)?;
+        let tree = folder.join("tree");
+        packages.unpack(CD_STAGE, "grub-efi-amd64-bin", &tree)?;
+        let disc = folder.join("disc");
+        fs::create_dir_all(disc.join("boot/grub")).context("cannot make the disc's folders")?;
+        for (asset, name) in [("installer-kernel", "linux"), ("installer-initrd", "initrd.gz")] {
+            fs::copy(paths::asset(asset)?, disc.join("boot").join(name)).context("cannot copy the installer")?;
+        }
+        let early = folder.join("early.cfg");
+        fs::write(disc.join("boot/grub/grub.cfg"), CD_GRUB)
+            .and_then(|()| fs::write(&early, CD_EARLY))
+            .context("cannot write GRUB's configuration")?;
+        let mkimage = |platform: &str, modules: &Path, out: &Path, more: &[&str]| {
+            let mut command = Command::new("grub-mkimage");
+            command.arg("-d").arg(modules).args(["-O", platform, "-p", "/boot/grub", "-c"]).arg(&early);
+            run::output(command.arg("-o").arg(out).args(GRUB_MODULES).arg("iso9660").args(more))
+        };
+        let bios = Path::new("/usr/lib/grub/i386-pc");
+        mkimage("i386-pc-eltorito", bios, &disc.join("boot/bios.img"), &["biosdisk"])?;
+        let efi = folder.join("BOOTX64.EFI");
+        mkimage("x86_64-efi", &tree.join("usr/lib/grub/x86_64-efi"), &efi, &[])?;
+        esp(&disc.join("boot/efi.img"), &efi, CD_ESP)?;
+        run::output(
+            Command::new("xorriso")
+                .args([
+                    "-as",
+                    "mkisofs",
+                    "-quiet",
+                    "-V",
+                    "WHPX-INSTALLER",
+                    "-R",
+                    "-b",
+                    "boot/bios.img",
+                    "-no-emul-boot",
+                ])
+                .args(["-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"])
+                .args(["-eltorito-alt-boot", "-e", "boot/efi.img", "-no-emul-boot", "-o"])
+                .arg(folder.join("installer.iso"))
+                .arg(&disc),
+        )?;
+        for name in ["tree", "disc"] {
+            fs::remove_dir_all(folder.join(name)).context("cannot remove the disc's parts")?;
+        }
+        fs::remove_file(early).and_then(|()| fs::remove_file(efi)).context("cannot remove the disc's parts")
+    })?;
+    paths::enter(&[("installer-cd", folder.join("installer.iso"))])
+}
+
+/// A FAT file system with `efi` where firmware looks for it.
+fn esp(path: &Path, efi: &Path, size: u64) -> Result<()> {
+    File::create(path).and_then(|f| f.set_len(size)).context("cannot make the EFI system partition")?;
+    let mkfs = run::find_program("mkfs.vfat").unwrap_or_else(|| "mkfs.vfat".into());
+    run::output(Command::new(mkfs).args(["-n", "WHPX-ESP"]).arg(path))?;
+    run::output(Command::new("mmd").arg("-i").arg(path).args(["::EFI", "::EFI/BOOT"]))?;
+    run::output(Command::new("mcopy").arg("-i").arg(path).arg(efi).arg("::EFI/BOOT/BOOTX64.EFI"))?;
+    Ok(())
+}
 
 pub(super) fn make() -> Result<()> {
     kernel::make()?;
@@ -143,19 +226,15 @@ fn disk(demo: &Path, folder: &Path, tree: &Path) -> Result<()> {
     let mut mkimage = Command::new("grub-mkimage");
     mkimage.arg("-d").arg(tree.join("usr/lib/grub/x86_64-efi")).args(["-O", "x86_64-efi", "-p", "/boot/grub"]);
     run::output(mkimage.arg("-c").arg(&early).arg("-o").arg(&efi).args(GRUB_MODULES))?;
-    let esp = folder.join("esp.img");
-    File::create(&esp).and_then(|f| f.set_len(ESP)).context("cannot make the EFI system partition")?;
-    let mkfs = run::find_program("mkfs.vfat").unwrap_or_else(|| "mkfs.vfat".into());
-    run::output(Command::new(mkfs).args(["-F", "32", "-n", "WHPX-ESP"]).arg(&esp))?;
-    run::output(Command::new("mmd").arg("-i").arg(&esp).args(["::EFI", "::EFI/BOOT"]))?;
-    run::output(Command::new("mcopy").arg("-i").arg(&esp).arg(&efi).arg("::EFI/BOOT/BOOTX64.EFI"))?;
+    let partition = folder.join("esp.img");
+    esp(&partition, &efi, ESP)?;
     let end = file.metadata().context("cannot read the disk's size")?.len();
     let entry = entry(0xEF, end / SECTOR, ESP / SECTOR);
     mbr[462..478].copy_from_slice(&entry);
     let write = |file: &mut File| {
         file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&mbr))?;
         file.seek(SeekFrom::Start(end))?;
-        std::io::copy(&mut File::open(&esp)?, file)
+        std::io::copy(&mut File::open(&partition)?, file)
     };
     write(&mut file).context("cannot write the EFI system partition")?;
     for name in ["grub.cfg", "early.cfg", "debugfs", "esp.img", "BOOTX64.EFI", "initrd"] {

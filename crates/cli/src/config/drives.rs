@@ -84,6 +84,17 @@ impl Drives {
         Ok(())
     }
 
+    /// `-pflash FILE`.
+    pub(super) fn flash(&mut self, file: &str) -> Result<(), UsageError> {
+        if file.is_empty() {
+            return Err(UsageError("-pflash: the file's name is empty".into()));
+        }
+        let mut d = drive(format!("-pflash {file}"), 0, Media::Disk, Some(file));
+        d.interface = DriveInterface::Pflash;
+        self.list.push((d, Place::Any));
+        Ok(())
+    }
+
     /// `-drive ...`.
     pub(super) fn drive(&mut self, text: &str) -> Result<(), UsageError> {
         let mut k = KeyVal::parse("drive", text, None)?;

@@ -74,6 +74,9 @@ fn sata_drives_and_flash_find_their_places() {
         config("-M q35 -hdb a -cdrom b -drive file=c -drive if=pflash,file=d,unit=1 -drive if=pflash,file=e").unwrap();
     let places: Vec<_> = c.drives.iter().map(|d| (d.id.as_str(), d.index)).collect();
     assert_eq!(places, [("ide1-hd0", 1), ("ide2-cd0", 2), ("pflash1", 1), ("ide0-hd0", 0), ("pflash0", 0)]);
+    let ids: Vec<_> = config("-nodefaults -pflash a -pflash b").unwrap().drives.into_iter().map(|d| d.id).collect();
+    assert_eq!(ids, ["pflash0", "pflash1"]);
+    assert!(error("-pflash a -pflash b -pflash c").contains("in use"));
     assert_eq!(config("-M q35 -drive file=a,bus=5").unwrap().drives[0].index, 5);
     assert!(error("-M q35 -drive file=a,bus=0,unit=1").contains("buses 0 to 5 with unit 0"));
     assert!(error("-drive file=a,index=4").contains("index 0 to 3"));

@@ -252,13 +252,8 @@ impl Ahci {
             0x20 => s.task_file,
             0x24 => s.signature,
             0x28 if present && s.control & 0xF == 0 => LINK_UP,
-            0x28 => {
-                if s.control & 0xF == 4 {
-                    4
-                } else {
-                    0
-                }
-            }
+            0x28 if s.control & 0xF == 4 => 4, // switched off
+            0x28 => 0,
             0x2C => s.control,
             0x30 => s.error,
             0x34 => s.active,

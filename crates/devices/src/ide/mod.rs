@@ -18,7 +18,7 @@ mod pci;
 pub(crate) mod scatter;
 
 #[cfg(test)]
-mod test_bench;
+pub(crate) mod test_bench;
 #[cfg(test)]
 mod tests_ata;
 #[cfg(test)]

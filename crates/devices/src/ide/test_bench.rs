@@ -26,15 +26,15 @@ pub(super) struct Bench {
 pub(super) const BM: u16 = 0xC000;
 
 /// Sector n of the test disk is filled with n (mod 251) + 1.
-pub(super) fn pattern(sectors: usize, size: usize) -> Vec<u8> {
+pub(crate) fn pattern(sectors: usize, size: usize) -> Vec<u8> {
     (0..sectors).flat_map(|n| vec![(n % 251) as u8 + 1; size]).collect()
 }
 
-pub(super) fn queue(backend: Arc<dyn BlockBackend>) -> Arc<BlockQueue> {
+pub(crate) fn queue(backend: Arc<dyn BlockBackend>) -> Arc<BlockQueue> {
     BlockQueue::new("test", backend).unwrap()
 }
 
-pub(super) fn cd(sectors: usize) -> Arc<BlockQueue> {
+pub(crate) fn cd(sectors: usize) -> Arc<BlockQueue> {
     queue(MemoryDisk::new(pattern(sectors, 2048), true))
 }
 
