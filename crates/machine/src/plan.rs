@@ -146,7 +146,8 @@ impl Plan {
     /// # Errors
     /// Every error found, one line each.
     pub fn new(config: &Config) -> Result<Self, Vec<MachineError>> {
-        let mut p = Planner { config, errors: Vec::new(), hpet: true, pic: true, acpi: true, graphics: true, usb: false };
+        let mut p =
+            Planner { config, errors: Vec::new(), hpet: true, pic: true, acpi: true, graphics: true, usb: false };
         let plan = p.plan();
         if p.errors.is_empty() { Ok(plan) } else { Err(p.errors) }
     }
