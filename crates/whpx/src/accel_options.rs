@@ -133,14 +133,29 @@ fn spec(config: &Config, options: AccelOptions, ssd: bool) -> Result<CpuSpec, St
     for (feature, value) in &cpu.features {
         text += &format!(",{feature}={value}");
     }
+    // What other options take away; asked for all the same it is a warning.
+    let mut taken: Vec<(&str, &str)> = Vec::new();
     if !options.kernel_irqchip {
-        text += ",tsc-deadline=off"; // the timers of our own local APICs do not follow the guest's TSC
+        let why = "with kernel-irqchip=off the timers of the local APICs do not follow the guest's TSC";
+        taken.push(("tsc-deadline", why));
     }
     if !ssd {
         // What ssd=off hides on Windows (qemu-whpx-behaviour.md, 0.2).
-        text += ",spec-ctrl=off,stibp=off,ssbd=off,ibpb=off,ibrs=off,amd-stibp=off";
+        let controls = ["spec-ctrl", "stibp", "ssbd", "ibpb", "ibrs", "amd-stibp"];
+        taken.extend(controls.map(|name| (name, "ssd=off hides the speculation controls")));
     }
-    CpuSpec::parse(&text).map_err(|e| e.to_string())
+    let asked =
+        |name: &str| cpu.features.iter().rev().find(|f| f.0.replace('_', "-") == name).is_some_and(|f| f.1 == "on");
+    let mut warnings = Vec::new();
+    for (name, why) in taken {
+        text += &format!(",{name}=off");
+        if asked(name) {
+            warnings.push(format!("-cpu: {name} is left out: {why}"));
+        }
+    }
+    let mut spec = CpuSpec::parse(&text).map_err(|e| e.to_string())?;
+    spec.warnings.extend(warnings);
+    Ok(spec)
 }
 
 fn topology(config: &Config) -> Topology {
@@ -356,6 +371,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_other_options_take_away_is_said_when_it_was_asked_for() {
+        let warnings = |command: &str, kernel_irqchip, ssd| {
+            let args = command.split(' ').map(str::to_owned);
+            let config = Config::new(&Options::parse(args).unwrap()).unwrap();
+            let options = AccelOptions { kernel_irqchip, ..AccelOptions::default() };
+            spec(&config, options, ssd).unwrap().warnings
+        };
+        assert!(warnings("-cpu max", false, false).is_empty());
+        let said = warnings("-cpu max,+tsc_deadline,+ibrs,-stibp", false, false);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("tsc-deadline is left out: with kernel-irqchip=off"), "{said:?}");
+        assert!(said[1].contains("ibrs is left out: ssd=off"), "{said:?}");
+        assert!(warnings("-cpu max,+tsc-deadline,+ibrs", true, true).is_empty());
     }
 
     #[test]

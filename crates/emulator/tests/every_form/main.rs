@@ -43,6 +43,8 @@ struct Bench {
     rng: Rng,
     /// AL before the instruction.
     al: u8,
+    /// The mask registers before the instruction.
+    masks: [u64; 8],
     cases: u64,
     done: u64,
     wrong: Vec<String>,
@@ -67,6 +69,7 @@ impl Bench {
             other: Other(RefCell::new(Cpu::new(model)), RefCell::default()),
             rng: Rng(seed),
             al: 0,
+            masks: [0; 8],
             cases: 0,
             done: 0,
             wrong: Vec::new(),
@@ -124,6 +127,7 @@ impl Bench {
             s[8..10].copy_from_slice(&((0x3FF8 + rng.below(16) as u16) | (rng.next() as u16 & 0x8000)).to_le_bytes());
         }
         (fpu.ftw, fpu.fsw) = (rng.next() as u8 | rng.next() as u8, (rng.below(8) as u16) << 11);
+        self.masks = fpu.k;
         *cpu.fpu = fpu;
     }
 
@@ -235,6 +239,8 @@ impl Bench {
         if expected == End::Done {
             self.done += 1;
             wrong.extend(rules::complaint(i, touched.as_deref(), &self.device.log));
+            let mask = self.masks[i.op_mask().number() % 8];
+            wrong.extend(rules::mask_complaint(i, target, mask, &self.device.log));
         } else if let Some([_]) = touched.as_deref()
             && matches!(expected, End::Exception(Exception { vector: 14, .. }))
             && !self.device.log.is_empty()

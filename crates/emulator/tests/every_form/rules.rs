@@ -100,6 +100,33 @@ fn wanted(list: &[Touched], writes: bool) -> BTreeMap<u64, usize> {
     bytes
 }
 
+/// What is wrong with the accesses of an instruction under an EVEX mask: masked elements are neither read nor written
+/// (Intel SDM volume 1, 15.6).
+pub fn mask_complaint(i: &Instruction, target: u64, mask: u64, log: &[Access]) -> Option<String> {
+    let explicit = i.op_kinds().any(|k| k == OpKind::Memory);
+    if i.op_mask() == R::None || i.is_vsib() || i.is_broadcast() || !explicit {
+        return None;
+    }
+    let (size, element) = (i.memory_size().size() as u64, i.memory_size().element_size() as u64);
+    let name = format!("{:?}", i.mnemonic()).to_lowercase();
+    let packed = name.contains("compress") || name.contains("expand");
+    let stores = i.op_kind(0) == OpKind::Memory;
+    // Of loads only those whose elements are the destination's: the others (shuffles, ...) read everything.
+    let elementwise = ["vmovup", "vmovap", "vmovdq", "vadd", "vsub", "vmul", "vdiv", "vpadd", "vpsub"];
+    let by_element = stores || packed || elementwise.iter().any(|start| name.starts_with(start));
+    if !by_element || element == 0 || size % element != 0 {
+        return None;
+    }
+    let lanes = size / element;
+    let mask = if lanes >= 64 { mask } else { mask & ((1 << lanes) - 1) };
+    let wanted: BTreeMap<u64, usize> = (0..lanes)
+        .filter(|n| if packed { *n < u64::from(mask.count_ones()) } else { mask >> n & 1 != 0 })
+        .flat_map(|n| (0..element).map(move |b| (target + n * element + b, 1)))
+        .collect();
+    let wrong = bytes_of(log, if stores { 'w' } else { 'r' }) != wanted;
+    wrong.then(|| format!("mask {mask:#x} of {lanes} elements of {element} bytes: {log:x?}"))
+}
+
 /// What is wrong with the accesses of an instruction that was completed.
 pub fn complaint(i: &Instruction, list: Option<&[Touched]>, log: &[Access]) -> Option<String> {
     let string = i.has_rep_prefix() || i.has_repne_prefix();
