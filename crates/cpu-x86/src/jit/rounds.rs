@@ -294,7 +294,7 @@ impl Translator<'_> {
     /// The same, by the TLB; the site is where the accesses find what it says.
     fn by_tlb(&mut self, w: &Walk, misses: &mut Vec<usize>) -> Done {
         self.check(&w.e, w.size, w.write, misses)?;
-        self.from_tlb(&w.e, w.write, w.site)?;
+        self.take_entry(&w.e, w.write, w.site)?;
         self.a.alu_imm(true, Alu::And, T1, 4095);
         Ok(())
     }

@@ -807,13 +807,13 @@ impl Translator<'_> {
                     let _done = self.check(&e, size, write, &mut misses);
                     let to = match past {
                         Some(past) => {
-                            self.flags_from_tlb(write, site);
+                            self.take_flags(write, site);
                             let _done = self.address(&e);
                             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
                             past
                         }
                         None => {
-                            let _done = self.from_tlb(&e, write, site);
+                            let _done = self.take_entry(&e, write, site);
                             back
                         }
                     };
@@ -837,8 +837,8 @@ impl Translator<'_> {
     }
 
     /// After a hit in the TLB: the site says what the entry does, for once; T1 and T2 are the address.
-    pub(super) fn from_tlb(&mut self, e: &Ea, write: bool, site: usize) -> Done {
-        self.flags_from_tlb(write, site);
+    pub(super) fn take_entry(&mut self, e: &Ea, write: bool, site: usize) -> Done {
+        self.take_flags(write, site);
         self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
         self.a.store(self.site(site, Field::Delta), T1);
         self.address(e)?;
@@ -846,7 +846,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    fn flags_from_tlb(&mut self, write: bool, site: usize) {
+    fn take_flags(&mut self, write: bool, site: usize) {
         if write {
             self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
             self.a.store(self.site(site, Field::Flags), T2);
