@@ -35,14 +35,12 @@ pub(super) fn all() -> Vec<Test> {
     for (name, machine, options) in [
         ("pic-off", "pc,pic=off", "whpx"),
         ("pic-off-windows10", "pc,pic=off", "whpx,behave=windows10"),
-        ("pic-off-q35", "q35,pic=off", "whpx"),
         ("pic-off-q35-windows10", "q35,pic=off", "whpx,behave=windows10"),
     ] {
         all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, machine, options)));
     }
-    for (name, options) in [("smp-reboot-q35-on", "kernel-irqchip=on"), ("smp-reboot-q35-off", "kernel-irqchip=off")] {
-        all.push(Test::new(name, CPUS, move |name, vmm| reboots(name, vmm, "q35", options, SOME)));
-    }
+    let q35 = |name: &str, vmm: &Vmm| reboots(name, vmm, "q35", "kernel-irqchip=off", SOME);
+    all.push(Test::new("smp-reboot-q35-off", CPUS, q35));
     for (name, behave, irqchip) in [
         ("dll-windows10", "windows10", ""),
         ("dll-windows10-irqchip-on", "windows10", ",kernel-irqchip=on"),
