@@ -115,8 +115,8 @@ pub struct Machine {
     cpus: u32,
     memory: u32,
     monitor: bool,
-    /// Instead of machine type, vCPUs and memory: `whpx run` with this disk.
-    run: Option<PathBuf>,
+    /// Instead of machine type, vCPUs and memory: arguments of `whpx run`.
+    run: Option<Vec<OsString>>,
     args: Vec<OsString>,
 }
 
@@ -144,9 +144,9 @@ impl Machine {
         self
     }
 
-    /// A machine that `whpx run` chooses for this disk.
-    pub fn run_disk(mut self, disk: &Path) -> Self {
-        self.run = Some(disk.to_owned());
+    /// A machine that `whpx run` chooses for this disk, with options before it.
+    pub fn run_disk(mut self, options: &[&str], disk: &Path) -> Self {
+        self.run = Some(options.iter().map(OsString::from).chain([disk.into()]).collect());
         self
     }
 
@@ -194,7 +194,7 @@ impl Machine {
             Some(_) => vmm.tool("run"),
             None => vmm.command_for(self.kind, self.cpus, self.memory),
         };
-        command.args(&self.run).args(["-display", "none"]);
+        command.args(self.run.iter().flatten()).args(["-display", "none"]);
         match &listener {
             Some(listener) => {
                 let port = listener.local_addr().context("cannot get the listening port")?.port();

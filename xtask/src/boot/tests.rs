@@ -44,7 +44,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("vga-modes", 1, crate::vga::modes));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
-    all.push(Test::new("run", 2, super::run_disk::run));
+    all.extend(super::run_disk::all());
     all.push(Test::new("xhci", 1, usb::xhci));
     all.push(Test::new("hotplug", 1, usb::hot_plug));
     all.extend(super::q35::all());
