@@ -6,6 +6,7 @@ mod front_ends;
 mod qmp;
 pub(crate) mod tests;
 mod usb;
+mod vnc_clients;
 pub(crate) mod wrong_input;
 
 use crate::vmm::Vmm;

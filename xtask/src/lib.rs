@@ -16,3 +16,4 @@ mod vga;
 pub mod vmm;
 pub mod windows;
 pub mod wine;
+mod xvfb;
