@@ -9,6 +9,7 @@ mod qmp;
 mod run_disk;
 pub(crate) mod tests;
 mod usb;
+mod vnc_clients;
 pub(crate) mod wrong_input;
 
 use crate::vmm::Vmm;

@@ -17,3 +17,4 @@ mod vga;
 pub mod vmm;
 pub mod windows;
 pub mod wine;
+mod xvfb;

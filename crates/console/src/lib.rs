@@ -4,6 +4,7 @@
 //! with the others, sends input into the `input::InputBus`, and what it may queue is bounded. Left out: TLS and SASL
 //! (use an SSH tunnel), audio, clipboards of RFB clients.
 
+pub mod audit;
 mod http;
 mod pointer;
 mod text_console;

@@ -7,6 +7,7 @@
 //! controller), and dark while no VBE mode is set.
 //! Left out: EDID, sparse I/O decoding by PCI command bits, VGA arbitration.
 
+pub mod audit;
 mod draw;
 mod memory;
 mod registers;

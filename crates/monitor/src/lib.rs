@@ -5,6 +5,7 @@
 //! and snapshots.
 
 mod args;
+pub mod audit;
 mod by_qmp;
 mod commands;
 mod complete;

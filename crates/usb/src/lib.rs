@@ -15,6 +15,7 @@
 //! Lock order: controller, then bus, then device, then hub's child, then a device's input queue. A device's back end
 //! calls the controller's [`Waker`] with no lock of the crate held; the waker only arms a timer.
 
+pub mod audit;
 mod bus;
 mod controller;
 mod descriptors;

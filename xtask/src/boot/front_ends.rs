@@ -26,7 +26,7 @@ pub(super) fn all() -> [Test; 2] {
 }
 
 /// Python with what the tests need, in an environment of its own; a skip when it cannot be made.
-fn python() -> Result<PathBuf> {
+pub(super) fn python() -> Result<PathBuf> {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner); // the tests run side by side
     let folder = paths::work()?.join("front-ends-venv");
@@ -44,7 +44,7 @@ fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?.local_addr()?.port())
 }
 

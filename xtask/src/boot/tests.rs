@@ -42,6 +42,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("memtest", 1, |name, vmm| memtest(name, vmm, true)));
     all.push(Test::new("reboot-20", 2, reboot_20));
     all.push(Test::new("vga-modes", 1, crate::vga::modes));
+    all.push(Test::new("vnc-clients", 2, super::vnc_clients::run_all));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     all.extend(super::run_disk::all());

@@ -12,11 +12,11 @@ const GETC: u16 = 0x7C10;
 pub(crate) struct Code(Vec<u8>);
 
 impl Code {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+    pub(crate) fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
@@ -26,36 +26,36 @@ impl Code {
         self.bytes(&[opcode, low, high])
     }
 
-    pub(super) fn ax(self, v: u16) -> Self {
+    pub(crate) fn ax(self, v: u16) -> Self {
         self.word(0xB8, v)
     }
-    pub(super) fn cx(self, v: u16) -> Self {
+    pub(crate) fn cx(self, v: u16) -> Self {
         self.word(0xB9, v)
     }
-    pub(super) fn dx(self, v: u16) -> Self {
+    pub(crate) fn dx(self, v: u16) -> Self {
         self.word(0xBA, v)
     }
-    pub(super) fn bx(self, v: u16) -> Self {
+    pub(crate) fn bx(self, v: u16) -> Self {
         self.word(0xBB, v)
     }
-    pub(super) fn di(self, v: u16) -> Self {
+    pub(crate) fn di(self, v: u16) -> Self {
         self.word(0xBF, v)
     }
-    pub(super) fn si(self, v: u16) -> Self {
+    pub(crate) fn si(self, v: u16) -> Self {
         self.word(0xBE, v)
     }
-    pub(super) fn es(self, v: u16) -> Self {
+    pub(crate) fn es(self, v: u16) -> Self {
         self.ax(v).bytes(&[0x8E, 0xC0])
     }
 
     /// The BIOS's video service.
-    pub(super) fn int10(self) -> Self {
+    pub(crate) fn int10(self) -> Self {
         self.bytes(&[0xCD, 0x10])
     }
 
     /// Sets a mode. SeaBIOS uses the port that resets the attribute controller's flip-flop in colour modes always, and the CRT controller's
     /// port of the new mode before it is there: so a monochrome mode is set again for the one, and set from a colour mode for the other.
-    pub(super) fn mode(self, mode: u8) -> Self {
+    pub(crate) fn mode(self, mode: u8) -> Self {
         let set = |code: Self| code.ax(mode.into()).int10();
         // mov dx, 3CCh; in al, dx; or al, 1; mov dx, 3C2h; out dx, al
         let colour = |code: Self| code.dx(0x3CC).bytes(&[0xEC, 0x0C, 1]).dx(0x3C2).bytes(&[0xEE]);
@@ -70,61 +70,61 @@ impl Code {
     }
 
     /// Writes a byte to a port.
-    pub(super) fn out(self, port: u16, value: u8) -> Self {
+    pub(crate) fn out(self, port: u16, value: u8) -> Self {
         self.dx(port).bytes(&[0xB0, value, 0xEE])
     }
 
     /// Writes an index and its register.
-    pub(super) fn reg(self, port: u16, index: u8, value: u8) -> Self {
+    pub(crate) fn reg(self, port: u16, index: u8, value: u8) -> Self {
         self.dx(port).ax(u16::from_le_bytes([index, value])).bytes(&[0xEF])
     }
 
     /// A sequencer register.
-    pub(super) fn seq(self, index: u8, value: u8) -> Self {
+    pub(crate) fn seq(self, index: u8, value: u8) -> Self {
         self.reg(0x3C4, index, value)
     }
 
     /// A graphics controller register.
-    pub(super) fn gc(self, index: u8, value: u8) -> Self {
+    pub(crate) fn gc(self, index: u8, value: u8) -> Self {
         self.reg(0x3CE, index, value)
     }
 
     /// A CRT controller register (of a colour mode).
-    pub(super) fn crtc(self, index: u8, value: u8) -> Self {
+    pub(crate) fn crtc(self, index: u8, value: u8) -> Self {
         self.reg(0x3D4, index, value)
     }
 
     /// Makes the CRT controller's first registers writable.
-    pub(super) fn unlock(self) -> Self {
+    pub(crate) fn unlock(self) -> Self {
         self.crtc_change(0x11, 0x7F, 0)
     }
 
     /// A CRT controller register: bits kept, bits set.
-    pub(super) fn crtc_change(self, index: u8, keep: u8, set: u8) -> Self {
+    pub(crate) fn crtc_change(self, index: u8, keep: u8, set: u8) -> Self {
         // in al, dx; and al, keep; or al, set; out dx, al
         self.out(0x3D4, index).bytes(&[0x42, 0xEC, 0x24, keep, 0x0C, set, 0xEE])
     }
 
     /// An attribute controller register; the screen stays on.
-    pub(super) fn attr(self, index: u8, value: u8) -> Self {
+    pub(crate) fn attr(self, index: u8, value: u8) -> Self {
         self.dx(0x3DA).bytes(&[0xEC]).out(0x3C0, index | 0x20).out(0x3C0, value)
     }
 
     /// Fills `count` bytes (65536 for 0) at `segment:offset`.
-    pub(super) fn fill(self, segment: u16, offset: u16, count: u16, value: u8) -> Self {
+    pub(crate) fn fill(self, segment: u16, offset: u16, count: u16, value: u8) -> Self {
         let code = self.es(segment).di(offset).cx(count.wrapping_sub(1)).bytes(&[0xB0, value]);
         code.bytes(&[0xF3, 0xAA, 0xAA]) // and the last one
     }
 
     /// Writes `noise(seed, count)`.
-    pub(super) fn noise(self, segment: u16, offset: u16, count: u16, seed: u16) -> Self {
+    pub(crate) fn noise(self, segment: u16, offset: u16, count: u16, seed: u16) -> Self {
         let code = self.es(segment).di(offset).cx(count).ax(seed);
         // imul ax, ax, 25173; add ax, 13849; mov es:[di], ah; inc di; loop
         code.bytes(&[0x69, 0xC0, 0x55, 0x62, 0x05, 0x19, 0x36, 0x26, 0x88, 0x25, 0x47, 0xE2, 0xF3])
     }
 
     /// Sends `count` bytes of memory to the host.
-    pub(super) fn send(self, segment: u16, offset: u16, count: u16) -> Self {
+    pub(crate) fn send(self, segment: u16, offset: u16, count: u16) -> Self {
         let mut code = self.ax(segment).bytes(&[0x8E, 0xD8]).si(offset).cx(count);
         // lodsb; call putc; loop; xor ax, ax; mov ds, ax
         let next = CODE.wrapping_add(code.0.len() as u16 + 4);
@@ -134,14 +134,14 @@ impl Code {
     }
 
     /// With the return to the agent.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.push(0xC3);
         self.0
     }
 }
 
 /// The bytes that [`Code::noise`] writes.
-pub(super) fn noise(seed: u16, count: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u16, count: usize) -> Vec<u8> {
     let mut x = seed;
     let next = |_| {
         x = x.wrapping_mul(25173).wrapping_add(13849);
@@ -151,7 +151,7 @@ pub(super) fn noise(seed: u16, count: usize) -> Vec<u8> {
 }
 
 /// The boot sector: takes a length and that much code from COM2, calls it, says `K`, and again.
-pub(super) fn boot_sector() -> Vec<u8> {
+pub(crate) fn boot_sector() -> Vec<u8> {
     let mut sector = vec![0x90; 512];
     let mut put = |at: u16, bytes: &[u8]| {
         let at = usize::from(at - 0x7C00);

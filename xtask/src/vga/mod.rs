@@ -14,6 +14,8 @@ mod text;
 mod vbe;
 
 pub(crate) use agent::Agent;
+pub(crate) use code::Code;
+pub(crate) use picture::Picture;
 
 use crate::vmm::Vmm;
 use anyhow::{Result, bail};

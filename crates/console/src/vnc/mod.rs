@@ -5,6 +5,7 @@
 //! ones), cursor shapes (the video cards have no hardware cursor), TLS, continuous updates, clipboards, resizing by the
 //! client.
 
+mod audit;
 mod auth;
 mod client;
 mod handshake;
@@ -18,6 +19,7 @@ mod transport;
 mod update;
 mod zrle;
 
+pub(crate) use audit::audit;
 pub use server::{Share, VncError, VncOptions, VncServer};
 
 #[cfg(test)]

@@ -30,4 +30,13 @@ pub(crate) fn call(context: &mut Context, name: &str, arguments: Value) -> Resul
     table::run(context, name, arguments).map_err(|e| e.desc)
 }
 
+/// Whether a command takes these arguments: they come back, or what is wrong with them.
+pub(crate) fn check(name: &str, arguments: Map<String, Value>) -> Result<Value, String> {
+    let command = table::find(name).map_err(|e| e.desc)?;
+    let arguments = args::Args::check(arguments, command.args, command.open).map_err(|e| e.desc)?;
+    Ok(Value::Object(arguments.all().clone()))
+}
+
 pub(crate) use session::{QmpSession, start};
+pub(crate) use stream::JsonStream;
+pub(crate) use text::line;
