@@ -21,8 +21,8 @@ fn messages(next: &mut impl FnMut() -> u64) -> Vec<u8> {
             [(0u8, 19), (2, 11), (3, 9), (4, 7), (5, 5), (6, 9), (251, 23), (255, 11)][next() as usize % 8];
         bytes.push(kind);
         let start = bytes.len();
-        bytes.extend((0..len).map(|_| if next() % 3 == 0 { next() as u8 } else { 0 }));
-        if kind == 0 && next() % 4 != 0 {
+        bytes.extend((0..len).map(|_| if next().is_multiple_of(3) { next() as u8 } else { 0 }));
+        if kind == 0 && !next().is_multiple_of(4) {
             bytes[start + 3] = [8, 16, 32][next() as usize % 3];
         }
         if kind == 2 {
