@@ -117,11 +117,13 @@ fn inspect(target: Target, file: &Path) -> Result<()> {
 
 /// DLLs that every Windows since 10 has.
 fn of_the_system(name: &str) -> bool {
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 18] = [
         "advapi32.dll",
         "bcrypt.dll",
         "bcryptprimitives.dll",
+        "dwmapi.dll",
         "gdi32.dll",
+        "imm32.dll",
         "iphlpapi.dll",
         "kernel32.dll",
         "msvcrt.dll",
@@ -131,6 +133,7 @@ fn of_the_system(name: &str) -> bool {
         "shell32.dll",
         "user32.dll",
         "userenv.dll",
+        "uxtheme.dll",
         "winmm.dll",
         "ws2_32.dll",
     ];
