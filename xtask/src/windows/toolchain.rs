@@ -80,6 +80,7 @@ fn arm64_linker() -> Result<PathBuf> {
              \x20   case $arg in\n\
              \x20   -nolibc | --unwindlib=none | -lmsvcrt | -lmingw32 | -lmingwex) ;;\n\
              \x20   -lsynchronization) set -- \"$@\" -lapi-ms-win-core-synch-l1-2-0 ;;\n\
+             \x20   -lwindows.*) set -- \"$@\" -Wl,-Bstatic \"$arg\" -Wl,-Bdynamic ;;\n\
              \x20   *) set -- \"$@\" \"$arg\" ;;\n\
              \x20   esac\n\
              done\n\
