@@ -15,21 +15,34 @@ pub(crate) struct Header {
 }
 
 pub(crate) const MAGIC: [u8; 4] = *b"QFI\xFB";
-const DIRTY: u64 = 1;
-const CORRUPT: u64 = 2;
-const EXTERNAL_DATA: u64 = 4;
-const COMPRESSION: u64 = 8;
-const EXTENDED_L2: u64 = 16;
-const EXT_BACKING_FORMAT: u32 = 0xE279_2ACA;
+/// Incompatible features.
+pub(crate) const DIRTY: u64 = 1;
+pub(crate) const CORRUPT: u64 = 2;
+pub(crate) const EXTERNAL_DATA: u64 = 4;
+pub(crate) const COMPRESSION: u64 = 8;
+pub(crate) const EXTENDED_L2: u64 = 16;
+/// The header extension with the backing file's format.
+pub(crate) const EXT_BACKING_FORMAT: u32 = 0xE279_2ACA;
 /// The longest header that is looked at: the largest cluster.
 pub(crate) const MAX_HEADER: u64 = 2 << 20;
 
-fn be32(b: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(b.get(at..at + 4)?.try_into().ok()?))
+/// What is said of images that nothing here can use.
+pub(crate) const ENCRYPTED: &str = "encrypted qcow2 images are not supported; decrypt it with qemu-img convert first";
+pub(crate) const HAS_EXTERNAL_DATA: &str =
+    "external data files are not supported; convert it with qemu-img convert -O qcow2";
+pub(crate) const HAS_ZSTD: &str =
+    "zstd compression is not supported; convert it with qemu-img convert -O qcow2 -o compression_type=zlib";
+pub(crate) const HAS_EXTENDED_L2: &str =
+    "extended L2 entries are not supported; convert it with qemu-img convert -O qcow2 -o extended_l2=off";
+
+/// The big-endian word at `at`; `None` past the end.
+pub(crate) fn be32(b: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(b.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-fn be64(b: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_be_bytes(b.get(at..at + 8)?.try_into().ok()?))
+/// The same of 8 bytes.
+pub(crate) fn be64(b: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(b.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 /// Judges the header in `b` (the file's first bytes, at most [`MAX_HEADER`]) of a file of `file_len` bytes.
@@ -61,8 +74,7 @@ fn read(path: &Path, b: &[u8], file_len: u64) -> Result<Option<Header>, BlockErr
         return bad(format!("the header is corrupt: cluster size 2^{cluster_bits}"));
     }
     if crypt != 0 {
-        let how = "encrypted qcow2 images are not supported; decrypt it with qemu-img convert first";
-        return bad(how.into());
+        return bad(ENCRYPTED.into());
     }
     let mut end = 72;
     if version == 3 {
@@ -98,17 +110,13 @@ fn check_features(path: &Path, features: u64, compression: Option<u8>) -> Result
         return refuse("it was not closed cleanly with lazy refcounts on; repair it with `whpx img check -r all`");
     }
     if features & EXTERNAL_DATA != 0 {
-        return refuse("external data files are not supported; convert it with qemu-img convert -O qcow2");
+        return refuse(HAS_EXTERNAL_DATA);
     }
     if features & COMPRESSION != 0 || compression.is_some_and(|c| c != 0) {
-        return refuse(
-            "zstd compression is not supported; convert it with qemu-img convert -O qcow2 -o compression_type=zlib",
-        );
+        return refuse(HAS_ZSTD);
     }
     if features & EXTENDED_L2 != 0 {
-        return refuse(
-            "extended L2 entries are not supported; convert it with qemu-img convert -O qcow2 -o extended_l2=off",
-        );
+        return refuse(HAS_EXTENDED_L2);
     }
     if features != 0 {
         return Err(BlockError::format(

@@ -8,18 +8,16 @@ use std::path::Path;
 
 use super::{ImgError, Result};
 use crate::at;
-use crate::qcow2_header::MAGIC;
+use crate::qcow2_header::{
+    COMPRESSION, ENCRYPTED, EXTERNAL_DATA, HAS_EXTENDED_L2, HAS_EXTERNAL_DATA, HAS_ZSTD, MAGIC, be32, be64,
+};
 
-pub(crate) const DIRTY: u64 = 1;
-pub(crate) const CORRUPT: u64 = 2;
-const EXTERNAL_DATA: u64 = 4;
-const COMPRESSION: u64 = 8;
-pub(crate) const EXTENDED_L2: u64 = 16;
+pub(crate) use crate::qcow2_header::{CORRUPT, DIRTY, EXT_BACKING_FORMAT, EXTENDED_L2};
+
 pub(crate) const LAZY_REFCOUNTS: u64 = 1;
 pub(crate) const AUTOCLEAR_BITMAPS: u64 = 1;
 
 pub(crate) const EXT_END: u32 = 0;
-pub(crate) const EXT_BACKING_FORMAT: u32 = 0xE279_2ACA;
 const EXT_BITMAPS: u32 = 0x2385_2875;
 const EXT_DATA_FILE: u32 = 0x4441_5441;
 
@@ -85,14 +83,6 @@ pub(crate) enum Use {
     Change,
     /// It is checked, perhaps repaired.
     Check,
-}
-
-fn be32(b: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(b.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-fn be64(b: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_be_bytes(b.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
 
 impl Header {
@@ -238,20 +228,16 @@ impl Header {
     pub(crate) fn usable(&self, path: &Path, purpose: Use) -> Result<()> {
         let refuse = |reason: &str| Err(ImgError::format(path, reason));
         if self.crypt != 0 {
-            return refuse("encrypted qcow2 images are not supported; decrypt it with qemu-img convert first");
+            return refuse(ENCRYPTED);
         }
         if self.incompatible & EXTERNAL_DATA != 0 {
-            return refuse("external data files are not supported; convert it with qemu-img convert -O qcow2");
+            return refuse(HAS_EXTERNAL_DATA);
         }
         if self.incompatible & EXTENDED_L2 != 0 {
-            return refuse(
-                "extended L2 entries are not supported; convert it with qemu-img convert -O qcow2 -o extended_l2=off",
-            );
+            return refuse(HAS_EXTENDED_L2);
         }
         if purpose == Use::Read && (self.compression != 0 || self.incompatible & COMPRESSION != 0) {
-            return refuse(
-                "zstd compression is not supported; convert it with qemu-img convert -O qcow2 -o compression_type=zlib",
-            );
+            return refuse(HAS_ZSTD);
         }
         let unknown = self.incompatible & !(DIRTY | CORRUPT | COMPRESSION);
         if unknown != 0 {

@@ -12,6 +12,7 @@ use super::fis::{self, Command};
 use super::port::is;
 use super::{Ahci, SLOTS};
 use crate::ide::ata::CHUNK;
+use crate::ide::bus_master::Regions;
 use crate::ide::channel::{ABRT, DRDY, DSC, Drive, ERR, IDNF, UNC};
 use crate::ide::scatter::Scatter;
 

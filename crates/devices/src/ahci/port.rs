@@ -14,6 +14,7 @@ use super::fis::{self, Command};
 use super::ncq::Queued;
 use super::{Ahci, SLOTS};
 use crate::ide::IdeChannel;
+use crate::ide::bus_master::Regions;
 use crate::ide::channel::{ABRT, BSY, DRQ, Drive, ERR, Flow, Phase};
 use crate::ide::scatter::Scatter;
 

@@ -25,6 +25,41 @@ pub(crate) enum DmaStop {
     Fault,
 }
 
+/// Moves data between a drive and the regions of memory that a table lists.
+pub(crate) trait Regions {
+    /// The next piece of a region: address and length, at most `want`.
+    fn piece(&mut self, memory: &GuestMemory, want: usize) -> Result<(u64, usize), DmaStop>;
+
+    /// Notes why it stopped, and returns that.
+    fn stopped(&mut self, stop: DmaStop) -> DmaStop;
+
+    /// Drive to memory.
+    fn drive_to_memory(&mut self, memory: &GuestMemory, data: &[u8]) -> Result<(), DmaStop> {
+        self.all_to_memory(memory, data)
+    }
+
+    /// The same, an error when it does not fit.
+    fn all_to_memory(&mut self, memory: &GuestMemory, mut data: &[u8]) -> Result<(), DmaStop> {
+        while !data.is_empty() {
+            let (at, n) = self.piece(memory, data.len()).map_err(|s| self.stopped(s))?;
+            memory.write(at, &data[..n]).map_err(|_| self.stopped(DmaStop::Fault))?;
+            data = &data[n..];
+        }
+        Ok(())
+    }
+
+    /// Memory to drive.
+    fn memory_to_drive(&mut self, memory: &GuestMemory, data: &mut [u8]) -> Result<(), DmaStop> {
+        let mut done = 0;
+        while done < data.len() {
+            let (at, n) = self.piece(memory, data.len() - done).map_err(|s| self.stopped(s))?;
+            memory.read(at, &mut data[done..done + n]).map_err(|_| self.stopped(DmaStop::Fault))?;
+            done += n;
+        }
+        Ok(())
+    }
+}
+
 /// Registers and position.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct BusMaster {
@@ -79,7 +114,15 @@ impl BusMaster {
         false
     }
 
-    /// The next piece of a region: address and length, at most `want`.
+    /// The drive has ended its command: the engine is done if the table is too, else it stays active.
+    pub(super) fn command_done(&mut self) {
+        if self.last && self.left == 0 {
+            self.status &= !ACTIVE;
+        }
+    }
+}
+
+impl Regions for BusMaster {
     fn piece(&mut self, memory: &GuestMemory, want: usize) -> Result<(u64, usize), DmaStop> {
         if self.left == 0 {
             if self.last {
@@ -106,34 +149,6 @@ impl BusMaster {
             self.status |= ERROR;
         }
         stop
-    }
-
-    /// Drive to memory.
-    pub(super) fn drive_to_memory(&mut self, memory: &GuestMemory, mut data: &[u8]) -> Result<(), DmaStop> {
-        while !data.is_empty() {
-            let (at, n) = self.piece(memory, data.len()).map_err(|s| self.stopped(s))?;
-            memory.write(at, &data[..n]).map_err(|_| self.stopped(DmaStop::Fault))?;
-            data = &data[n..];
-        }
-        Ok(())
-    }
-
-    /// Memory to drive.
-    pub(super) fn memory_to_drive(&mut self, memory: &GuestMemory, data: &mut [u8]) -> Result<(), DmaStop> {
-        let mut done = 0;
-        while done < data.len() {
-            let (at, n) = self.piece(memory, data.len() - done).map_err(|s| self.stopped(s))?;
-            memory.read(at, &mut data[done..done + n]).map_err(|_| self.stopped(DmaStop::Fault))?;
-            done += n;
-        }
-        Ok(())
-    }
-
-    /// The drive has ended its command: the engine is done if the table is too, else it stays active.
-    pub(super) fn command_done(&mut self) {
-        if self.last && self.left == 0 {
-            self.status &= !ACTIVE;
-        }
     }
 }
 

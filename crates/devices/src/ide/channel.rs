@@ -11,7 +11,7 @@ use guest_memory::GuestMemory;
 use serde::{Deserialize, Serialize};
 use vm_core::{Device, IrqLine, PortIo, Shared, StateError, load_state, lock, save_state};
 
-use super::bus_master::{BusMaster, INTERRUPT};
+use super::bus_master::{BusMaster, INTERRUPT, Regions};
 use super::packet::PacketState;
 use super::scatter::Scatter;
 use super::{CdromConfig, DiskConfig, DriveConfig, Geometry, Translation};

@@ -4,7 +4,7 @@
 
 use guest_memory::GuestMemory;
 
-use super::bus_master::DmaStop;
+use super::bus_master::{DmaStop, Regions};
 
 const COUNT: u32 = 0x3F_FFFF;
 const INTERRUPT: u32 = 1 << 31;
@@ -32,8 +32,9 @@ impl Scatter {
     pub(crate) fn new(table: u64, entries: u16) -> Self {
         Self { next: table, entries: entries.into(), ..Self::default() }
     }
+}
 
-    /// The next piece of a region: address and length, at most `want`.
+impl Regions for Scatter {
     fn piece(&mut self, memory: &GuestMemory, want: usize) -> Result<(u64, usize), DmaStop> {
         while self.left == 0 {
             self.entries = self.entries.checked_sub(1).ok_or(DmaStop::Exhausted)?;
@@ -62,27 +63,11 @@ impl Scatter {
         stop
     }
 
-    /// Drive to memory; what does not fit is dropped.
-    pub(crate) fn drive_to_memory(&mut self, memory: &GuestMemory, mut data: &[u8]) -> Result<(), DmaStop> {
-        while !data.is_empty() {
-            let (at, n) = match self.piece(memory, data.len()).map_err(|s| self.stopped(s)) {
-                Err(DmaStop::Exhausted) => return Ok(()),
-                other => other?,
-            };
-            memory.write(at, &data[..n]).map_err(|_| self.stopped(DmaStop::Fault))?;
-            data = &data[n..];
+    /// What does not fit is dropped.
+    fn drive_to_memory(&mut self, memory: &GuestMemory, data: &[u8]) -> Result<(), DmaStop> {
+        match self.all_to_memory(memory, data) {
+            Err(DmaStop::Exhausted) => Ok(()),
+            other => other,
         }
-        Ok(())
-    }
-
-    /// Memory to drive.
-    pub(crate) fn memory_to_drive(&mut self, memory: &GuestMemory, data: &mut [u8]) -> Result<(), DmaStop> {
-        let mut done = 0;
-        while done < data.len() {
-            let (at, n) = self.piece(memory, data.len() - done).map_err(|s| self.stopped(s))?;
-            memory.read(at, &mut data[done..done + n]).map_err(|_| self.stopped(DmaStop::Fault))?;
-            done += n;
-        }
-        Ok(())
     }
 }
