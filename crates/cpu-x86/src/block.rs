@@ -30,17 +30,21 @@ impl Place {
         Self((version as u64) << 10 | at & 0xFFF)
     }
 
-    /// Another address of the page.
+    /// The place at another offset in the page.
     pub(crate) fn moved(self, at: u64) -> Self {
         Self(self.0 & !0xFFF | at & 0xFFF)
     }
+
+    /// The offset in the page.
+    pub(crate) fn offset(self) -> u64 {
+        self.0 & 0xFFF
+    }
 }
 
-/// Identity of a block. RIP counts because RIP-relative operands and branch targets are resolved when decoding.
+/// Identity of a block. RIP does not count: what it says is the same at every address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Key {
     pub(crate) place: Place,
-    pub(crate) rip: u64,
     pub(crate) mode: Mode,
 }
 
@@ -267,17 +271,15 @@ impl Block {
 
 /// Decodes instructions from the start of `bytes` until one ends the block. Empty when the first is not complete.
 /// Also returns how many bytes the instructions have.
-pub(crate) fn decode_ops(bytes: &[u8], mut cx: DecodeCx) -> (Vec<Op>, usize) {
-    let start = cx.rip;
+pub(crate) fn decode_ops(bytes: &[u8], cx: DecodeCx) -> (Vec<Op>, usize) {
     let most = if cx.mode.has(Mode::STEP) { 1 } else { MAX_OPS };
     let mut ops = Vec::with_capacity(8);
     let mut at = 0;
     let trace = tracing::enabled!(target: "in_asm", tracing::Level::TRACE);
     while ops.len() < most {
-        cx.rip = start.wrapping_add(at as u64);
         let Some((op, i)) = decode(&bytes[at..], &cx, at as u16) else { break };
         if trace {
-            tracing::trace!(target: "in_asm", "{:#018x}: {i}", cx.rip);
+            tracing::trace!(target: "in_asm", "{:#018x}: {i}", cx.rip.wrapping_add(at as u64));
         }
         at = usize::from(op.end);
         let ends = op.is(Op::ENDS);

@@ -4,6 +4,7 @@
 pub(super) const RAX: u8 = 0;
 pub(super) const RCX: u8 = 1;
 pub(super) const RDX: u8 = 2;
+pub(super) const RBX: u8 = 3;
 pub(super) const RSP: u8 = 4;
 pub(super) const RSI: u8 = 6;
 pub(super) const RDI: u8 = 7;
@@ -222,16 +223,6 @@ impl Asm {
         self.bytes(&[0x48 | r >> 3, 0xB8 | r & 7]);
         self.bytes(&[0; 8]);
         self.at() - 8
-    }
-    /// PUSH of a constant.
-    pub(super) fn push_imm(&mut self, v: u64, temporary: u8) {
-        if let Ok(v) = i32::try_from(v as i64) {
-            self.buf.push(0x68);
-            self.imm32(v);
-        } else {
-            self.imm(temporary, v);
-            self.push(temporary);
-        }
     }
     pub(super) fn push(&mut self, r: u8) {
         if r > 7 {

@@ -80,6 +80,7 @@ pub(crate) fn rehearse(cpu: &mut Cpu, bus: &mut dyn Bus, block: &Block, count: u
     let vectors = block.vectors();
     let before = State::of(cpu, vectors);
     let table = cpu.tlb.base;
+    cpu.begin_block();
     cpu.rehearsal = Some(Box::new(Rehearsal::of(table)));
     cpu.tlb.base = UNCACHED;
     let mut abort = None;
@@ -129,7 +130,8 @@ pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expecte
         .or((e.fpu != after.fpu).then(|| "x87 and vector registers".into()))
         .or(expected.rehearsal.difference().map(|(a, b)| format!("memory {a:x?} {b:x?}")));
     if let Some(what) = difference {
-        let code: Vec<String> = decoded(block).iter().take(count).map(|i| format!("  {:016x} {i}", i.ip())).collect();
+        let code: Vec<String> =
+            decoded(block, expected.before.rip).iter().take(count).map(|i| format!("  {:016x} {i}", i.ip())).collect();
         panic!(
             "the translation is wrong: {what}\n{}\nbefore      {}\ninterpreter {}\ntranslation {}",
             code.join("\n"),
@@ -140,9 +142,9 @@ pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expecte
     }
 }
 
-fn decoded(block: &Block) -> Vec<Instruction> {
+fn decoded(block: &Block, rip: u64) -> Vec<Instruction> {
     let mode = block.key.mode;
-    Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, 0).iter().collect()
+    Decoder::with_ip(mode.bits(), &block.bytes, rip, 0).iter().collect()
 }
 
 /// The flags that are defined after the first `count` instructions.
@@ -158,7 +160,7 @@ fn defined(block: &Block, count: usize) -> u64 {
     ];
     let places = |bits: u32| PLACES.iter().filter(|p| bits & p.0 != 0).fold(0, |f, p| f | p.1);
     let mut undefined = 0;
-    for i in decoded(block).iter().take(count) {
+    for i in decoded(block, 0).iter().take(count) {
         let shift = matches!(i.mnemonic(), Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd);
         if shift {
             undefined |= rflags::OF | rflags::AF;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::asm::*;
 use super::runtime;
 use super::sites::{self, SiteMemory};
-use super::translate::{self, OFFSETS, Way};
+use super::translate::{self, Branch, OFFSETS, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
 use crate::block::{Block, Key, Place};
@@ -20,7 +20,7 @@ use crate::cache::KeyHasher;
 use crate::code_memory::CodeMemory;
 use crate::flags::rflags;
 use crate::op::Op;
-use crate::state::{Cpu, Mode};
+use crate::state::{Cpu, Mode, REG_PAGE};
 
 /// Entries between two times the statistics are told.
 const TELL: u64 = 1024;
@@ -66,6 +66,8 @@ pub(super) struct Common {
     pub(super) vectors: [usize; 3],
     /// Called with a TLB entry in R13 and its tag in R14: fills a site.
     pub(super) fill: usize,
+    /// The same for a branch's, with the page in R14.
+    pub(super) fill_far: usize,
     /// Where the sites are: from offset 0.
     pub(super) sites: i32,
 }
@@ -93,9 +95,9 @@ struct Link {
     place: usize,
     /// Where it leads while it is not linked.
     unlinked: usize,
-    target: u64,
-    mode: Mode,
-    /// The target when it is in the same page.
+    /// The block it is of, and the branch, if one leads there.
+    of: (usize, Option<Branch>),
+    /// The target when it is in the same page; else only mode and offset are right.
     key: Key,
     reg: bool,
     way: Way,
@@ -135,7 +137,8 @@ pub(crate) struct Engine {
     /// Keeps alive what code has addresses of.
     blocks: Vec<Arc<Block>>,
     links: Vec<Link>,
-    wanted: Option<usize>,
+    /// The branch that translated code was left by, and its target.
+    wanted: Option<(usize, u64)>,
     jumps: Box<[Jump]>,
     /// Hash of the pages that `jumps` has targets in.
     pages: [u64; 64],
@@ -299,16 +302,16 @@ impl Engine {
         let field = |at: usize| code.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
         let unlinked = (base + l.place + 4).wrapping_add_signed(field(l.place) as isize);
         let way = match l.way {
-            Way::Far { counter, miss, search, back } => {
-                Way::Far { counter: base + counter, miss: base + miss, search: base + search, back }
+            Way::Far { site, counter, miss, search, back } => {
+                self.sites.cut(site);
+                Way::Far { site, counter: base + counter, miss: base + miss, search: base + search, back }
             }
             other => other,
         };
         self.links.push(Link {
             place: base + l.place,
             unlinked,
-            target: l.target,
-            mode: from.mode,
+            of: (self.blocks.len(), l.of),
             key: translate::key_at(from, l.target),
             reg: l.reg,
             way,
@@ -325,7 +328,7 @@ impl Engine {
     fn link(&mut self, n: usize, at: Option<&Block>) {
         let Some(l) = self.links.get_mut(n).filter(|l| !self.single && !l.dead) else { return };
         let key = match (l.way, at) {
-            (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
+            (Way::Far { .. }, Some(b)) if key_offset(b.key) == key_offset(l.key) => b.key,
             (Way::Far { .. }, _) => return,
             _ => l.key,
         };
@@ -343,7 +346,8 @@ impl Engine {
             Way::Back | Way::Far { back: true, .. } => e.slot,
             Way::Far { .. } => e.page,
         };
-        if let (Way::Far { counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+        if let (Way::Far { site, counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+            self.sites.cut(site);
             self.lead(miss, search);
             let _inside = self.memory.write(counter, &(page.counter() as u64).to_le_bytes());
         }
@@ -369,9 +373,15 @@ impl Engine {
     fn bury(&mut self, n: usize) {
         let Some(l) = self.links.get_mut(n) else { return };
         l.dead = true;
-        let (place, to) = (l.place, l.unlinked);
-        if std::mem::take(&mut l.linked) {
-            self.lead(place, to);
+        let (place, to, way) = (l.place, l.unlinked, l.way);
+        match (std::mem::take(&mut l.linked), way) {
+            (false, _) => {}
+            // No page is the one it leads to.
+            (true, Way::Far { site, counter, .. }) => {
+                self.sites.cut(site);
+                let _inside = self.memory.write(counter, &[0; 8]);
+            }
+            (true, _) => self.lead(place, to),
         }
     }
 
@@ -405,7 +415,7 @@ impl Engine {
     /// Makes the block known to indirect branches.
     #[inline]
     fn remember(&mut self, cpu: &Cpu, block: &Block) {
-        let rip = block.key.rip;
+        let rip = cpu.rip;
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
         let entry = block.entry.load(Ordering::Relaxed);
         let j = &mut self.jumps[at];
@@ -434,13 +444,30 @@ impl Engine {
         }
     }
 
+    /// Goes back to a direct branch whose target is no address, which the interpreter makes a fault. What a call pushed
+    /// is not part of the stack then.
+    fn undo_branch(&mut self, cpu: &mut Cpu) -> bool {
+        let Some((n, _)) = self.wanted.filter(|(_, rip)| !crate::int::canonical(*rip)) else { return false };
+        let Some(Link { of: (block, Some(branch)), .. }) = self.links.get(n) else { return false };
+        let Some(block) = self.blocks.get(*block) else { return false };
+        let start = block.ops.get(branch.index).map_or(0, |op| op.start);
+        cpu.rip = cpu.r64(REG_PAGE) + block.key.place.offset() + u64::from(start);
+        if branch.call {
+            cpu.set_r64(4, cpu.r64(4).wrapping_add(8));
+        }
+        self.wanted = None;
+        true
+    }
+
     /// Runs `code` of `block`, which is at RIP.
     #[inline]
     pub(crate) fn run<'a>(&mut self, cpu: &mut Cpu, bus: &mut dyn Bus, block: &'a Block, code: u64) -> Ran<'a> {
         if block.renewed() {
             self.unlink(block);
         }
-        if let Some(n) = self.wanted.take() {
+        if let Some((n, target)) = self.wanted.take()
+            && target == cpu.rip
+        {
             self.link(n, Some(block));
         }
         self.statistics.entries += 1;
@@ -466,6 +493,7 @@ impl Engine {
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = translate::avx_enabled(cpu);
         cpu.jit.link = 0;
+        cpu.set_r64(REG_PAGE, cpu.rip & !0xFFF);
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and
@@ -483,7 +511,7 @@ impl Engine {
             self.settle(cpu, &sites);
         }
         cpu.lazy.set(cpu.jit.flags.flags());
-        self.wanted = (cpu.jit.link as usize).checked_sub(1);
+        self.wanted = (cpu.jit.link as usize).checked_sub(1).map(|n| (n, cpu.rip));
         let s = &mut self.statistics;
         match (how, self.wanted) {
             (runtime::GO_ON, Some(_)) => s.left_unlinked += 1,
@@ -493,6 +521,7 @@ impl Engine {
             _ => s.left_stopped += 1,
         }
         match how {
+            runtime::GO_ON if self.undo_branch(cpu) => Ran::Interpret,
             runtime::GO_ON => Ran::Continue,
             runtime::REFUSED => Ran::Interpret,
             _ => {
@@ -507,6 +536,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// What both ends of a branch to another page agree in.
+fn key_offset(key: Key) -> (u64, Mode) {
+    (key.place.offset(), key.mode)
 }
 
 /// Host registers of the guest's, and which they are.
@@ -584,6 +618,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
     c.fill = sites::fill_code(&mut a);
+    c.fill_far = sites::fill_far_code(&mut a);
     (a.buf, c)
 }
 
@@ -610,9 +645,11 @@ fn thunk(a: &mut Asm, f: u64, save: usize, leave: usize) -> usize {
     a.mov(2, T1);
     save_vectors(a, save);
     a.imm(RAX, f);
-    a.alu_imm(true, Alu::Sub, RSP, 8);
+    // There may be half a prediction on the stack.
+    a.mov(RBX, RSP);
+    a.alu_imm(true, Alu::And, RSP, -16);
     a.call_reg(RAX);
-    a.alu_imm(true, Alu::Add, RSP, 8);
+    a.mov(RSP, RBX);
     a.bytes(&[0x85, 0xC0]); // test eax, eax
     let out = a.jcc(Cc::NotEqual as u8);
     reload(a);

@@ -12,6 +12,8 @@
 //! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
 //! (`Engine::settle`).
 //!
+//! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
+//!
 //! Sites lie near the code, so that it can address them relative to RIP.
 
 use std::mem::{offset_of, size_of};
@@ -30,6 +32,8 @@ const SIZES: usize = 7;
 pub(super) const LARGEST: usize = 1 << (SIZES - 1);
 /// The first sites are for accesses by RSP: by privilege, direction and size.
 pub(super) const SHARED: usize = 4 * SIZES;
+/// No page's address.
+const NO_PAGE: u64 = 1;
 /// No site.
 const NONE: u32 = u32::MAX;
 /// So many fills while fills are fast, and a site roams.
@@ -45,7 +49,7 @@ const SP: u8 = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Site {
-    /// Linear address of the page.
+    /// Linear address of the page; 1 for none.
     start: u64,
     /// Accesses at offsets below this are inside. Zero: no page.
     room: u64,
@@ -167,6 +171,34 @@ pub(super) fn fill_code(a: &mut Asm) -> usize {
     at
 }
 
+/// Called with the linear address of a code page in T2: fills the site that the scratch words name, a branch's. T1 and T2
+/// are lost.
+pub(super) fn fill_far_code(a: &mut Asm) -> usize {
+    let at = a.at();
+    a.push(RAX);
+    a.push(RCX);
+    a.load(RAX, Mem::state(WHICH));
+    a.mov(RCX, RAX);
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
+    let site = |offset: usize| Mem::base(RCX, offset as i32);
+    a.store(site(offset_of!(Site, start)), T2);
+    a.shift(true, 5, RAX, SITE.trailing_zeros() as u8);
+    a.mov(T1, RAX);
+    a.shift(true, 4, T1, size_of::<More>().trailing_zeros() as u8);
+    a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
+    a.imm(T2, 1);
+    a.rm(true, &[0x87], T2, site(offset_of!(Site, room))); // xchg
+    a.alu_rr(true, Alu::Or, T2, T2);
+    let listed = a.jcc(Cc::NotEqual as u8);
+    a.rm(false, &[0x87], RAX, ours(offset_of!(Sites, last)));
+    a.store32(Mem::base(T1, offset_of!(More, next) as i32), RAX);
+    a.fill_here(listed);
+    a.pop(RCX);
+    a.pop(RAX);
+    a.ret();
+    at
+}
+
 /// `More` of the site is in T1; RAX, RCX, T2 are free.
 fn count_fill(a: &mut Asm) {
     a.load32(RCX, ours(offset_of!(Sites, fills)));
@@ -254,6 +286,13 @@ impl Translator<'_> {
         !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
     }
 
+    /// In cold code, with the page of a branch's target in T2: fills its site.
+    pub(super) fn fill_far(&mut self, site: usize) {
+        self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
+        let call = self.a.call();
+        self.join_common(call, self.common.fill_far);
+    }
+
     /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
     pub(super) fn fill_site(&mut self, site: usize, size: usize) {
         self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
@@ -308,7 +347,8 @@ impl Sites {
             // SAFETY: the list has sites that translated code filled, which are in bounds of both arrays. `use_sites` was
             // called with the engine's that runs, or is about to.
             unsafe {
-                (*self.first.cast::<Site>().add(at as usize)).room = 0;
+                let site = self.first.cast::<Site>().add(at as usize);
+                ((*site).start, (*site).room) = (NO_PAGE, 0);
                 let more = self.more.add(at as usize);
                 (*more).misses = 0;
                 at = (*more).next;
@@ -352,6 +392,14 @@ impl SiteMemory {
         if site < SITES {
             // SAFETY: in bounds; no translated code runs.
             unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
+        }
+    }
+
+    /// A branch's site has no page (any more).
+    pub(super) fn cut(&mut self, site: usize) {
+        if site < SITES {
+            // SAFETY: in bounds; no translated code runs.
+            unsafe { (*self.sites.as_ptr().cast::<Site>().add(site)).start = NO_PAGE };
         }
     }
 

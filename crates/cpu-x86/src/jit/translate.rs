@@ -16,7 +16,7 @@ use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
 use crate::simd::Translatable;
-use crate::state::{Cpu, HIGH8, Mode, Seg};
+use crate::state::{Cpu, HIGH8, Mode, REG_PAGE, Seg};
 use crate::tlb::{ENTRIES, Entry};
 
 /// Where things are in `Cpu`, in a TLB entry.
@@ -111,9 +111,12 @@ pub(super) fn avx_enabled(cpu: &Cpu) -> u8 {
     }
 }
 
-/// The key of another address in the same page.
-pub(super) fn key_at(from: Key, rip: u64) -> Key {
-    Key { place: Place::moved(from.place, rip), rip, mode: from.mode }
+/// Where the linear address of the page is in `Cpu` while code of that page runs.
+pub(super) const PAGE: usize = offset_of!(Cpu, regs) + 8 * REG_PAGE as usize;
+
+/// The key of another offset in the same page.
+pub(super) fn key_at(from: Key, target: i32) -> Key {
+    Key { place: Place::moved(from.place, target as u64), mode: from.mode }
 }
 
 /// A link to be made. Offsets are of displacements unless said otherwise.
@@ -121,10 +124,22 @@ pub(super) struct LinkSite {
     pub(super) place: usize,
     /// Of the number that says which link it is.
     pub(super) id_place: usize,
-    pub(super) target: u64,
+    /// From the start of the page.
+    pub(super) target: i32,
+    /// `None`: control comes to the target without a branch.
+    pub(super) of: Option<Branch>,
     /// Flags are in EFLAGS.
     pub(super) reg: bool,
     pub(super) way: Way,
+}
+
+/// An instruction that branches to an address that is constant from the start of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Branch {
+    /// Of its block.
+    pub(super) index: usize,
+    /// It pushes.
+    pub(super) call: bool,
 }
 
 /// How a link leads to its target.
@@ -134,8 +149,9 @@ pub(super) enum Way {
     Ahead,
     /// To this or an earlier address of the page: loops look at the attention word and the code version.
     Back,
-    /// To another page, behind a look into the execution TLB.
+    /// To another page, if that is the page that its site has, or else behind a look into the execution TLB.
     Far {
+        site: usize,
         /// Of the code version counter's address that is expected.
         counter: usize,
         /// Of the jump that is taken when the TLB says something else.
@@ -182,9 +198,9 @@ pub(super) enum Cold {
     /// registers.
     Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, level: u8 },
     /// A store to a marked page. `save`: flags are in EFLAGS and live.
-    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<u64>, host: u8, level: u8 },
+    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<i32>, host: u8, level: u8 },
     /// Leaves for `target`, or is linked to it.
-    Link { place: usize, target: u64, save: bool },
+    Link { place: usize, target: i32, save: bool },
     /// Loads vector registers.
     Vectors { jump: usize, back: usize, index: usize, level: u8 },
     /// Looks up the return address in T2, which was not the predicted one.
@@ -209,7 +225,7 @@ pub(super) enum Cold {
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
     /// Goes to another page.
-    Far { jump: usize, target: u64, save: bool },
+    Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
     Done,
 }
@@ -296,8 +312,10 @@ pub(super) fn translate(
 ) -> Option<Made> {
     let mode = block.key.mode;
     let options = decode::options(&cpu.model.features);
-    let decoded: Vec<Instruction> =
-        Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, options).iter().take(block.ops.len()).collect();
+    let decoded: Vec<Instruction> = Decoder::with_ip(mode.bits(), &block.bytes, block.key.place.offset(), options)
+        .iter()
+        .take(block.ops.len())
+        .collect();
     if decoded.len() != block.ops.len() {
         return None;
     }
@@ -362,7 +380,7 @@ fn attempt_all(
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
-    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.rip, native, vector) {
+    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), native, vector) {
         t.loop_of(rounds, decoded, vector, entries.slot, live_in);
     }
     let mut ended = false;
@@ -381,7 +399,7 @@ fn attempt_all(
     }
     if !ended {
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
-        t.go(t.rip_at(end));
+        t.go(t.rip_at(end), None);
     }
     entries.whole = t.links.iter().all(|l| l.place >= body + 5) && t.a.at() >= body + 5;
     t.finish_cold();
@@ -427,10 +445,31 @@ impl Translator<'_> {
         (Entries { reg, slot, page, ahead: body, reg_ahead: body, whole: false }, body)
     }
 
-    /// RIP so many bytes after the block's start.
-    pub(super) fn rip_at(&self, bytes: u16) -> u64 {
-        let rip = self.block.key.rip.wrapping_add(u64::from(bytes));
-        if self.wide { rip } else { rip & 0xFFFF_FFFF }
+    /// RIP so many bytes after the block's start, from the start of the page.
+    pub(super) fn rip_at(&self, bytes: u16) -> i32 {
+        self.block.key.place.offset() as i32 + i32::from(bytes)
+    }
+
+    /// The address `at` from the start of the page into `r`. No flags are changed.
+    pub(super) fn here(&mut self, r: u8, at: i32) {
+        self.a.load(r, Mem::state(PAGE));
+        match at {
+            0 => {}
+            _ if self.wide => self.a.lea(r, Mem::base(r, at)),
+            _ => self.a.lea32(r, Mem::base(r, at)),
+        }
+    }
+
+    /// To the code in T1 of the RIP in T2.
+    pub(super) fn enter_found(&mut self) {
+        self.now_in_page();
+        self.a.jmp_reg(T1);
+    }
+
+    /// From here on code runs in the page of the RIP in T2, which is lost.
+    pub(super) fn now_in_page(&mut self) {
+        self.a.alu_imm(true, Alu::And, T2, -4096);
+        self.a.store(Mem::state(PAGE), T2);
     }
 
     fn page_check(&mut self) -> usize {
@@ -552,7 +591,7 @@ impl Translator<'_> {
 
     pub(super) fn ea_of(&self, i: &Instruction, op: &Op) -> Result<Ea, Unsupported> {
         let base = i.memory_base();
-        let fixed = matches!(base, Register::None | Register::RIP | Register::EIP);
+        let relative = matches!(base, Register::RIP | Register::EIP);
         let index = i.memory_index();
         if !index.is_gpr() && index != Register::None {
             return Err(Unsupported);
@@ -562,10 +601,11 @@ impl Translator<'_> {
             return Err(Unsupported);
         }
         let disp = i.memory_displacement64() as i64;
-        let disp = if narrow && !(fixed && index == Register::None) { i64::from(disp as i32) } else { disp };
+        let fixed = base == Register::None && index == Register::None;
+        let disp = if narrow && !fixed { i64::from(disp as i32) } else { disp };
         let seg = segment(i.memory_segment());
         Ok(Ea {
-            base: (!fixed).then(|| gpr(base)),
+            base: (base != Register::None).then(|| if relative { REG_PAGE } else { gpr(base) }),
             index: (index != Register::None).then(|| (gpr(index), i.memory_index_scale() as u8)),
             disp,
             seg: (self.wide && matches!(seg, Seg::Fs | Seg::Gs)).then_some(seg),
@@ -725,8 +765,8 @@ impl Translator<'_> {
         }
     }
 
-    fn leave_for(&mut self, target: u64, how: usize) {
-        self.a.imm(T2, target);
+    fn leave_for(&mut self, target: i32, how: usize) {
+        self.here(T2, target);
         let j = self.a.jmp();
         self.join_common(j, how);
     }
@@ -735,7 +775,7 @@ impl Translator<'_> {
         match c {
             Cold::Leave { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
-                self.leave_for(self.block.key.rip, self.common.exit);
+                self.leave_for(self.rip_at(0), self.common.exit);
             }
             Cold::Vectors { jump, back, index, level } => {
                 self.a.fill_here(jump);
@@ -769,7 +809,7 @@ impl Translator<'_> {
                     self.a.save_flags(OFFSETS.flags);
                 }
                 if let Some(b) = branch {
-                    self.a.imm(T1, b);
+                    self.here(T1, b);
                     self.a.store(Mem::state(OFFSETS.branch), T1);
                 }
                 self.a.imm(T1, (index | len << 16) as u64);
@@ -831,7 +871,7 @@ impl Translator<'_> {
                 let j = self.a.jmp();
                 self.a.fill(j, back);
             }
-            Cold::Far { jump, target, save } => self.far(jump, target, save),
+            Cold::Far { jump, target, save, of } => self.far(jump, target, save, of),
             Cold::Done => {}
         }
     }
@@ -854,8 +894,8 @@ impl Translator<'_> {
     }
 
     /// Leaves for `target`, telling by which link (the one at `place`).
-    fn leave_by_link(&mut self, place: usize, target: u64) {
-        self.a.imm(T2, target);
+    fn leave_by_link(&mut self, place: usize, target: i32) {
+        self.here(T2, target);
         self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
         let id_place = self.a.at() - 4;
         if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
@@ -865,42 +905,50 @@ impl Translator<'_> {
         self.join_common(j, self.common.exit_link);
     }
 
-    /// To another page: as long as the execution TLB has the page that the link was made for.
-    fn far(&mut self, jump: usize, target: u64, save: bool) {
+    /// To another page: as long as the execution TLB has the page that the link was made for, which the site remembers.
+    fn far(&mut self, jump: usize, target: i32, save: bool, of: Option<Branch>) {
         self.a.fill_here(jump);
         if save {
             self.a.save_flags(OFFSETS.flags);
         }
-        let entry = ((target >> 6) as i32) & TLB_MASK & !63;
-        let field = |offset: usize| Mem::base(T1, entry + offset as i32);
-        self.a.load(T1, Mem::state(OFFSETS.exec));
-        self.a.imm(T2, target & !0xFFF);
+        let page = target & !0xFFF;
+        let site = self.sites;
+        self.sites += 1;
+        self.here(T1, page);
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Start));
+        let other = self.a.jcc(Cc::NotEqual as u8);
+        let there = self.a.at();
+        self.a.store(Mem::state(PAGE), T1);
+        let place = self.a.jmp();
+        self.a.fill_here(other);
+        self.a.mov(T2, T1);
+        self.a.shift(true, 5, T1, 6);
+        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.exec));
         self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
-        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_exec));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_exec as i32));
         let first = self.a.jcc(Cc::NotEqual as u8);
         let counter = self.a.imm_later(T2);
-        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_version));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_version as i32));
         let second = self.a.jcc(Cc::NotEqual as u8);
-        let place = self.a.jmp();
+        self.here(T2, page);
+        self.fill_far(site);
+        self.here(T1, page);
+        let again = self.a.jmp();
+        self.a.fill(again, there);
         self.a.fill_here(first);
         self.a.fill_here(second);
         let miss = self.a.jmp();
         let search = self.a.at();
-        self.a.imm(T2, target);
+        self.here(T2, target);
         let mut misses = Vec::new();
         self.lookup(&mut misses);
-        self.a.jmp_reg(T1);
+        self.enter_found();
         misses.into_iter().for_each(|m| self.a.fill_here(m));
         self.a.fill_here(place);
         self.a.fill_here(miss);
-        let back = target <= self.block.key.rip;
-        self.links.push(LinkSite {
-            place,
-            id_place: 0,
-            target,
-            reg: false,
-            way: Way::Far { counter, miss, search, back },
-        });
+        let way = Way::Far { site, counter, miss, search, back: target <= self.rip_at(0) };
+        self.links.push(LinkSite { place, id_place: 0, target, of, reg: false, way });
         self.leave_by_link(place, target);
     }
 
@@ -914,25 +962,25 @@ impl Translator<'_> {
         let mut misses = Vec::new();
         self.lookup(&mut misses);
         self.drop_return(index);
-        self.a.jmp_reg(T1);
+        self.enter_found();
         self.slow_end(index, misses);
     }
 
-    /// Goes to a constant address.
-    pub(super) fn go(&mut self, target: u64) {
+    /// Goes to an address that is constant from the start of the page.
+    pub(super) fn go(&mut self, target: i32, of: Option<Branch>) {
         let reg = self.flags == Flags::Reg;
         let place = self.a.jmp();
-        self.leave_by(place, target, reg);
+        self.leave_by(place, target, reg, of);
     }
 
-    /// The jump at `place` goes to a constant address.
-    pub(super) fn leave_by(&mut self, place: usize, target: u64, reg: bool) {
-        if (target ^ self.block.key.rip) & !0xFFF == 0 {
-            let way = if target > self.block.key.rip { Way::Ahead } else { Way::Back };
-            self.links.push(LinkSite { place, id_place: 0, target, reg, way });
+    /// The jump at `place` goes to such an address.
+    pub(super) fn leave_by(&mut self, place: usize, target: i32, reg: bool, of: Option<Branch>) {
+        if (0..4096).contains(&target) {
+            let way = if target > self.rip_at(0) { Way::Ahead } else { Way::Back };
+            self.links.push(LinkSite { place, id_place: 0, target, of, reg, way });
             self.cold.push(Cold::Link { place, target, save: reg });
         } else {
-            self.cold.push(Cold::Far { jump: place, target, save: reg });
+            self.cold.push(Cold::Far { jump: place, target, save: reg, of });
         }
     }
 }
