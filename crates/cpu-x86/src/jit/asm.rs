@@ -69,11 +69,51 @@ pub(super) struct Asm {
     pub(super) buf: Vec<u8>,
     /// Where in the buffer it will be.
     pub(super) origin: usize,
+    /// The bytes before the gap, and those that it has.
+    gap: Option<(usize, usize)>,
 }
 
 impl Asm {
+    /// Code for `origin`.
+    pub(super) fn new(origin: usize) -> Self {
+        Self { buf: Vec::with_capacity(1024), origin, gap: None }
+    }
+
+    /// Where the next byte will be, from the origin.
     pub(super) fn at(&self) -> usize {
-        self.buf.len()
+        self.buf.len() + self.gap.map_or(0, |g| g.1)
+    }
+
+    /// What follows will be at `place` of the buffer, which is behind all that is there.
+    pub(super) fn go_on_at(&mut self, place: usize) {
+        let here = self.origin + self.buf.len();
+        self.gap = Some((self.buf.len(), place.saturating_sub(here)));
+    }
+
+    /// The bytes before the gap, and those behind it.
+    pub(super) fn parts(mut self) -> (Vec<u8>, Vec<u8>) {
+        let behind = self.gap.map_or(Vec::new(), |(at, _)| self.buf.split_off(at));
+        (self.buf, behind)
+    }
+
+    fn put<const N: usize>(&mut self, place: usize, bytes: [u8; N]) {
+        let index = match self.gap {
+            Some((at, gap)) if place >= at => place.saturating_sub(gap),
+            _ => place,
+        };
+        if let Some(b) = self.buf.get_mut(index..index + N) {
+            b.copy_from_slice(&bytes);
+        }
+    }
+
+    /// Makes the displacement at `place` `d`.
+    pub(super) fn set(&mut self, place: usize, d: i32) {
+        self.put(place, d.to_le_bytes());
+    }
+
+    /// Makes the constant at `place` ([`Self::imm_later`]) `v`.
+    pub(super) fn set64(&mut self, place: usize, v: u64) {
+        self.put(place, v.to_le_bytes());
     }
     pub(super) fn bytes(&mut self, b: &[u8]) {
         self.buf.extend_from_slice(b);
@@ -266,10 +306,7 @@ impl Asm {
     }
     /// Makes the displacement at `place` lead to `target` (both offsets here).
     pub(super) fn fill(&mut self, place: usize, target: usize) {
-        let d = (target as i64 - (place as i64 + 4)) as i32;
-        if let Some(b) = self.buf.get_mut(place..place + 4) {
-            b.copy_from_slice(&d.to_le_bytes());
-        }
+        self.set(place, (target as i64 - (place as i64 + 4)) as i32);
     }
     /// Makes it lead to what comes next.
     pub(super) fn fill_here(&mut self, place: usize) {

@@ -14,7 +14,7 @@ use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, 
 
 use super::engine::{Common, translatable};
 use super::sites::{BYTES, SHARED};
-use super::translate::{Made, translate};
+use super::translate::{Made, Room, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
 use crate::op::DecodeCx;
@@ -36,7 +36,7 @@ pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -
         cpu,
         &Block::new(key, ops, bytes, None, None),
         Common { sites: SITES_AT, ..Common::default() },
-        0,
+        Room::default(),
         (SHARED, &[]),
         exact,
     )

@@ -11,10 +11,10 @@ use std::sync::atomic::Ordering;
 use super::asm::*;
 use super::runtime;
 use super::sites::{self, SiteMemory};
-use super::translate::{self, Branch, OFFSETS, Way};
+use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics};
-use crate::block::{Block, Key, Place};
+use crate::block::{Block, CodePage, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
 use crate::code_memory::CodeMemory;
@@ -25,6 +25,8 @@ use crate::state::{Cpu, Mode, REG_PAGE};
 /// Entries between two times the statistics are told.
 const TELL: u64 = 1024;
 const CAPACITY: usize = 128 << 20;
+/// From here on is what is rarely run: what runs often lies close together.
+const COLD: usize = 40 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
 /// Hot places that are remembered.
@@ -130,7 +132,9 @@ pub(crate) struct Engine {
     roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
     lost: bool,
+    /// Bytes in use at the start, and the end of those from `COLD` on.
     used: usize,
+    used_cold: usize,
     common: Common,
     common_end: usize,
     known: HashMap<Key, (Entries, usize), BuildHasherDefault<KeyHasher>>,
@@ -171,6 +175,7 @@ impl Engine {
             lost: true,
             memory,
             used,
+            used_cold: COLD,
             common,
             common_end: used,
             known: HashMap::default(),
@@ -189,12 +194,12 @@ impl Engine {
 
     /// Whether there may be no room for another block.
     pub(crate) fn full(&self) -> bool {
-        self.used + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
+        self.used + BLOCK_ROOM > COLD || self.used_cold + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
     }
 
     /// Drops all code. The caller drops all blocks, too, since they say where their code was.
     pub(crate) fn reset(&mut self) {
-        self.used = self.common_end;
+        (self.used, self.used_cold) = (self.common_end, COLD);
         self.sites.clear();
         self.owners.clear();
         self.roaming.clear();
@@ -224,12 +229,16 @@ impl Engine {
 
     #[cold]
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>, roaming: &[usize]) -> Option<u64> {
-        let ours = block.page.as_ref().is_some_and(|p| !p.watched());
-        let can = ours && block.second.is_none() && translatable(block.key.mode);
+        let ours = |p: &CodePage| !p.watched();
+        let can = block.page.as_ref().is_some_and(ours)
+            && block.second.as_ref().is_none_or(ours)
+            && translatable(block.key.mode);
+        let room = Room { hot: self.used, cold: Some(self.used_cold) };
         let made = can
-            .then(|| translate::translate(cpu, block, self.common, self.used, (self.sites.used, roaming), self.single))
+            .then(|| translate::translate(cpu, block, self.common, room, (self.sites.used, roaming), self.single))
             .flatten();
-        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY && m.sites <= sites::SITES);
+        let fits = |m: &Made| self.used + m.code.len() <= COLD && self.used_cold + m.cold.len() <= CAPACITY;
+        let made = made.filter(|m| fits(m) && m.sites <= sites::SITES);
         let Some(made) = made else {
             block.code.store(Block::NEVER, Ordering::Relaxed);
             self.statistics.refused += 1;
@@ -244,6 +253,8 @@ impl Engine {
         let base = self.used;
         made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
         self.memory.write(base, &made.code)?;
+        self.memory.write(self.used_cold, &made.cold)?;
+        self.used_cold += made.cold.len();
         self.used = (base + made.code.len()).next_multiple_of(16);
         let e = made.entries;
         let entries = Entries {
@@ -256,11 +267,14 @@ impl Engine {
         };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
-            self.add_link(block.key, base, l, &made.code);
+            self.add_link(block.key, base, l);
             // Leaving through the link says which it is.
             self.patch32(base + l.id_place, (first + n + 1) as u32);
         }
-        block.set_links(first..self.links.len(), base + made.version);
+        if let Some(site) = made.second_site {
+            self.sites.cut(site);
+        }
+        block.set_links(first..self.links.len(), made.versions.map(|v| if v == 0 { 0 } else { base + v }));
         if let Some((old, _)) = self.known.insert(block.key, (entries, self.blocks.len())) {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
@@ -281,6 +295,7 @@ impl Engine {
         let s = &mut self.statistics;
         s.blocks += 1;
         s.bytes += made.code.len() as u64;
+        s.cold_bytes += made.cold.len() as u64;
         s.instructions += block.ops.len() as u64;
         s.handlers += made.handlers;
         s.loops += u64::from(made.rounds);
@@ -298,9 +313,7 @@ impl Engine {
         let _inside = self.memory.write(from, &code);
     }
 
-    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite, code: &[u8]) {
-        let field = |at: usize| code.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
-        let unlinked = (base + l.place + 4).wrapping_add_signed(field(l.place) as isize);
+    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite) {
         let way = match l.way {
             Way::Far { site, counter, miss, search, back } => {
                 self.sites.cut(site);
@@ -310,7 +323,7 @@ impl Engine {
         };
         self.links.push(Link {
             place: base + l.place,
-            unlinked,
+            unlinked: base + l.unlinked,
             of: (self.blocks.len(), l.of),
             key: translate::key_at(from, l.target),
             reg: l.reg,
@@ -358,8 +371,10 @@ impl Engine {
     /// without a check may not be.
     #[cold]
     fn unlink(&mut self, block: &Block) {
-        if let (Some(at), Some(page)) = (block.version_place(), &block.page) {
-            self.patch32(at, page.version());
+        for (at, page) in block.version_places().into_iter().zip([&block.page, &block.second]) {
+            if let (true, Some(page)) = (at != 0, page) {
+                self.patch32(at, page.version());
+            }
         }
         for n in block.links() {
             let Some(l) = self.links.get_mut(n).filter(|l| l.linked && l.way == Way::Ahead) else { continue };

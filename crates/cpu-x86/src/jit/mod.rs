@@ -28,7 +28,8 @@
 //! Not there yet: x87 and MMX without a call of their handlers, a poll page instead
 //! of the load and test at each loop, removal of parts of the buffer. Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
-//! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
+//! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full. Slow
+//! paths are in another part of it, so that what runs is close together.
 
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod access;
@@ -94,8 +95,10 @@ pub struct JitStatistics {
     pub blocks: u64,
     /// Blocks that cannot be.
     pub refused: u64,
-    /// Bytes of code made.
+    /// Bytes of code made, without what is rarely run.
     pub bytes: u64,
+    /// Bytes of code that is rarely run.
+    pub cold_bytes: u64,
     /// Guest instructions in them.
     pub instructions: u64,
     /// Of these, left to handlers.
@@ -133,6 +136,7 @@ impl JitStatistics {
             ("blocks translated", self.blocks),
             ("blocks refused", self.refused),
             ("bytes of code", self.bytes),
+            ("and of slow paths", self.cold_bytes),
             ("instructions", self.instructions),
             ("left to handlers", self.handlers),
             ("loops without checks", self.loops),

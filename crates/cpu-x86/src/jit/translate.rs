@@ -122,6 +122,8 @@ pub(super) fn key_at(from: Key, target: i32) -> Key {
 /// A link to be made. Offsets are of displacements unless said otherwise.
 pub(super) struct LinkSite {
     pub(super) place: usize,
+    /// Where it leads while it is not linked.
+    pub(super) unlinked: usize,
     /// Of the number that says which link it is.
     pub(super) id_place: usize,
     /// From the start of the page.
@@ -163,14 +165,26 @@ pub(super) enum Way {
     },
 }
 
+/// Where in the buffer the code of a block will be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    pub(super) hot: usize,
+    /// Of what is rarely run; `None`: behind the rest.
+    pub(super) cold: Option<usize>,
+}
+
 /// What became of a block. Offsets from its start.
 pub(super) struct Made {
     pub(super) code: Vec<u8>,
+    /// What is rarely run, for where the translator was told.
+    pub(super) cold: Vec<u8>,
     pub(super) entries: Entries,
     pub(super) body: usize,
     pub(super) links: Vec<LinkSite>,
-    /// Of the page's version, for which the bytes are right.
-    pub(super) version: usize,
+    /// Of the page's version, for which the bytes are right; of the second page's, which is 0 where there is none.
+    pub(super) versions: [usize; 2],
+    /// The site that remembers where the second page is.
+    pub(super) second_site: Option<usize>,
     pub(super) handlers: u64,
     /// The site after the last one.
     pub(super) sites: usize,
@@ -224,6 +238,8 @@ pub(super) enum Cold {
     },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
+    /// Finds the next page, which the block's instruction goes on in; leaves for RIP when it is another.
+    Second { jump: usize, back: usize, site: usize },
     /// Goes to another page.
     Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
@@ -255,8 +271,8 @@ pub(super) struct Translator<'a> {
     pub(super) a: Asm,
     pub(super) block: &'a Block,
     pub(super) common: Common,
-    /// Offset of the block in the buffer.
-    start: usize,
+    /// Where the block will be in the buffer.
+    room: Room,
     pub(super) flags: Flags,
     pub(super) uses: Vec<Use>,
     pub(super) cold: Vec<Cold>,
@@ -272,8 +288,10 @@ pub(super) struct Translator<'a> {
     pub(super) single: bool,
     /// The vector registers that are certainly in the host's.
     pub(super) level: u8,
-    /// Where the version of the page is in the code.
+    /// Where the version of the page is in the code, and that of the second one.
     version: usize,
+    second_version: usize,
+    second_site: Option<usize>,
     /// While the fast copy of a loop is made.
     pub(super) rounds: Option<Rounds>,
     /// Where the plain copy begins.
@@ -299,14 +317,14 @@ pub(super) struct Found {
     pub(super) site: Option<usize>,
 }
 
-/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `sites`: which one is
+/// Translates; `None` when it cannot be done. `room`: where in the buffer the code will be, `sites`: which one is
 /// free, and which of the block's it is to do without (they roam). With `exact` the translation
 /// ends before the first instruction that is left to its handler.
 pub(super) fn translate(
     cpu: &Cpu,
     block: &Block,
     common: Common,
-    start: usize,
+    room: Room,
     sites: (usize, &[usize]),
     exact: bool,
 ) -> Option<Made> {
@@ -327,7 +345,7 @@ pub(super) fn translate(
         .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
         .collect();
     loop {
-        match attempt_all(block, common, start, sites, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, room, sites, exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -338,7 +356,7 @@ pub(super) fn translate(
 fn attempt_all(
     block: &Block,
     common: Common,
-    start: usize,
+    room: Room,
     sites: (usize, &[usize]),
     exact: bool,
     decoded: &[Instruction],
@@ -354,10 +372,10 @@ fn attempt_all(
     live::solve(&mut uses);
     let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
-        a: Asm { buf: Vec::with_capacity(1024), origin: start },
+        a: Asm::new(room.hot),
         block,
         common,
-        start,
+        room,
         flags: Flags::Slot,
         uses,
         cold: Vec::new(),
@@ -371,6 +389,8 @@ fn attempt_all(
         single: exact,
         level: NOTHING,
         version: 0,
+        second_version: 0,
+        second_site: None,
         rounds: None,
         plain: 0,
         first_site: sites.0,
@@ -401,20 +421,27 @@ fn attempt_all(
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
         t.go(t.rip_at(end), None);
     }
-    entries.whole = t.links.iter().all(|l| l.place >= body + 5) && t.a.at() >= body + 5;
+    let first = entries.ahead + 5;
+    entries.whole = t.links.iter().all(|l| l.place >= first) && t.a.at() >= first;
+    if let Some(at) = room.cold {
+        t.a.go_on_at(at);
+    }
     t.finish_cold();
     if live_in {
         entries.reg_ahead = t.a.at();
         t.a.save_flags(OFFSETS.flags);
         let j = t.a.jmp();
-        t.a.fill(j, body);
+        t.a.fill(j, entries.ahead);
     }
+    let (code, cold) = t.a.parts();
     Ok(Some(Made {
-        code: t.a.buf,
+        code,
+        cold,
         entries,
         body,
         links: t.links,
-        version: t.version,
+        versions: [t.version, t.second_version],
+        second_site: t.second_site,
         handlers: t.handlers,
         sites: t.sites,
         roams: t.roams,
@@ -439,10 +466,47 @@ impl Translator<'_> {
         let attention = self.a.jcc(Cc::NotEqual as u8);
         let page = self.a.at();
         let stale = self.page_check();
+        let mut jumps = vec![attention, stale];
+        let ahead = self.a.at();
+        self.second_check(&mut jumps);
         let body = self.a.at();
-        self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
+        self.cold.push(Cold::Leave { jumps });
         self.flags = Flags::Slot;
-        (Entries { reg, slot, page, ahead: body, reg_ahead: body, whole: false }, body)
+        (Entries { reg, slot, page, ahead, reg_ahead: ahead, whole: false }, body)
+    }
+
+    /// The instruction goes on in the next page: whether that is the page it was read from, and not written since.
+    fn second_check(&mut self, leave: &mut Vec<usize>) {
+        let block = self.block;
+        let Some(page) = &block.second else { return };
+        let site = self.sites;
+        self.sites += 1;
+        self.second_site = Some(site);
+        self.here(T1, 4096);
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Start));
+        let jump = self.a.jcc(Cc::NotEqual as u8);
+        self.cold.push(Cold::Second { jump, back: self.a.at(), site });
+        self.a.imm(T1, page.counter() as u64);
+        self.a.rm(false, &[0x81], Alu::Cmp as u8, Mem::base(T1, 0));
+        self.second_version = self.a.at();
+        self.a.bytes(&page.version().to_le_bytes());
+        leave.push(self.a.jcc(Cc::NotEqual as u8));
+    }
+
+    /// Looks up the code page at the linear address in T1: jumps away when it is not in the execution TLB, or not the page of
+    /// a code version counter, whose address is to be put at the place that is returned. T1 and T2 are lost.
+    fn exec_check(&mut self, misses: &mut Vec<usize>) -> usize {
+        self.a.mov(T2, T1);
+        self.a.shift(true, 5, T1, 6);
+        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.exec));
+        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_exec as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        let counter = self.a.imm_later(T2);
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_version as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        counter
     }
 
     /// RIP so many bytes after the block's start, from the start of the page.
@@ -712,10 +776,7 @@ impl Translator<'_> {
 
     /// A jump to common code.
     pub(super) fn join_common(&mut self, place: usize, target: usize) {
-        let d = (target as i64 - (self.start + place + 4) as i64) as i32;
-        if let Some(b) = self.a.buf.get_mut(place..place + 4) {
-            b.copy_from_slice(&d.to_le_bytes());
-        }
+        self.a.set(place, (target as i64 - (self.room.hot + place + 4) as i64) as i32);
     }
 
     /// Looks up the RIP in T2: jumps to a miss (T2 is kept then), or has the code in T1. Flags are in the slot.
@@ -823,7 +884,7 @@ impl Translator<'_> {
                 self.a.fill(j, back);
             }
             Cold::Link { place, target, save } => {
-                self.a.fill_here(place);
+                self.unlinked_here(place);
                 if save {
                     self.a.save_flags(OFFSETS.flags);
                 }
@@ -871,6 +932,17 @@ impl Translator<'_> {
                 let j = self.a.jmp();
                 self.a.fill(j, back);
             }
+            Cold::Second { jump, back, site } => {
+                self.a.fill_here(jump);
+                let mut others = Vec::new();
+                let counter = self.exec_check(&mut others);
+                self.a.set64(counter, self.block.second.as_ref().map_or(0, |p| p.counter() as u64));
+                self.here(T2, 4096);
+                self.fill_far(site);
+                let found = self.a.jmp();
+                self.a.fill(found, back);
+                self.cold.push(Cold::Leave { jumps: others });
+            }
             Cold::Far { jump, target, save, of } => self.far(jump, target, save, of),
             Cold::Done => {}
         }
@@ -891,6 +963,13 @@ impl Translator<'_> {
             self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
             self.a.store(self.site(site, Field::Flags), T2);
         }
+    }
+
+    /// The link at `place` leads to what comes next as long as it leads nowhere else.
+    fn unlinked_here(&mut self, place: usize) {
+        self.a.fill_here(place);
+        let unlinked = self.a.at();
+        self.links.iter_mut().filter(|l| l.place == place).for_each(|l| l.unlinked = unlinked);
     }
 
     /// Leaves for `target`, telling by which link (the one at `place`).
@@ -921,23 +1000,14 @@ impl Translator<'_> {
         self.a.store(Mem::state(PAGE), T1);
         let place = self.a.jmp();
         self.a.fill_here(other);
-        self.a.mov(T2, T1);
-        self.a.shift(true, 5, T1, 6);
-        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
-        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.exec));
-        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_exec as i32));
-        let first = self.a.jcc(Cc::NotEqual as u8);
-        let counter = self.a.imm_later(T2);
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_version as i32));
-        let second = self.a.jcc(Cc::NotEqual as u8);
+        let mut others = Vec::new();
+        let counter = self.exec_check(&mut others);
         self.here(T2, page);
         self.fill_far(site);
         self.here(T1, page);
         let again = self.a.jmp();
         self.a.fill(again, there);
-        self.a.fill_here(first);
-        self.a.fill_here(second);
+        others.into_iter().for_each(|o| self.a.fill_here(o));
         let miss = self.a.jmp();
         let search = self.a.at();
         self.here(T2, target);
@@ -948,7 +1018,8 @@ impl Translator<'_> {
         self.a.fill_here(place);
         self.a.fill_here(miss);
         let way = Way::Far { site, counter, miss, search, back: target <= self.rip_at(0) };
-        self.links.push(LinkSite { place, id_place: 0, target, of, reg: false, way });
+        let unlinked = self.a.at();
+        self.links.push(LinkSite { place, unlinked, id_place: 0, target, of, reg: false, way });
         self.leave_by_link(place, target);
     }
 
@@ -977,7 +1048,7 @@ impl Translator<'_> {
     pub(super) fn leave_by(&mut self, place: usize, target: i32, reg: bool, of: Option<Branch>) {
         if (0..4096).contains(&target) {
             let way = if target > self.rip_at(0) { Way::Ahead } else { Way::Back };
-            self.links.push(LinkSite { place, id_place: 0, target, of, reg, way });
+            self.links.push(LinkSite { place, unlinked: 0, id_place: 0, target, of, reg, way });
             self.cold.push(Cold::Link { place, target, save: reg });
         } else {
             self.cold.push(Cold::Far { jump: place, target, save: reg, of });
