@@ -253,6 +253,11 @@ impl Asm {
     pub(super) fn store32(&mut self, m: Mem, r: u8) {
         self.rm(false, &[0x89], r, m);
     }
+    /// `mov word [m], r`.
+    pub(super) fn store16(&mut self, m: Mem, r: u8) {
+        self.buf.push(0x66); // REX follows the prefix
+        self.rm(false, &[0x89], r, m);
+    }
     /// `mov dword [m], v`.
     pub(super) fn store_imm32(&mut self, m: Mem, v: u32) {
         self.rm(false, &[0xC7], 0, m);
@@ -318,8 +323,7 @@ impl Asm {
         self.mov(T1, RAX);
         self.buf.push(0x9F); // lahf
         self.bytes(&[0x0F, 0x90, 0xC0]); // seto al
-        self.buf.push(0x66);
-        self.rm(false, &[0x89], RAX, Mem::state(slot)); // REX follows the prefix
+        self.store16(Mem::state(slot), RAX);
         self.mov(RAX, T1);
     }
     /// Flags from the slot, both temporaries kept.

@@ -39,6 +39,8 @@ pub(crate) fn alone() -> Option<MutexGuard<'static, ()>> {
 struct State {
     regs: [u64; REG_FILE],
     lazy: LazyFlags,
+    sysflags: u64,
+    shadow: bool,
     rip: u64,
     /// Only where vector registers are used.
     fpu: Option<Fpu>,
@@ -47,11 +49,13 @@ struct State {
 impl State {
     fn of(cpu: &Cpu, vectors: bool) -> Self {
         let fpu = vectors.then(|| (*cpu.fpu).clone());
-        Self { regs: cpu.regs, lazy: cpu.lazy, rip: cpu.rip, fpu }
+        let (sysflags, shadow) = (cpu.sysflags, cpu.shadow.interrupt);
+        Self { regs: cpu.regs, lazy: cpu.lazy, sysflags, shadow, rip: cpu.rip, fpu }
     }
 
     fn restore(&self, cpu: &mut Cpu) {
         (cpu.regs, cpu.lazy, cpu.rip) = (self.regs, self.lazy, self.rip);
+        (cpu.sysflags, cpu.shadow.interrupt) = (self.sysflags, self.shadow);
         if let Some(fpu) = &self.fpu {
             *cpu.fpu = fpu.clone();
         }
@@ -127,6 +131,7 @@ pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expecte
         .or((e.regs[..17] != after.regs[..17]).then(|| "registers".into()))
         .or((e.rip != after.rip).then(|| "RIP".into()))
         .or(((e.lazy.get() ^ after.lazy.get()) & mask != 0).then(|| "flags".into()))
+        .or((e.sysflags != after.sysflags).then(|| "system flags".into()))
         .or((e.fpu != after.fpu).then(|| "x87 and vector registers".into()))
         .or(expected.rehearsal.difference().map(|(a, b)| format!("memory {a:x?} {b:x?}")));
     if let Some(what) = difference {

@@ -37,6 +37,8 @@ const BLOCK_SITES: usize = 1024;
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
 pub(super) const JUMPS: usize = 16384;
+/// Words of the hash of the pages that they are in.
+const PAGES: usize = 512;
 
 /// Where a branch target's code is.
 #[derive(Clone, Copy, Default)]
@@ -103,7 +105,8 @@ struct Link {
     key: Key,
     reg: bool,
     way: Way,
-    linked: bool,
+    /// Where it is linked to, and the code version counter that branches to other pages expect.
+    leads: Option<(usize, u64)>,
     /// Of code that is not to be run any more: stays as it is.
     dead: bool,
 }
@@ -145,7 +148,7 @@ pub(crate) struct Engine {
     wanted: Option<(usize, u64)>,
     jumps: Box<[Jump]>,
     /// Hash of the pages that `jumps` has targets in.
-    pages: [u64; 64],
+    pages: Box<[u64; PAGES]>,
     /// `Tlb::epoch` that `jumps` is right for.
     epoch: u64,
     /// Blocks are not linked, to be compared one by one.
@@ -183,7 +186,7 @@ impl Engine {
             links: Vec::new(),
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
-            pages: [0; 64],
+            pages: Box::new([0; PAGES]),
             epoch: 0,
             single,
             hot: if single { 1 } else { HOT },
@@ -328,7 +331,7 @@ impl Engine {
             key: translate::key_at(from, l.target),
             reg: l.reg,
             way,
-            linked: false,
+            leads: None,
             dead: false,
         });
     }
@@ -349,20 +352,25 @@ impl Engine {
         if l.way == Way::Ahead && !self.blocks.get(*of).is_some_and(|b| b.fresh()) {
             return;
         }
-        l.linked = true;
-        let (place, way, reg) = (l.place, l.way, l.reg);
-        self.statistics.links += 1;
-        let to = match way {
-            Way::Ahead if reg => e.reg_ahead,
+        let to = match l.way {
+            Way::Ahead if l.reg => e.reg_ahead,
             Way::Ahead => e.ahead,
-            Way::Back if reg => e.reg,
+            Way::Back if l.reg => e.reg,
             Way::Back | Way::Far { back: true, .. } => e.slot,
             Way::Far { .. } => e.page,
         };
-        if let (Way::Far { site, counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+        let expected = at.and_then(|b| b.page.as_ref()).map_or(0, |p| p.counter() as u64);
+        // It may have been left because nothing knew where the page is.
+        if l.leads == Some((to, expected)) {
+            return;
+        }
+        l.leads = Some((to, expected));
+        let (place, way) = (l.place, l.way);
+        self.statistics.links += 1;
+        if let Way::Far { site, counter, miss, search, .. } = way {
             self.sites.cut(site);
             self.lead(miss, search);
-            let _inside = self.memory.write(counter, &(page.counter() as u64).to_le_bytes());
+            let _inside = self.memory.write(counter, &expected.to_le_bytes());
         }
         self.lead(place, to);
     }
@@ -377,8 +385,8 @@ impl Engine {
             }
         }
         for n in block.links() {
-            let Some(l) = self.links.get_mut(n).filter(|l| l.linked && l.way == Way::Ahead) else { continue };
-            l.linked = false;
+            let Some(l) = self.links.get_mut(n).filter(|l| l.leads.is_some() && l.way == Way::Ahead) else { continue };
+            l.leads = None;
             let (place, to) = (l.place, l.unlinked);
             self.lead(place, to);
         }
@@ -389,14 +397,14 @@ impl Engine {
         let Some(l) = self.links.get_mut(n) else { return };
         l.dead = true;
         let (place, to, way) = (l.place, l.unlinked, l.way);
-        match (std::mem::take(&mut l.linked), way) {
-            (false, _) => {}
+        match (l.leads.take(), way) {
+            (None, _) => {}
             // No page is the one it leads to.
-            (true, Way::Far { site, counter, .. }) => {
+            (Some(_), Way::Far { site, counter, .. }) => {
                 self.sites.cut(site);
                 let _inside = self.memory.write(counter, &[0; 8]);
             }
-            (true, _) => self.lead(place, to),
+            (Some(_), _) => self.lead(place, to),
         }
     }
 
@@ -437,21 +445,22 @@ impl Engine {
         if (j.rip, j.tag, j.code) != (rip, cpu.jit.tag, entry) {
             *j = Jump { rip, tag: cpu.jit.tag, code: entry, unused: 0 };
             let page = (rip >> 12) as usize;
-            self.pages[page >> 6 & 63] |= 1 << (page & 63);
+            self.pages[page >> 6 & (PAGES - 1)] |= 1 << (page & 63);
         }
     }
 
-    /// Forgets branch targets in pages whose translations were dropped.
+    /// Forgets branch targets, and what sites found, in pages whose translations were dropped.
     #[cold]
     fn forget_jumps(&mut self, cpu: &mut Cpu) {
         self.epoch = cpu.tlb.epoch;
         for dropped in cpu.tlb.take_dropped() {
+            cpu.jit.drop_page(dropped);
             match dropped {
                 None => {
                     self.jumps.fill(Jump::default());
-                    self.pages = [0; 64];
+                    self.pages.fill(0);
                 }
-                Some(page) if self.pages[page as usize >> 6 & 63] >> (page & 63) & 1 != 0 => {
+                Some(page) if self.pages[page as usize >> 6 & (PAGES - 1)] >> (page & 63) & 1 != 0 => {
                     self.jumps.iter_mut().filter(|j| j.rip >> 12 == page).for_each(|j| *j = Jump::default());
                 }
                 Some(_) => {}

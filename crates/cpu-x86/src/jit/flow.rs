@@ -88,7 +88,7 @@ impl Translator<'_> {
     }
 
     /// Uses the free register of an access, and keeps what the rest of the access needs of it.
-    fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
+    pub(super) fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
         let keep = Mem::state(OFFSETS.scratch);
         if to.site.is_none() {
             self.a.store(keep, to.free);
@@ -100,7 +100,7 @@ impl Translator<'_> {
     }
 
     /// Pushes what `store` stores. Flags are in the slot.
-    fn push(
+    pub(super) fn push(
         &mut self,
         n: usize,
         misses: &mut Vec<usize>,

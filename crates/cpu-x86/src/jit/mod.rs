@@ -20,6 +20,7 @@
 //! - *Loops* of one block look at pages, the attention word and the code version once for many rounds (`rounds`).
 //! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
 //!   block that uses them until something else runs (`vectors`).
+//! - *Interrupts*: CLI, STI, PUSHF and POPF of ring 0 are done in place (`interrupts`).
 //! - *Everything else* (system, string, x87, MMX and masked memory instructions) is done by the interpreter's handler from
 //!   inside the block; 16-bit code and 32-bit code with segments that are not flat are left to the interpreter.
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
@@ -47,6 +48,8 @@ mod engine;
 mod flow;
 #[cfg(all(test, target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod golden;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod interrupts;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
 mod rehearsal;

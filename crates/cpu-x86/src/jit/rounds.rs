@@ -17,12 +17,13 @@ use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, 
 use super::access::Named;
 use super::asm::*;
 use super::context::Context;
+use super::interrupts;
 use super::sites::Field;
 use super::translate::{Cold, Done, Ea, Flags, Translator, Unsupported, held, register};
 use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
 use crate::op::{Op, gpr};
 use crate::simd::Translatable;
-use crate::state::{Cpu, REG_PAGE};
+use crate::state::{Cpu, Mode, REG_PAGE};
 
 /// Rounds at most, so that the attention word is looked at soon.
 const MOST: i32 = 256;
@@ -110,10 +111,12 @@ impl Rounds {
     pub(super) fn of(
         decoded: &[Instruction],
         at: u64,
+        mode: Mode,
         native: &[bool],
         vector: &[Option<Translatable>],
     ) -> Option<Self> {
-        if !loops(decoded, at) || native.contains(&false) {
+        let interrupts = |i: &Instruction| interrupts::is_known(i, mode);
+        if !loops(decoded, at) || native.contains(&false) || decoded.iter().any(interrupts) {
             return None;
         }
         let mut info = InstructionInfoFactory::new();

@@ -240,6 +240,8 @@ pub(super) enum Cold {
     Leave { jumps: Vec<usize> },
     /// Finds the next page, which the block's instruction goes on in; leaves for RIP when it is another.
     Second { jump: usize, back: usize, site: usize },
+    /// Leaves for `target`, with flags in the slot.
+    LeaveAfter { jump: usize, target: i32 },
     /// Goes to another page.
     Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
@@ -303,6 +305,8 @@ pub(super) struct Translator<'a> {
     pub(super) roaming: &'a [usize],
     /// Sites that may roam: where their check is, and where to jump then.
     pub(super) roams: Vec<(usize, usize, usize)>,
+    /// The instruction that the attention word is to be looked at behind.
+    pub(super) look_after: Option<usize>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
 }
@@ -397,10 +401,11 @@ fn attempt_all(
         sites: sites.0,
         roaming: sites.1,
         roams: Vec::new(),
+        look_after: None,
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
-    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), native, vector) {
+    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), block.key.mode, native, vector) {
         t.loop_of(rounds, decoded, vector, entries.slot, live_in);
     }
     let mut ended = false;
@@ -416,6 +421,10 @@ fn attempt_all(
             t.handler(n);
         }
         ended = op.is(Op::ENDS);
+        if t.look_after == Some(n) {
+            t.spare_flags(t.live_after(n));
+            t.look(n);
+        }
     }
     if !ended {
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
@@ -683,6 +692,7 @@ impl Translator<'_> {
             Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
             Push | Pop | Leave => self.stack(n, i),
             Lea => self.lea(i, op),
+            Cli | Sti | Pushfq | Popfq => self.interrupt_flag(n, i),
             Div | Idiv => self.divide(n, i, op),
             _ if op.is(Op::MEM) => self.memory(n, i, op),
             _ => self.registers(n, i, op),
@@ -837,6 +847,10 @@ impl Translator<'_> {
             Cold::Leave { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
                 self.leave_for(self.rip_at(0), self.common.exit);
+            }
+            Cold::LeaveAfter { jump, target } => {
+                self.a.fill_here(jump);
+                self.leave_for(target, self.common.exit);
             }
             Cold::Vectors { jump, back, index, level } => {
                 self.a.fill_here(jump);
