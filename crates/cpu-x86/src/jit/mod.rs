@@ -61,6 +61,8 @@ mod sites;
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod vectors;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod x87;
 
 pub(crate) use context::Context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
