@@ -95,6 +95,7 @@ fn x87_convert(a: &mut CodeAssembler) {
 /// Sums of words.
 fn mmx(a: &mut CodeAssembler) {
     let mut top = a.create_label();
+    a.fninit().unwrap();
     a.set_label(&mut top).unwrap();
     a.mov(eax, ecx).unwrap();
     a.and(eax, 0xFF8).unwrap();

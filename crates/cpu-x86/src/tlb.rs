@@ -10,11 +10,11 @@
 //! Host pointers in here are alive because [`Tlb::blocks`] holds the blocks they point into; both go together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use guest_memory::{PAGE_SIZE, RamBlock};
 
-use crate::bus::{Bus, PhysPage};
+use crate::bus::{Attention, Bus, PhysPage};
 use crate::state::{Cpu, Mode, cr::*};
 
 /// Entries in a table.
@@ -352,6 +352,15 @@ impl Tlb {
 }
 
 impl Cpu {
+    /// Drops what is cached of the map, if that was asked for.
+    pub(crate) fn drop_old_map(&mut self) {
+        let asked = self.attention.fetch_and(!Attention::FLUSH_TLB, Ordering::AcqRel) & Attention::FLUSH_TLB != 0;
+        if asked {
+            self.tlb.drop_memory();
+            self.flush_tlb(true);
+        }
+    }
+
     /// Chooses the TLB table for data accesses: to be called (`update_mode` does) when the CPL, RFLAGS.AC, CR4.SMAP
     /// or a debug register changed.
     #[inline]

@@ -468,6 +468,7 @@ impl Engine {
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = translate::avx_enabled(cpu);
         cpu.jit.link = 0;
+        cpu.refresh_clock();
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and

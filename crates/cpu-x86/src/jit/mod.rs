@@ -39,6 +39,8 @@ mod asm;
 pub mod audit;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) mod check;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod clock;
 mod context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod engine;

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
+use super::clock::reads_clock;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
@@ -324,7 +325,8 @@ pub(super) fn translate(
         .zip(&vector)
         .zip(&block.ops)
         .map(|((i, v), op)| {
-            let native = || is_native(i, mode) && host_has(i) || uses_stack(i, op, mode).is_some();
+            let clock = !exact && reads_clock(i); // (what is run twice would read it twice)
+            let native = || is_native(i, mode) && host_has(i) || uses_stack(i, op, mode).is_some() || clock;
             v.is_some() || exists(i) && native()
         })
         .collect();
@@ -612,6 +614,7 @@ impl Translator<'_> {
             Push | Pop | Leave => self.stack(n, i),
             Lea => self.lea(i, op),
             Div | Idiv => self.divide(n, i, op),
+            Rdtsc | Rdtscp => self.read_clock(n, i),
             _ if op.is(Op::MEM) => self.memory(n, i, op),
             _ => self.registers(n, i, op),
         }
