@@ -37,13 +37,17 @@ impl HostClock {
     pub fn counter() -> Option<u64> {
         #[cfg(target_arch = "x86_64")]
         {
-            use std::arch::x86_64::{__cpuid, _rdtsc};
+            use std::arch::x86_64::{__cpuid, _mm_lfence, _rdtsc};
             use std::sync::OnceLock;
             static INVARIANT: OnceLock<bool> = OnceLock::new();
             let there = *INVARIANT
                 .get_or_init(|| __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx >> 8 & 1 != 0);
-            // SAFETY: RDTSC is there wherever CPUID says that the counter is invariant, and touches no memory.
-            there.then(|| unsafe { _rdtsc() })
+            // (After what was read before: RDTSC alone may be executed early.)
+            // SAFETY: both are there wherever CPUID says that the counter is invariant, and touch no memory.
+            there.then(|| unsafe {
+                _mm_lfence();
+                _rdtsc()
+            })
         }
         #[cfg(not(target_arch = "x86_64"))]
         {

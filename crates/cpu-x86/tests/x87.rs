@@ -18,7 +18,7 @@ fn set(m: &mut Machine) {
     m.p.cpu.regs[14] = 3;
     for n in 0..64u64 {
         let mut value = [0u8; 16];
-        value[..8].copy_from_slice(&(1 << 63 | n << 50 | n * 77).to_le_bytes());
+        value[..8].copy_from_slice(&((1 << 63 | n << 50) + n * 77).to_le_bytes());
         value[8..10].copy_from_slice(&(0x3FF0 + n as u16).to_le_bytes());
         assert!(m.bus.ram.write(DATA + 0x200 + 16 * n, &value));
         assert!(m.bus.ram.write(DATA + 8 * n, &(1.0 + n as f64 / 3.0).to_le_bytes()));

@@ -55,6 +55,9 @@ impl Translator<'_> {
         self.a.load32(T2, clock(offset_of!(HostClock, sequence)));
         self.a.bytes(&[0x41, 0xF6, 0xC0 | T2 & 7, 1]); // test r14b, 1
         misses.push(self.a.jcc(Cc::NotEqual as u8));
+        if i.mnemonic() == Mnemonic::Rdtscp {
+            self.a.bytes(&[0x0F, 0xAE, 0xE8]); // lfence: it waits for earlier loads
+        }
         self.a.bytes(&[0x0F, 0x31]); // rdtsc
         self.a.shift(true, 4, RDX, 32);
         self.a.alu_rr(true, Alu::Or, RAX, RDX);
