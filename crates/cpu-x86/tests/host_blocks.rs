@@ -11,6 +11,8 @@ mod machine;
 mod native;
 mod random;
 
+use std::collections::BTreeMap;
+
 use cpu_x86::flags::rflags;
 use cpu_x86::fpu::{Fpu, XCR0_AVX512, supported_xcr0};
 use cpu_x86::state::cr::CR0_NE;
@@ -257,4 +259,43 @@ fn random_programs_do_what_the_host_does() {
     assert!(faults > cases / 100 && ends > cases / 4, "{faults} faults, {ends} came to their ends");
     let s = fast.p.jit_statistics();
     assert!(s.handlers * 2 < s.instructions, "{s:?}");
+}
+
+#[test]
+fn masked_elements_fault_where_the_hosts_do() {
+    if supported_xcr0() & XCR0_AVX512 == 0 {
+        println!("skipped: the host has no AVX-512");
+        return;
+    }
+    let mut native = Native::lock();
+    native.set_xsave_mask(components());
+    let (mut slow, mut fast) = (guest(Tier::Interpreter), guest(Tier::Translator));
+    let (seed, each) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_EACH", 6));
+    let (mut faults, mut all) = (0, 0);
+    let mut wrong = BTreeMap::new();
+    for (n, code) in random::evex_codes().into_iter().enumerate() {
+        for case in 0..each {
+            let mut rng = Rng(seed << 32 ^ (n as u64) << 8 ^ case);
+            let Some(program) = random::single(&mut rng, code, PROGRAM) else { continue };
+            let (mut gprs, mut fpu, data) = start(&mut rng, false);
+            // Operands cross the end of what is there, or are behind it.
+            for p in POINTERS {
+                gprs.regs[p.number()] = DATA + [0x1FF0, 0x1FC8, 0x2090][rng.below(3) as usize];
+            }
+            fpu.k = std::array::from_fn(|_| [0, 1 << rng.below(64), rng.below(16), rng.next()][rng.below(4) as usize]);
+            let host = by_host(&mut native, &program.code, &gprs, &fpu, &data);
+            faults += u64::from(host.fault.is_some());
+            all += 1;
+            for (tier, m) in [("interpreter", &mut slow), ("translator", &mut fast)] {
+                let guest = by_guest(m, &program.code, &gprs, &fpu, &data);
+                if let Err(what) = compare(&host, &guest, 0) {
+                    let text = format!("{tier}, {what}, masks {:x?}: {}", fpu.k, program.text());
+                    wrong.entry(format!("{:?}", code.mnemonic())).or_insert(text);
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    println!("{all} instructions, of which {faults} faulted");
+    assert!(faults > all / 20 && faults < all, "{faults} of {all}");
 }

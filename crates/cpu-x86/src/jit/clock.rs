@@ -1,5 +1,6 @@
 //! RDTSC and RDTSCP in translated code, where the platform's clock is one that can be read without a call (`crate::clock`):
-//! the same reading as the handler's. Where it is not, or CR4.TSD is set in an outer ring, their handler.
+//! the same reading as the handler's. Both wait for earlier loads, as RDTSCP has to: without that the host may read its
+//! counter early, and a guest that waits for another processor without a fence would see time go back. Where it is not, or CR4.TSD is set in an outer ring, their handler.
 
 use std::mem::offset_of;
 
@@ -55,9 +56,7 @@ impl Translator<'_> {
         self.a.load32(T2, clock(offset_of!(HostClock, sequence)));
         self.a.bytes(&[0x41, 0xF6, 0xC0 | T2 & 7, 1]); // test r14b, 1
         misses.push(self.a.jcc(Cc::NotEqual as u8));
-        if i.mnemonic() == Mnemonic::Rdtscp {
-            self.a.bytes(&[0x0F, 0xAE, 0xE8]); // lfence: it waits for earlier loads
-        }
+        self.a.bytes(&[0x0F, 0xAE, 0xE8]); // lfence
         self.a.bytes(&[0x0F, 0x31]); // rdtsc
         self.a.shift(true, 4, RDX, 32);
         self.a.alu_rr(true, Alu::Or, RAX, RDX);

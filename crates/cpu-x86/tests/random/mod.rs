@@ -341,6 +341,15 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
     (!writes_fixed && !far).then_some(i)
 }
 
+/// A program of one instruction, if one can be made.
+pub fn single(rng: &mut Rng, code: Code, at: u64) -> Option<Program> {
+    let i = instruction(rng, code)?;
+    let undefined = undefined_after(&i, 0)?;
+    let mut encoder = Encoder::new(64);
+    encoder.encode(&i, at).ok()?;
+    Some(Program { code: encoder.take_buffer(), undefined: from_bits(undefined), at })
+}
+
 /// A program.
 pub struct Program {
     pub code: Vec<u8>,
