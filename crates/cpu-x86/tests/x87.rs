@@ -306,6 +306,21 @@ fn stores_to_the_own_block() {
 }
 
 #[test]
+fn pointers_after_a_store_to_the_own_block() {
+    both(set, |a| {
+        let mut patch = a.create_label();
+        a.lea(rbx, qword_ptr(patch)).unwrap();
+        a.mov(dword_ptr(rbx + 1), 5).unwrap(); // so that the TLB has the page
+        a.fild(dword_ptr(rsi)).unwrap();
+        a.fistp(dword_ptr(rbx + 1)).unwrap();
+        a.set_label(&mut patch).unwrap();
+        a.mov(edx, 0x1234_5678).unwrap();
+        environment(a, 0x40);
+        a.hlt().unwrap();
+    });
+}
+
+#[test]
 fn code_across_pages_and_calls_keeps_the_registers() {
     both_at(CODE + 0xFE0, set, |a| {
         let (mut top, mut f) = (a.create_label(), a.create_label());

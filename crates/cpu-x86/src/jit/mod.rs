@@ -27,7 +27,8 @@
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
 //!   there is no signal or exception handler. When translated code is left, nothing of it is on the host's stack.
 //!
-//! Not there yet: a poll page instead of the load and test at each loop, removal of parts of the buffer. Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
+//! Not there yet: a poll page instead of the load and test at each loop, removal of parts of the buffer. Flags that the
+//! manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
 
