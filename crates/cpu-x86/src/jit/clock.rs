@@ -56,7 +56,11 @@ impl Translator<'_> {
         self.a.load32(T2, clock(offset_of!(HostClock, sequence)));
         self.a.bytes(&[0x41, 0xF6, 0xC0 | T2 & 7, 1]); // test r14b, 1
         misses.push(self.a.jcc(Cc::NotEqual as u8));
-        self.a.bytes(&[0x0F, 0xAE, 0xE8]); // lfence
+        const LFENCE: [u8; 3] = [0x0F, 0xAE, 0xE8];
+        let before = n.checked_sub(1).and_then(|n| self.block.ops.get(n));
+        if before.is_none_or(|op| self.block.bytes_of(op) != LFENCE) {
+            self.a.bytes(&LFENCE);
+        }
         self.a.bytes(&[0x0F, 0x31]); // rdtsc
         self.a.shift(true, 4, RDX, 32);
         self.a.alu_rr(true, Alu::Or, RAX, RDX);

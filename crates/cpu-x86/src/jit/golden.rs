@@ -94,6 +94,7 @@ const GUEST: &[&[u8]] = &[
     &[0x62, 0xF1, 0x75, 0x49, 0xFE, 0xC2],                                     // vpaddd zmm0{k1}, zmm1, zmm2
     &[0xC5, 0xFC, 0x41, 0xD9],                                                 // kandw k3, k0, k1
     &[0x0F, 0x01, 0xF9],                                                       // rdtscp
+    &[0x0F, 0xAE, 0xE8, 0x0F, 0x31],                                           // lfence; rdtsc
 ];
 
 /// One line for each: what it is, and what it becomes, up to where the slow paths begin.
