@@ -30,17 +30,21 @@ impl Place {
         Self((version as u64) << 10 | at & 0xFFF)
     }
 
-    /// Another address of the page.
+    /// The place at another offset in the page.
     pub(crate) fn moved(self, at: u64) -> Self {
         Self(self.0 & !0xFFF | at & 0xFFF)
     }
+
+    /// The offset in the page.
+    pub(crate) fn offset(self) -> u64 {
+        self.0 & 0xFFF
+    }
 }
 
-/// Identity of a block. RIP counts because RIP-relative operands and branch targets are resolved when decoding.
+/// Identity of a block. RIP does not count: what it says is the same at every address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Key {
     pub(crate) place: Place,
-    pub(crate) rip: u64,
     pub(crate) mode: Mode,
 }
 
@@ -171,8 +175,8 @@ pub(crate) struct Block {
     pub(crate) code: AtomicU64,
     /// Where branches from other blocks enter it.
     pub(crate) entry: AtomicU64,
-    /// The numbers of its translation's first link and the one after the last, and where in the code its page's version is.
-    links: [AtomicU32; 3],
+    /// The numbers of its translation's first link and the one after the last, and where in the code its pages' versions are.
+    links: [AtomicU32; 4],
 }
 
 impl Block {
@@ -217,34 +221,34 @@ impl Block {
             heat: AtomicU32::new(0),
             code: AtomicU64::new(Self::NO_CODE),
             entry: AtomicU64::new(0),
-            links: [const { AtomicU32::new(0) }; 3],
+            links: [const { AtomicU32::new(0) }; 4],
         }
     }
 
-    /// Notes the numbers of the links of its translation, and where it has its page's version.
-    pub(crate) fn set_links(&self, links: std::ops::Range<usize>, version: usize) {
-        self.links[2].store(version as u32, Ordering::Relaxed);
-        self.links[0].store(links.start as u32, Ordering::Relaxed);
-        self.links[1].store(links.end as u32, Ordering::Relaxed);
+    /// Notes the numbers of the links of its translation, and where it has its pages' versions.
+    pub(crate) fn set_links(&self, links: std::ops::Range<usize>, versions: [usize; 2]) {
+        for (at, v) in self.links.iter().zip([links.start, links.end, versions[0], versions[1]]) {
+            at.store(v as u32, Ordering::Relaxed);
+        }
     }
 
     /// The links of its translation.
     pub(crate) fn links(&self) -> std::ops::Range<usize> {
-        let [start, end, _] = &self.links;
+        let [start, end, ..] = &self.links;
         start.load(Ordering::Relaxed) as usize..end.load(Ordering::Relaxed) as usize
     }
 
-    /// Where its translation has its page's version, if there is one.
-    pub(crate) fn version_place(&self) -> Option<usize> {
-        Some(self.links[2].load(Ordering::Relaxed) as usize).filter(|at| *at != 0)
+    /// Where its translation has the versions of its first and its second page; 0 for nowhere.
+    pub(crate) fn version_places(&self) -> [usize; 2] {
+        let [.., first, second] = &self.links;
+        [first, second].map(|at| at.load(Ordering::Relaxed) as usize)
     }
 
-    /// Whether it was found unchanged though its page was written, since this was asked last.
+    /// Whether it was found unchanged though one of its pages was written, since this was asked last.
     #[inline(always)]
     pub(crate) fn renewed(&self) -> bool {
-        self.page
-            .as_ref()
-            .is_some_and(|p| p.renewed.load(Ordering::Relaxed) && p.renewed.swap(false, Ordering::Relaxed))
+        let renewed = |p: &CodePage| p.renewed.load(Ordering::Relaxed) && p.renewed.swap(false, Ordering::Relaxed);
+        self.page.as_ref().is_some_and(renewed) | self.second.as_ref().is_some_and(renewed)
     }
 
     /// Whether the bytes of the first page are unchanged.
@@ -267,17 +271,15 @@ impl Block {
 
 /// Decodes instructions from the start of `bytes` until one ends the block. Empty when the first is not complete.
 /// Also returns how many bytes the instructions have.
-pub(crate) fn decode_ops(bytes: &[u8], mut cx: DecodeCx) -> (Vec<Op>, usize) {
-    let start = cx.rip;
+pub(crate) fn decode_ops(bytes: &[u8], cx: DecodeCx) -> (Vec<Op>, usize) {
     let most = if cx.mode.has(Mode::STEP) { 1 } else { MAX_OPS };
     let mut ops = Vec::with_capacity(8);
     let mut at = 0;
     let trace = tracing::enabled!(target: "in_asm", tracing::Level::TRACE);
     while ops.len() < most {
-        cx.rip = start.wrapping_add(at as u64);
         let Some((op, i)) = decode(&bytes[at..], &cx, at as u16) else { break };
         if trace {
-            tracing::trace!(target: "in_asm", "{:#018x}: {i}", cx.rip);
+            tracing::trace!(target: "in_asm", "{:#018x}: {i}", cx.rip.wrapping_add(at as u64));
         }
         at = usize::from(op.end);
         let ends = op.is(Op::ENDS);

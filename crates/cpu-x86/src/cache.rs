@@ -2,7 +2,7 @@
 //!
 //! A direct-mapped jump cache answers almost always: the execution tag of the TLB says where RIP's page is, and the
 //! slot says which block starts there. Behind it is a map of all blocks by physical place, so that address-space
-//! switches lose no decoded code. Bounded: when the map is full everything goes.
+//! switches lose no decoded code, and code that is mapped at several addresses is decoded (and translated) once. Bounded: when the map is full everything goes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -108,7 +108,7 @@ impl Cache {
         let at = linear(cpu, cpu.rip);
         let slot = (cpu.rip ^ cpu.rip >> 13 ^ u64::from(mode.0 >> 7) << 3) as usize & (SLOTS - 1);
         let e = cpu.tlb.slot(table(cpu), at);
-        let key = Key { place: Place::new(e.version, at), rip: cpu.rip, mode };
+        let key = Key { place: Place::new(e.version, at), mode };
         let there = e.exec == cpu.tlb.tag(at) && {
             let s = &self.slots[slot];
             s.key == key
@@ -144,7 +144,7 @@ impl Cache {
         if page.phys.host.is_null() {
             self.fetch_device(cpu, bus, mode, &page, room)?;
         } else {
-            let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+            let key = Key { place: Place::new(page.phys.version, at), mode };
             self.uncached = Some(Arc::new(build(cpu, bus, key, &page, room)?));
         }
         Ok(self.uncached.as_deref().unwrap_or(&self.empty))
@@ -160,7 +160,7 @@ impl Cache {
         if page.phys.host.is_null() {
             return self.fetch_device(cpu, bus, mode, &page, room);
         }
-        let key = Key { place: Place::new(page.phys.version, at), rip: cpu.rip, mode };
+        let key = Key { place: Place::new(page.phys.version, at), mode };
         // Only the TLB had forgotten where the page is.
         let s = &self.slots[slot];
         if s.key == key && s.block.as_ref().is_some_and(|b| b.loops() && b.bytes.len() <= room) {
@@ -307,7 +307,7 @@ fn unchanged(page: &CodePage, bytes: &[u8]) -> bool {
 
 /// Decodes the block at RIP, whose first byte is in `page`.
 fn build(cpu: &mut Cpu, bus: &mut dyn Bus, key: Key, page: &Page, room: usize) -> Result<Block, Abort> {
-    let cx = DecodeCx { mode: key.mode, rip: key.rip, features: cpu.model.features };
+    let cx = DecodeCx { mode: key.mode, rip: cpu.rip, features: cpu.model.features };
     let ram = cpu.tlb.block(page.phys.block).clone();
     let offset = page.phys.offset + (page.at & 0xFFF);
     let in_page = 4096 - (page.at as usize & 0xFFF);

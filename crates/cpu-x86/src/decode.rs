@@ -14,11 +14,11 @@ use crate::state::Cpu;
 /// Longest instruction in bytes.
 pub const MAX_INSTRUCTION: usize = 15;
 
-/// Decodes one instruction from `bytes`, `offset` bytes after the start of its block (which is at RIP
-/// `cx.rip - offset`). `None` when the bytes end before the instruction does.
+/// Decodes one instruction from `bytes`, `offset` bytes after the start of its block, from which branch targets and
+/// RIP-relative operands count: wherever the block is, it is the same. `None` when the bytes end before the instruction does.
 pub fn decode(bytes: &[u8], cx: &DecodeCx, offset: u16) -> Option<(Op, Instruction)> {
     let bytes = bytes.get(..MAX_INSTRUCTION).unwrap_or(bytes);
-    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
+    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, offset.into(), options(&cx.features));
     let i = decoder.decode();
     let invalid = i.code() == Code::INVALID;
     if invalid && bytes.len() < MAX_INSTRUCTION && decoder.last_error() == DecoderError::NoMoreBytes {
@@ -48,7 +48,7 @@ fn too_long(cpu: &mut Cpu, _bus: &mut dyn Bus, _op: &Op) -> Exec {
 
 /// Whether `bytes` end inside an instruction. (The decoder calls one of more than 15 bytes just invalid.)
 fn is_cut(bytes: &[u8], cx: &DecodeCx) -> bool {
-    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, cx.rip, options(&cx.features));
+    let mut decoder = Decoder::with_ip(cx.mode.bits(), bytes, 0, options(&cx.features));
     decoder.decode().code() == Code::INVALID && decoder.last_error() == DecoderError::NoMoreBytes
 }
 

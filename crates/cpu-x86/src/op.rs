@@ -5,7 +5,7 @@ use iced_x86::{Instruction, OpKind, Register};
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
 use crate::features::Features;
-use crate::state::{Cpu, HIGH8, Mode, REG_ZERO, Seg};
+use crate::state::{Cpu, HIGH8, Mode, REG_RIP, REG_ZERO, Seg};
 
 /// Executes one instruction.
 pub type Handler = fn(&mut Cpu, &mut dyn Bus, &Op) -> Exec;
@@ -16,11 +16,11 @@ pub type Handler = fn(&mut Cpu, &mut dyn Bus, &Op) -> Exec;
 pub struct Op {
     /// What executes it.
     pub handler: Handler,
-    /// Immediate (sign-extended as the instruction says), or branch target RIP, or what the family likes.
+    /// Immediate (sign-extended as the instruction says), or branch target (from the start of the block), or what the family likes.
     pub imm: u64,
-    /// Displacement of the memory operand; RIP-relative ones are resolved to `base = none` (offset in segment).
+    /// Displacement of the memory operand; of RIP-relative ones from the start of the block.
     pub disp: u64,
-    /// Address-size mask of the memory operand.
+    /// Address-size mask of the memory operand, or the mask of a direct branch's target.
     pub addr_mask: u64,
     /// Family data: a second immediate (ENTER, far pointers' selector), a thunk's index ...
     pub aux: u64,
@@ -110,9 +110,8 @@ impl Op {
         let base = i.memory_base();
         self.disp = i.memory_displacement64();
         match base {
-            // iced gives the target as displacement; it is right for any block that starts at the same RIP.
-            Register::RIP => {}
-            Register::EIP => self.addr_mask = 0xFFFF_FFFF,
+            // iced gives the target as displacement, which counts from the block's start (`decode`).
+            Register::RIP | Register::EIP => self.base = REG_RIP,
             Register::None => {}
             b => self.base = gpr(b),
         }
@@ -153,7 +152,7 @@ impl Op {
 pub struct DecodeCx {
     /// The mode the block is for.
     pub mode: Mode,
-    /// RIP of the instruction.
+    /// RIP of the block, for the log: nothing decoded depends on it.
     pub rip: u64,
     /// What the processor has; `decode` has checked it for the instruction.
     pub features: Features,

@@ -158,6 +158,7 @@ impl Processor {
         };
         let Some(op) = block.ops.first() else { return Outcome::Continue };
         cpu.stop_block = false;
+        cpu.begin_block();
         if (op.handler)(cpu, bus, op).is_err() {
             return aborted(cpu, block, op);
         }
@@ -422,6 +423,7 @@ impl Processor {
         cpu.stop_block = false;
         loop {
             let mut done = 0;
+            cpu.begin_block();
             tracing::trace!(target: "exec", "{:#018x} {} instructions", cpu.rip, block.ops.len());
             for op in &block.ops {
                 if (op.handler)(cpu, bus, op).is_err() {

@@ -233,10 +233,14 @@ pub struct Shadow {
 pub const REG_FILE: usize = 32;
 /// Index of the entry that always reads 0: "no base", "no index".
 pub const REG_ZERO: u8 = 16;
+/// Index of the entry with the RIP that the running block starts at: RIP-relative operands and branches count from it.
+pub const REG_RIP: u8 = 17;
+/// Index of the entry with the linear address of the page that translated code is in.
+pub(crate) const REG_PAGE: u8 = 18;
 
 /// One processor's registers and everything handlers work on.
 pub struct Cpu {
-    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15, then scratch; entry 16 is zero.
+    /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15, then what `REG_ZERO`, `REG_RIP` ... name.
     pub regs: [u64; REG_FILE],
     /// Arithmetic flags.
     pub lazy: LazyFlags,
@@ -411,6 +415,12 @@ impl Cpu {
     /// RFLAGS.IOPL.
     pub fn iopl(&self) -> u8 {
         (self.sysflags >> 12 & 3) as u8
+    }
+
+    /// To be called before the first instruction of a block: what counts from its start counts from RIP.
+    #[inline(always)]
+    pub fn begin_block(&mut self) {
+        self.set_r64(REG_RIP, self.rip);
     }
 
     /// 64-bit register.

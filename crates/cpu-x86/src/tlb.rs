@@ -9,12 +9,15 @@
 //!
 //! Host pointers in here are alive because [`Tlb::blocks`] holds the blocks they point into; both go together.
 
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use guest_memory::{PAGE_SIZE, RamBlock};
 
 use crate::bus::{Attention, Bus, PhysPage};
+use crate::cache::KeyHasher;
 use crate::state::{Cpu, Mode, cr::*};
 
 /// Entries in a table.
@@ -102,6 +105,39 @@ pub(crate) struct Allowed {
     pub(crate) exec: bool,
 }
 
+/// log2 of the regions that entries made from large pages (of 2 or 4 MiB) and from 1 GiB pages are dropped by.
+const LARGE: u32 = 22;
+const HUGE: u32 = 30;
+
+/// Numbers of regions: which ones, or (when there are too many) that it may be any.
+#[derive(Default)]
+struct Regions {
+    known: HashSet<u64, BuildHasherDefault<KeyHasher>>,
+    last: Option<u64>,
+    any: bool,
+}
+
+impl Regions {
+    const MOST: usize = 4096;
+
+    fn insert(&mut self, region: u64) {
+        if self.last == Some(region) || self.any {
+            return;
+        }
+        self.last = Some(region);
+        self.any = self.known.len() >= Self::MOST;
+        self.known.insert(region);
+    }
+
+    fn has(&self, region: u64) -> bool {
+        self.any || self.known.contains(&region)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// All tables of one processor.
 pub(crate) struct Tlb {
     entries: Box<[Entry; TABLES * ENTRIES]>,
@@ -119,10 +155,10 @@ pub(crate) struct Tlb {
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
     phys: Box<[Phys; PHYS_ENTRIES]>,
-    /// Hash of the 2 MiB regions that have entries made from large pages.
-    large: [u64; 16],
-    /// Hash of the 1 GiB regions that have entries made from 1 GiB pages.
-    huge: u64,
+    /// The 4 MiB regions that have entries made from large pages.
+    large: Regions,
+    /// The 1 GiB regions that have entries made from 1 GiB pages.
+    huge: Regions,
     /// PDPTE registers of PAE paging, once loaded.
     pub(crate) pdpte: Option<[u64; 4]>,
     /// `Cpu::walk_model`, as of the last full flush.
@@ -154,8 +190,8 @@ impl Default for Tlb {
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
-            large: [0; 16],
-            huge: 0,
+            large: Regions::default(),
+            huge: Regions::default(),
             pdpte: None,
             model: (36, false),
             watch: [0; 5],
@@ -207,12 +243,10 @@ impl Tlb {
     pub(crate) fn fill(&mut self, base: usize, at: u64, phys: &Phys, allowed: Allowed, shift: u32) {
         let tag = self.tag(at);
         if shift > 12 {
-            self.large[(at >> 27) as usize & 15] |= 1 << (at >> 21 & 63);
-            let half = at ^ 1 << 21; // the other half of a 4 MiB page
-            self.large[(half >> 27) as usize & 15] |= 1 << (half >> 21 & 63);
+            self.large.insert(at >> LARGE);
         }
-        if shift >= 30 {
-            self.huge |= 1 << (at >> 30 & 63);
+        if shift >= HUGE {
+            self.huge.insert(at >> HUGE);
         }
         let when = |on: bool| if on { tag } else { 0 };
         self.entries[(base | (at >> 12) as usize & (ENTRIES - 1)) & (TABLES * ENTRIES - 1)] = Entry {
@@ -269,8 +303,8 @@ impl Tlb {
 
     fn clear(&mut self) {
         self.entries.fill(Entry::EMPTY);
-        self.large = [0; 16];
-        self.huge = 0;
+        self.large.clear();
+        self.huge.clear();
     }
 
     /// A generation no entry has.
@@ -301,12 +335,12 @@ impl Tlb {
     fn flush_page(&mut self, at: u64) {
         self.epoch = self.epoch.wrapping_add(1);
         self.note_dropped(Some(at >> 12));
-        if self.huge >> (at >> 30 & 63) & 1 != 0 {
+        if self.huge.has(at >> HUGE) {
             self.note_dropped(None);
-            self.drop_region(at, 30);
-        } else if self.large[(at >> 27) as usize & 15] >> (at >> 21 & 63) & 1 != 0 {
+            self.drop_region(at, HUGE);
+        } else if self.large.has(at >> LARGE) {
             self.note_dropped(None);
-            self.drop_region(at, 22);
+            self.drop_region(at, LARGE);
         }
         for base in [USER, SUPERVISOR, SUPERVISOR_AC] {
             self.entries[base | (at >> 12) as usize & (ENTRIES - 1)] = Entry::EMPTY;
@@ -345,6 +379,7 @@ impl Tlb {
     /// Forgets everything, host memory included: the physical map changed.
     pub(crate) fn drop_memory(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
+        self.note_dropped(None);
         self.clear();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();

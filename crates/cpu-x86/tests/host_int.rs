@@ -595,6 +595,7 @@ impl Bench {
         cpu.regs[..16].copy_from_slice(&g.regs);
         cpu.set_rflags(g.rflags);
         cpu.rip = INSN;
+        cpu.begin_block();
         cpu.next = None;
         cpu.stop_block = false;
         let cx = DecodeCx { mode: cpu.mode, rip: INSN, features: Features::ALL };

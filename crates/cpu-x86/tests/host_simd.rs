@@ -105,6 +105,7 @@ impl Bench {
         self.cpu.regs[..16].copy_from_slice(&g.regs);
         self.cpu.set_rflags(g.rflags | 0x202);
         self.cpu.rip = INSN;
+        self.cpu.begin_block();
         self.cpu.abort = AbortKind::None;
         *self.cpu.fpu = fpu.clone();
         let result = (op.handler)(&mut self.cpu, &mut self.bus, &op);

@@ -51,6 +51,7 @@ impl Machine {
         let (op, i) = decode(bytes, &cx, 0).expect("whole instruction");
         assert_eq!(i.len(), bytes.len(), "{i:?}");
         self.cpu.rip = 0x4_0000;
+        self.cpu.begin_block();
         match ((op.handler)(&mut self.cpu, &mut self.bus, &op), self.cpu.abort) {
             (Ok(()), _) => None,
             (Err(_), AbortKind::Exception(e)) => Some(e.vector),

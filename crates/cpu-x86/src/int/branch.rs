@@ -1,13 +1,19 @@
 //! Near control transfer: Jcc, JMP, CALL, RET, LOOP, JCXZ (Intel SDM volume 2). In 64-bit code an operand-size prefix
 //! is ignored, as Intel's processors do (and `iced` decodes).
 
-use iced_x86::{Code, Instruction, Mnemonic, Register};
+use iced_x86::{Code, Instruction, Mnemonic, OpKind, Register};
 
 use super::{Kind, Width, by_condition, by_word_size, canonical, condition, holds, operand_size, operands};
 use crate::bus::Bus;
 use crate::fault::Exec;
 use crate::op::{DecodeCx, Handler, Op};
-use crate::state::{Cpu, Mode, Seg};
+use crate::state::{Cpu, Mode, REG_RIP, Seg};
+
+/// The target of a direct branch, which is `op.imm` bytes from the block's start.
+#[inline(always)]
+fn near(cpu: &Cpu, op: &Op) -> u64 {
+    cpu.r64(REG_RIP).wrapping_add(op.imm) & op.addr_mask
+}
 
 /// The check of a branch target: canonical in 64-bit code, within the code segment else.
 #[inline(always)]
@@ -20,12 +26,13 @@ fn check_target(cpu: &mut Cpu, target: u64) -> Exec {
     if good { Ok(()) } else { Err(cpu.gp(0)) }
 }
 
-/// A direct jump; `CHECK`: the target could not be checked when it was decoded.
+/// A direct jump; `CHECK`: its target may be wrong.
 fn jmp<const CHECK: bool>(cpu: &mut Cpu, _: &mut dyn Bus, op: &Op) -> Exec {
+    let target = near(cpu, op);
     if CHECK {
-        check_target(cpu, op.imm)?;
+        check_target(cpu, target)?;
     }
-    cpu.branch(op.imm);
+    cpu.branch(target);
     Ok(())
 }
 fn jcc<const CC: u8, const CHECK: bool>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
@@ -52,13 +59,14 @@ fn call_to<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op, target: u64) -> 
     cpu.branch(target);
     Ok(())
 }
-/// CALL rel in flat and 64-bit code, target checked when decoded.
+/// CALL rel in flat 32-bit code.
 fn call<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
-    call_to::<T>(cpu, bus, op, op.imm)
+    call_to::<T>(cpu, bus, op, near(cpu, op))
 }
 fn call_checked<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
-    check_target(cpu, op.imm)?;
-    call_to::<T>(cpu, bus, op, op.imm)
+    let target = near(cpu, op);
+    check_target(cpu, target)?;
+    call_to::<T>(cpu, bus, op, target)
 }
 fn call_reg<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let target = T::get(cpu, op.dst).to_u64();
@@ -104,7 +112,12 @@ fn loop_<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
 fn direct(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
     op.flags |= Op::ENDS;
     op.imm = i.near_branch_target();
-    if cx.mode.has(Mode::CODE64) { !canonical(op.imm) } else { !cx.mode.has(Mode::FLAT) }
+    op.addr_mask = match i.op0_kind() {
+        OpKind::NearBranch16 => 0xFFFF,
+        OpKind::NearBranch32 => 0xFFFF_FFFF,
+        _ => u64::MAX,
+    };
+    cx.mode.has(Mode::CODE64) || !cx.mode.has(Mode::FLAT)
 }
 
 fn decode_call(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> Option<Handler> {

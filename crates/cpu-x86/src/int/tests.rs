@@ -66,6 +66,7 @@ impl Machine {
         let cx = DecodeCx { mode: cpu.mode, rip: cpu.rip, features: Features::ALL };
         let (op, i) = decode(bytes, &cx, 0).expect("whole instruction");
         assert!(i.is_invalid() || i.len() == bytes.len(), "{i:?}");
+        cpu.begin_block();
         match (op.handler)(cpu, &mut self.bus, &op) {
             Ok(()) => {
                 cpu.rip = cpu.next.take().unwrap_or(cpu.next_rip(&op));

@@ -205,7 +205,7 @@ impl Translator<'_> {
     }
 
     /// After a store of `len` bytes to what was found.
-    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<u64>, to: Found) {
+    pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<i32>, to: Found) {
         let live = self.flags == Flags::Reg && self.live_after(n);
         let of = to.free;
         match to.site {

@@ -4,6 +4,7 @@
 pub(super) const RAX: u8 = 0;
 pub(super) const RCX: u8 = 1;
 pub(super) const RDX: u8 = 2;
+pub(super) const RBX: u8 = 3;
 pub(super) const RSP: u8 = 4;
 pub(super) const RSI: u8 = 6;
 pub(super) const RDI: u8 = 7;
@@ -68,11 +69,51 @@ pub(super) struct Asm {
     pub(super) buf: Vec<u8>,
     /// Where in the buffer it will be.
     pub(super) origin: usize,
+    /// The bytes before the gap, and those that it has.
+    gap: Option<(usize, usize)>,
 }
 
 impl Asm {
+    /// Code for `origin`.
+    pub(super) fn new(origin: usize) -> Self {
+        Self { buf: Vec::with_capacity(1024), origin, gap: None }
+    }
+
+    /// Where the next byte will be, from the origin.
     pub(super) fn at(&self) -> usize {
-        self.buf.len()
+        self.buf.len() + self.gap.map_or(0, |g| g.1)
+    }
+
+    /// What follows will be at `place` of the buffer, which is behind all that is there.
+    pub(super) fn go_on_at(&mut self, place: usize) {
+        let here = self.origin + self.buf.len();
+        self.gap = Some((self.buf.len(), place.saturating_sub(here)));
+    }
+
+    /// The bytes before the gap, and those behind it.
+    pub(super) fn parts(mut self) -> (Vec<u8>, Vec<u8>) {
+        let behind = self.gap.map_or(Vec::new(), |(at, _)| self.buf.split_off(at));
+        (self.buf, behind)
+    }
+
+    fn put<const N: usize>(&mut self, place: usize, bytes: [u8; N]) {
+        let index = match self.gap {
+            Some((at, gap)) if place >= at => place.saturating_sub(gap),
+            _ => place,
+        };
+        if let Some(b) = self.buf.get_mut(index..index + N) {
+            b.copy_from_slice(&bytes);
+        }
+    }
+
+    /// Makes the displacement at `place` `d`.
+    pub(super) fn set(&mut self, place: usize, d: i32) {
+        self.put(place, d.to_le_bytes());
+    }
+
+    /// Makes the constant at `place` ([`Self::imm_later`]) `v`.
+    pub(super) fn set64(&mut self, place: usize, v: u64) {
+        self.put(place, v.to_le_bytes());
     }
     pub(super) fn bytes(&mut self, b: &[u8]) {
         self.buf.extend_from_slice(b);
@@ -212,6 +253,11 @@ impl Asm {
     pub(super) fn store32(&mut self, m: Mem, r: u8) {
         self.rm(false, &[0x89], r, m);
     }
+    /// `mov word [m], r`.
+    pub(super) fn store16(&mut self, m: Mem, r: u8) {
+        self.buf.push(0x66); // REX follows the prefix
+        self.rm(false, &[0x89], r, m);
+    }
     /// `mov dword [m], v`.
     pub(super) fn store_imm32(&mut self, m: Mem, v: u32) {
         self.rm(false, &[0xC7], 0, m);
@@ -222,16 +268,6 @@ impl Asm {
         self.bytes(&[0x48 | r >> 3, 0xB8 | r & 7]);
         self.bytes(&[0; 8]);
         self.at() - 8
-    }
-    /// PUSH of a constant.
-    pub(super) fn push_imm(&mut self, v: u64, temporary: u8) {
-        if let Ok(v) = i32::try_from(v as i64) {
-            self.buf.push(0x68);
-            self.imm32(v);
-        } else {
-            self.imm(temporary, v);
-            self.push(temporary);
-        }
     }
     pub(super) fn push(&mut self, r: u8) {
         if r > 7 {
@@ -275,10 +311,7 @@ impl Asm {
     }
     /// Makes the displacement at `place` lead to `target` (both offsets here).
     pub(super) fn fill(&mut self, place: usize, target: usize) {
-        let d = (target as i64 - (place as i64 + 4)) as i32;
-        if let Some(b) = self.buf.get_mut(place..place + 4) {
-            b.copy_from_slice(&d.to_le_bytes());
-        }
+        self.set(place, (target as i64 - (place as i64 + 4)) as i32);
     }
     /// Makes it lead to what comes next.
     pub(super) fn fill_here(&mut self, place: usize) {
@@ -290,8 +323,7 @@ impl Asm {
         self.mov(T1, RAX);
         self.buf.push(0x9F); // lahf
         self.bytes(&[0x0F, 0x90, 0xC0]); // seto al
-        self.buf.push(0x66);
-        self.rm(false, &[0x89], RAX, Mem::state(slot)); // REX follows the prefix
+        self.store16(Mem::state(slot), RAX);
         self.mov(RAX, T1);
     }
     /// Flags from the slot, both temporaries kept.

@@ -14,7 +14,7 @@ use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, 
 
 use super::engine::{Common, translatable};
 use super::sites::{BYTES, SHARED};
-use super::translate::{Made, translate};
+use super::translate::{Made, Room, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
 use crate::op::DecodeCx;
@@ -26,7 +26,7 @@ const SITES_AT: i32 = 1 << 30;
 
 /// Decodes `bytes` as a block at `rip` and translates it.
 pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -> Option<Made> {
-    let key = Key { place: Place::default(), rip, mode };
+    let key = Key { place: Place::default().moved(rip), mode };
     let cx = DecodeCx { mode, rip, features: cpu.model.features };
     let (ops, _) = decode_ops(bytes, cx);
     if ops.is_empty() || !translatable(mode) {
@@ -36,7 +36,7 @@ pub(super) fn made(cpu: &Cpu, bytes: &[u8], rip: u64, mode: Mode, exact: bool) -
         cpu,
         &Block::new(key, ops, bytes, None, None),
         Common { sites: SITES_AT, ..Common::default() },
-        0,
+        Room::default(),
         (SHARED, &[]),
         exact,
     )
@@ -164,8 +164,7 @@ fn predicts(i: &Instruction) -> bool {
     let stack = i.op0_register() == Register::RSP;
     match i.code() {
         Code::Retnq => true,
-        Code::Pushq_imm8 | Code::Pushq_imm32 => true,
-        Code::Push_r64 => i.op0_register() == Register::R14,
+        Code::Push_r64 => matches!(i.op0_register(), Register::R13 | Register::R14),
         Code::Cmp_r64_rm64 => stack && state || memory(Register::RSP, &[8]) && i.op0_register() == Register::R14,
         Code::Mov_r64_rm64 => stack && state,
         Code::Lea_r64_m => stack && memory(Register::RSP, &[8, 16]),

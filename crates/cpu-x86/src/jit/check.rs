@@ -39,6 +39,8 @@ pub(crate) fn alone() -> Option<MutexGuard<'static, ()>> {
 struct State {
     regs: [u64; REG_FILE],
     lazy: LazyFlags,
+    sysflags: u64,
+    shadow: bool,
     rip: u64,
     /// Only where vector registers are used.
     fpu: Option<Fpu>,
@@ -47,11 +49,13 @@ struct State {
 impl State {
     fn of(cpu: &Cpu, vectors: bool) -> Self {
         let fpu = vectors.then(|| (*cpu.fpu).clone());
-        Self { regs: cpu.regs, lazy: cpu.lazy, rip: cpu.rip, fpu }
+        let (sysflags, shadow) = (cpu.sysflags, cpu.shadow.interrupt);
+        Self { regs: cpu.regs, lazy: cpu.lazy, sysflags, shadow, rip: cpu.rip, fpu }
     }
 
     fn restore(&self, cpu: &mut Cpu) {
         (cpu.regs, cpu.lazy, cpu.rip) = (self.regs, self.lazy, self.rip);
+        (cpu.sysflags, cpu.shadow.interrupt) = (self.sysflags, self.shadow);
         if let Some(fpu) = &self.fpu {
             *cpu.fpu = fpu.clone();
         }
@@ -80,6 +84,7 @@ pub(crate) fn rehearse(cpu: &mut Cpu, bus: &mut dyn Bus, block: &Block, count: u
     let vectors = block.vectors();
     let before = State::of(cpu, vectors);
     let table = cpu.tlb.base;
+    cpu.begin_block();
     cpu.rehearsal = Some(Box::new(Rehearsal::of(table)));
     cpu.tlb.base = UNCACHED;
     let mut abort = None;
@@ -126,10 +131,12 @@ pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expecte
         .or((e.regs[..17] != after.regs[..17]).then(|| "registers".into()))
         .or((e.rip != after.rip).then(|| "RIP".into()))
         .or(((e.lazy.get() ^ after.lazy.get()) & mask != 0).then(|| "flags".into()))
+        .or((e.sysflags != after.sysflags).then(|| "system flags".into()))
         .or((e.fpu != after.fpu).then(|| "x87 and vector registers".into()))
         .or(expected.rehearsal.difference().map(|(a, b)| format!("memory {a:x?} {b:x?}")));
     if let Some(what) = difference {
-        let code: Vec<String> = decoded(block).iter().take(count).map(|i| format!("  {:016x} {i}", i.ip())).collect();
+        let code: Vec<String> =
+            decoded(block, expected.before.rip).iter().take(count).map(|i| format!("  {:016x} {i}", i.ip())).collect();
         panic!(
             "the translation is wrong: {what}\n{}\nbefore      {}\ninterpreter {}\ntranslation {}",
             code.join("\n"),
@@ -140,9 +147,9 @@ pub(crate) fn compare(cpu: &Cpu, block: &Block, count: usize, expected: &Expecte
     }
 }
 
-fn decoded(block: &Block) -> Vec<Instruction> {
+fn decoded(block: &Block, rip: u64) -> Vec<Instruction> {
     let mode = block.key.mode;
-    Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, 0).iter().collect()
+    Decoder::with_ip(mode.bits(), &block.bytes, rip, 0).iter().collect()
 }
 
 /// The flags that are defined after the first `count` instructions.
@@ -158,7 +165,7 @@ fn defined(block: &Block, count: usize) -> u64 {
     ];
     let places = |bits: u32| PLACES.iter().filter(|p| bits & p.0 != 0).fold(0, |f, p| f | p.1);
     let mut undefined = 0;
-    for i in decoded(block).iter().take(count) {
+    for i in decoded(block, 0).iter().take(count) {
         let shift = matches!(i.mnemonic(), Shl | Sal | Shr | Sar | Rol | Ror | Rcl | Rcr | Shld | Shrd);
         if shift {
             undefined |= rflags::OF | rflags::AF;

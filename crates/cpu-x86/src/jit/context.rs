@@ -97,7 +97,7 @@ impl Cpu {
         self.jit.tag = self.tlb.space() << 32 | u64::from(self.mode.0);
         self.jit.flags = Slot::from_flags(self.lazy.get());
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        self.jit.forget_sites([generation, self.tlb.epoch], self.tlb.base != crate::tlb::SUPERVISOR_AC);
+        self.jit.forget_sites(self.tlb.space(), self.tlb.base != crate::tlb::SUPERVISOR_AC);
     }
 }
 

@@ -11,20 +11,22 @@ use std::sync::atomic::Ordering;
 use super::asm::*;
 use super::runtime;
 use super::sites::{self, SiteMemory};
-use super::translate::{self, OFFSETS, Way};
+use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
 use super::{Context, JitStatistics, SharedJitStatistics, x87};
-use crate::block::{Block, Key, Place};
+use crate::block::{Block, CodePage, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
 use crate::code_memory::CodeMemory;
 use crate::flags::rflags;
 use crate::op::Op;
-use crate::state::{Cpu, Mode};
+use crate::state::{Cpu, Mode, REG_PAGE};
 
 /// Entries between two times the statistics are told.
 const TELL: u64 = 1024;
 const CAPACITY: usize = 128 << 20;
+/// From here on is what is rarely run: what runs often lies close together.
+const COLD: usize = 40 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
 /// Hot places that are remembered.
@@ -35,6 +37,8 @@ const BLOCK_SITES: usize = 1024;
 const HOT: u32 = 24;
 /// Entries of the table of branch targets.
 pub(super) const JUMPS: usize = 16384;
+/// Words of the hash of the pages that they are in.
+const PAGES: usize = 512;
 
 /// Where a branch target's code is.
 #[derive(Clone, Copy, Default)]
@@ -68,6 +72,8 @@ pub(super) struct Common {
     pub(super) stack: usize,
     /// Called with a TLB entry in R13 and its tag in R14: fills a site.
     pub(super) fill: usize,
+    /// The same for a branch's, with the page in R14.
+    pub(super) fill_far: usize,
     /// Where the sites are: from offset 0.
     pub(super) sites: i32,
 }
@@ -95,13 +101,14 @@ struct Link {
     place: usize,
     /// Where it leads while it is not linked.
     unlinked: usize,
-    target: u64,
-    mode: Mode,
-    /// The target when it is in the same page.
+    /// The block it is of, and the branch, if one leads there.
+    of: (usize, Option<Branch>),
+    /// The target when it is in the same page; else only mode and offset are right.
     key: Key,
     reg: bool,
     way: Way,
-    linked: bool,
+    /// Where it is linked to, and the code version counter that branches to other pages expect.
+    leads: Option<(usize, u64)>,
     /// Of code that is not to be run any more: stays as it is.
     dead: bool,
 }
@@ -130,17 +137,20 @@ pub(crate) struct Engine {
     roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
     lost: bool,
+    /// Bytes in use at the start, and the end of those from `COLD` on.
     used: usize,
+    used_cold: usize,
     common: Common,
     common_end: usize,
     known: HashMap<Key, (Entries, usize), BuildHasherDefault<KeyHasher>>,
     /// Keeps alive what code has addresses of.
     blocks: Vec<Arc<Block>>,
     links: Vec<Link>,
-    wanted: Option<usize>,
+    /// The branch that translated code was left by, and its target.
+    wanted: Option<(usize, u64)>,
     jumps: Box<[Jump]>,
     /// Hash of the pages that `jumps` has targets in.
-    pages: [u64; 64],
+    pages: Box<[u64; PAGES]>,
     /// `Tlb::epoch` that `jumps` is right for.
     epoch: u64,
     /// Blocks are not linked, to be compared one by one.
@@ -170,6 +180,7 @@ impl Engine {
             lost: true,
             memory,
             used,
+            used_cold: COLD,
             common,
             common_end: used,
             known: HashMap::default(),
@@ -177,7 +188,7 @@ impl Engine {
             links: Vec::new(),
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
-            pages: [0; 64],
+            pages: Box::new([0; PAGES]),
             epoch: 0,
             single,
             hot: if single { 1 } else { HOT },
@@ -188,12 +199,12 @@ impl Engine {
 
     /// Whether there may be no room for another block.
     pub(crate) fn full(&self) -> bool {
-        self.used + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
+        self.used + BLOCK_ROOM > COLD || self.used_cold + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
     }
 
     /// Drops all code. The caller drops all blocks, too, since they say where their code was.
     pub(crate) fn reset(&mut self) {
-        self.used = self.common_end;
+        (self.used, self.used_cold) = (self.common_end, COLD);
         self.sites.clear();
         self.owners.clear();
         self.roaming.clear();
@@ -223,12 +234,16 @@ impl Engine {
 
     #[cold]
     fn translate(&mut self, cpu: &Cpu, block: &Arc<Block>, roaming: &[usize]) -> Option<u64> {
-        let ours = block.page.as_ref().is_some_and(|p| !p.watched());
-        let can = ours && block.second.is_none() && translatable(block.key.mode);
+        let ours = |p: &CodePage| !p.watched();
+        let can = block.page.as_ref().is_some_and(ours)
+            && block.second.as_ref().is_none_or(ours)
+            && translatable(block.key.mode);
+        let room = Room { hot: self.used, cold: Some(self.used_cold) };
         let made = can
-            .then(|| translate::translate(cpu, block, self.common, self.used, (self.sites.used, roaming), self.single))
+            .then(|| translate::translate(cpu, block, self.common, room, (self.sites.used, roaming), self.single))
             .flatten();
-        let made = made.filter(|m| self.used + m.code.len() <= CAPACITY && m.sites <= sites::SITES);
+        let fits = |m: &Made| self.used + m.code.len() <= COLD && self.used_cold + m.cold.len() <= CAPACITY;
+        let made = made.filter(|m| fits(m) && m.sites <= sites::SITES);
         let Some(made) = made else {
             block.code.store(Block::NEVER, Ordering::Relaxed);
             self.statistics.refused += 1;
@@ -243,6 +258,8 @@ impl Engine {
         let base = self.used;
         made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
         self.memory.write(base, &made.code)?;
+        self.memory.write(self.used_cold, &made.cold)?;
+        self.used_cold += made.cold.len();
         self.used = (base + made.code.len()).next_multiple_of(16);
         let e = made.entries;
         let entries = Entries {
@@ -255,11 +272,14 @@ impl Engine {
         };
         let first = self.links.len();
         for (n, l) in made.links.iter().enumerate() {
-            self.add_link(block.key, base, l, &made.code);
+            self.add_link(block.key, base, l);
             // Leaving through the link says which it is.
             self.patch32(base + l.id_place, (first + n + 1) as u32);
         }
-        block.set_links(first..self.links.len(), base + made.version);
+        if let Some(site) = made.second_site {
+            self.sites.cut(site);
+        }
+        block.set_links(first..self.links.len(), made.versions.map(|v| if v == 0 { 0 } else { base + v }));
         if let Some((old, _)) = self.known.insert(block.key, (entries, self.blocks.len())) {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
@@ -280,6 +300,7 @@ impl Engine {
         let s = &mut self.statistics;
         s.blocks += 1;
         s.bytes += made.code.len() as u64;
+        s.cold_bytes += made.cold.len() as u64;
         s.instructions += block.ops.len() as u64;
         s.handlers += made.handlers;
         s.loops += u64::from(made.rounds);
@@ -297,24 +318,22 @@ impl Engine {
         let _inside = self.memory.write(from, &code);
     }
 
-    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite, code: &[u8]) {
-        let field = |at: usize| code.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_le_bytes);
-        let unlinked = (base + l.place + 4).wrapping_add_signed(field(l.place) as isize);
+    fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite) {
         let way = match l.way {
-            Way::Far { counter, miss, search, back } => {
-                Way::Far { counter: base + counter, miss: base + miss, search: base + search, back }
+            Way::Far { site, counter, miss, search, back } => {
+                self.sites.cut(site);
+                Way::Far { site, counter: base + counter, miss: base + miss, search: base + search, back }
             }
             other => other,
         };
         self.links.push(Link {
             place: base + l.place,
-            unlinked,
-            target: l.target,
-            mode: from.mode,
+            unlinked: base + l.unlinked,
+            of: (self.blocks.len(), l.of),
             key: translate::key_at(from, l.target),
             reg: l.reg,
             way,
-            linked: false,
+            leads: None,
             dead: false,
         });
     }
@@ -327,7 +346,7 @@ impl Engine {
     fn link(&mut self, n: usize, at: Option<&Block>) {
         let Some(l) = self.links.get_mut(n).filter(|l| !self.single && !l.dead) else { return };
         let key = match (l.way, at) {
-            (Way::Far { .. }, Some(b)) if b.key.rip == l.target && b.key.mode == l.mode => b.key,
+            (Way::Far { .. }, Some(b)) if key_offset(b.key) == key_offset(l.key) => b.key,
             (Way::Far { .. }, _) => return,
             _ => l.key,
         };
@@ -335,19 +354,25 @@ impl Engine {
         if l.way == Way::Ahead && !self.blocks.get(*of).is_some_and(|b| b.fresh()) {
             return;
         }
-        l.linked = true;
-        let (place, way, reg) = (l.place, l.way, l.reg);
-        self.statistics.links += 1;
-        let to = match way {
-            Way::Ahead if reg => e.reg_ahead,
+        let to = match l.way {
+            Way::Ahead if l.reg => e.reg_ahead,
             Way::Ahead => e.ahead,
-            Way::Back if reg => e.reg,
+            Way::Back if l.reg => e.reg,
             Way::Back | Way::Far { back: true, .. } => e.slot,
             Way::Far { .. } => e.page,
         };
-        if let (Way::Far { counter, miss, search, .. }, Some(page)) = (way, at.and_then(|b| b.page.as_ref())) {
+        let expected = at.and_then(|b| b.page.as_ref()).map_or(0, |p| p.counter() as u64);
+        // It may have been left because nothing knew where the page is.
+        if l.leads == Some((to, expected)) {
+            return;
+        }
+        l.leads = Some((to, expected));
+        let (place, way) = (l.place, l.way);
+        self.statistics.links += 1;
+        if let Way::Far { site, counter, miss, search, .. } = way {
+            self.sites.cut(site);
             self.lead(miss, search);
-            let _inside = self.memory.write(counter, &(page.counter() as u64).to_le_bytes());
+            let _inside = self.memory.write(counter, &expected.to_le_bytes());
         }
         self.lead(place, to);
     }
@@ -356,12 +381,14 @@ impl Engine {
     /// without a check may not be.
     #[cold]
     fn unlink(&mut self, block: &Block) {
-        if let (Some(at), Some(page)) = (block.version_place(), &block.page) {
-            self.patch32(at, page.version());
+        for (at, page) in block.version_places().into_iter().zip([&block.page, &block.second]) {
+            if let (true, Some(page)) = (at != 0, page) {
+                self.patch32(at, page.version());
+            }
         }
         for n in block.links() {
-            let Some(l) = self.links.get_mut(n).filter(|l| l.linked && l.way == Way::Ahead) else { continue };
-            l.linked = false;
+            let Some(l) = self.links.get_mut(n).filter(|l| l.leads.is_some() && l.way == Way::Ahead) else { continue };
+            l.leads = None;
             let (place, to) = (l.place, l.unlinked);
             self.lead(place, to);
         }
@@ -371,9 +398,15 @@ impl Engine {
     fn bury(&mut self, n: usize) {
         let Some(l) = self.links.get_mut(n) else { return };
         l.dead = true;
-        let (place, to) = (l.place, l.unlinked);
-        if std::mem::take(&mut l.linked) {
-            self.lead(place, to);
+        let (place, to, way) = (l.place, l.unlinked, l.way);
+        match (l.leads.take(), way) {
+            (None, _) => {}
+            // No page is the one it leads to.
+            (Some(_), Way::Far { site, counter, .. }) => {
+                self.sites.cut(site);
+                let _inside = self.memory.write(counter, &[0; 8]);
+            }
+            (Some(_), _) => self.lead(place, to),
         }
     }
 
@@ -407,33 +440,49 @@ impl Engine {
     /// Makes the block known to indirect branches.
     #[inline]
     fn remember(&mut self, cpu: &Cpu, block: &Block) {
-        let rip = block.key.rip;
+        let rip = cpu.rip;
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
         let entry = block.entry.load(Ordering::Relaxed);
         let j = &mut self.jumps[at];
         if (j.rip, j.tag, j.code) != (rip, cpu.jit.tag, entry) {
             *j = Jump { rip, tag: cpu.jit.tag, code: entry, unused: 0 };
             let page = (rip >> 12) as usize;
-            self.pages[page >> 6 & 63] |= 1 << (page & 63);
+            self.pages[page >> 6 & (PAGES - 1)] |= 1 << (page & 63);
         }
     }
 
-    /// Forgets branch targets in pages whose translations were dropped.
+    /// Forgets branch targets, and what sites found, in pages whose translations were dropped.
     #[cold]
     fn forget_jumps(&mut self, cpu: &mut Cpu) {
         self.epoch = cpu.tlb.epoch;
         for dropped in cpu.tlb.take_dropped() {
+            cpu.jit.drop_page(dropped);
             match dropped {
                 None => {
                     self.jumps.fill(Jump::default());
-                    self.pages = [0; 64];
+                    self.pages.fill(0);
                 }
-                Some(page) if self.pages[page as usize >> 6 & 63] >> (page & 63) & 1 != 0 => {
+                Some(page) if self.pages[page as usize >> 6 & (PAGES - 1)] >> (page & 63) & 1 != 0 => {
                     self.jumps.iter_mut().filter(|j| j.rip >> 12 == page).for_each(|j| *j = Jump::default());
                 }
                 Some(_) => {}
             }
         }
+    }
+
+    /// Goes back to a direct branch whose target is no address, which the interpreter makes a fault. What a call pushed
+    /// is not part of the stack then.
+    fn undo_branch(&mut self, cpu: &mut Cpu) -> bool {
+        let Some((n, _)) = self.wanted.filter(|(_, rip)| !crate::int::canonical(*rip)) else { return false };
+        let Some(Link { of: (block, Some(branch)), .. }) = self.links.get(n) else { return false };
+        let Some(block) = self.blocks.get(*block) else { return false };
+        let start = block.ops.get(branch.index).map_or(0, |op| op.start);
+        cpu.rip = cpu.r64(REG_PAGE) + block.key.place.offset() + u64::from(start);
+        if branch.call {
+            cpu.set_r64(4, cpu.r64(4).wrapping_add(8));
+        }
+        self.wanted = None;
+        true
     }
 
     /// Runs `code` of `block`, which is at RIP.
@@ -442,7 +491,9 @@ impl Engine {
         if block.renewed() {
             self.unlink(block);
         }
-        if let Some(n) = self.wanted.take() {
+        if let Some((n, target)) = self.wanted.take()
+            && target == cpu.rip
+        {
             self.link(n, Some(block));
         }
         self.statistics.entries += 1;
@@ -469,6 +520,7 @@ impl Engine {
         cpu.jit.avx = translate::avx_enabled(cpu);
         cpu.jit.link = 0;
         cpu.refresh_clock();
+        cpu.set_r64(REG_PAGE, cpu.rip & !0xFFF);
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and
@@ -486,7 +538,7 @@ impl Engine {
             self.settle(cpu, &sites);
         }
         cpu.lazy.set(cpu.jit.flags.flags());
-        self.wanted = (cpu.jit.link as usize).checked_sub(1);
+        self.wanted = (cpu.jit.link as usize).checked_sub(1).map(|n| (n, cpu.rip));
         let s = &mut self.statistics;
         match (how, self.wanted) {
             (runtime::GO_ON, Some(_)) => s.left_unlinked += 1,
@@ -496,6 +548,7 @@ impl Engine {
             _ => s.left_stopped += 1,
         }
         match how {
+            runtime::GO_ON if self.undo_branch(cpu) => Ran::Interpret,
             runtime::GO_ON => Ran::Continue,
             runtime::REFUSED => Ran::Interpret,
             _ => {
@@ -510,6 +563,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// What both ends of a branch to another page agree in.
+fn key_offset(key: Key) -> (u64, Mode) {
+    (key.place.offset(), key.mode)
 }
 
 /// Host registers of the guest's, and which they are.
@@ -591,6 +649,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
     c.fill = sites::fill_code(&mut a);
+    c.fill_far = sites::fill_far_code(&mut a);
     (a.buf, c)
 }
 
@@ -617,9 +676,11 @@ fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     a.mov(RSI, T2);
     a.load32(2, Mem::state(OFFSETS.op));
     a.imm(RAX, f);
-    a.alu_imm(true, Alu::Sub, RSP, 8);
+    // There may be half a prediction on the stack.
+    a.mov(RBX, RSP);
+    a.alu_imm(true, Alu::And, RSP, -16);
     a.call_reg(RAX);
-    a.alu_imm(true, Alu::Add, RSP, 8);
+    a.mov(RSP, RBX);
     a.bytes(&[0x85, 0xC0]); // test eax, eax
     let out = a.jcc(Cc::NotEqual as u8);
     reload(a);

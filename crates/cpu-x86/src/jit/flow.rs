@@ -8,7 +8,7 @@
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::asm::*;
-use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, Translator, Unsupported, held, register};
+use super::translate::{Branch, Cold, Done, Ea, Flags, Found, OFFSETS, PAGE, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
 const SP: u8 = 4;
@@ -81,14 +81,14 @@ impl Translator<'_> {
             })?;
         } else {
             let v = i.immediate(0);
-            self.push_value(n, &mut misses, None, v)?;
+            self.push_value(n, &mut misses, v)?;
         }
         self.slow(n, misses);
         Ok(())
     }
 
     /// Uses the free register of an access, and keeps what the rest of the access needs of it.
-    fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
+    pub(super) fn with_free(&mut self, to: Found, f: impl FnOnce(&mut Self)) {
         let keep = Mem::state(OFFSETS.scratch);
         if to.site.is_none() {
             self.a.store(keep, to.free);
@@ -100,11 +100,11 @@ impl Translator<'_> {
     }
 
     /// Pushes what `store` stores. Flags are in the slot.
-    fn push(
+    pub(super) fn push(
         &mut self,
         n: usize,
         misses: &mut Vec<usize>,
-        branch: Option<u64>,
+        branch: Option<i32>,
         store: impl FnOnce(&mut Self, Found),
     ) -> Done {
         let word = self.word();
@@ -116,8 +116,25 @@ impl Translator<'_> {
         Ok(())
     }
 
-    fn push_value(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<u64>, v: u64) -> Done {
-        self.push(n, misses, branch, |t, to| match i32::try_from(v as i64) {
+    /// Pushes the return address `back`, which counts from the start of the page, and its half of the prediction.
+    fn push_return(&mut self, n: usize, misses: &mut Vec<usize>, branch: Option<i32>, back: i32) -> Done {
+        self.push(n, misses, branch, |t, to| {
+            t.with_free(to, |t| {
+                t.here(to.free, back);
+                t.store_word(Mem::base(to.host, 0), to.free);
+                if t.single {
+                    return;
+                }
+                t.a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack_limit));
+                let jump = t.a.jcc(Cc::Below as u8);
+                t.cold.push(Cold::Forget { jump, back: t.a.at() });
+                t.a.push(to.free);
+            });
+        })
+    }
+
+    fn push_value(&mut self, n: usize, misses: &mut Vec<usize>, v: u64) -> Done {
+        self.push(n, misses, None, |t, to| match i32::try_from(v as i64) {
             _ if !t.wide => t.a.store_imm32(Mem::base(to.host, 0), v as u32),
             Ok(v) => t.a.store_imm(Mem::base(to.host, 0), v),
             Err(_) => t.with_free(to, |t| {
@@ -146,23 +163,26 @@ impl Translator<'_> {
         let next = self.rip_at(op.end);
         let kind = if self.wide { OpKind::NearBranch64 } else { OpKind::NearBranch32 };
         let direct = i.op_count() > 0 && i.op0_kind() == kind;
-        if direct && !crate::int::canonical(i.near_branch_target()) {
-            return Err(Unsupported);
-        }
+        let target = match i.near_branch_target() {
+            _ if !direct => 0,
+            t if self.wide => i32::try_from(t as i64).map_err(|_| Unsupported)?,
+            t => t as i32,
+        };
         let returns = if self.wide { [Code::Retnq, Code::Retnq_imm16] } else { [Code::Retnd, Code::Retnd_imm16] };
         match i.mnemonic() {
             Mnemonic::Jmp if direct => {
-                self.go(i.near_branch_target());
+                self.go(target, Some(Branch { index: n, call: false }));
                 Ok(())
             }
-            Mnemonic::Call if direct => self.call(n, i.near_branch_target(), next),
+            Mnemonic::Call if direct => self.call(n, target, next),
             Mnemonic::Jmp if i.is_jmp_near_indirect() => self.jump_indirect(n, i, op),
             Mnemonic::Call if i.is_call_near_indirect() => self.call_indirect(n, i, op, next),
             Mnemonic::Ret if returns.contains(&i.code()) => self.ret(n),
             _ if i.is_jcc_short_or_near() && direct => {
                 let place = self.branch_on((i.condition_code() as u8).wrapping_sub(1));
-                self.leave_by(place, i.near_branch_target(), self.flags == Flags::Reg);
-                self.go(next);
+                let of = Some(Branch { index: n, call: false });
+                self.leave_by(place, target, self.flags == Flags::Reg, of);
+                self.go(next, None);
                 Ok(())
             }
             _ => Err(Unsupported),
@@ -189,28 +209,33 @@ impl Translator<'_> {
         }
     }
 
-    /// With the prediction for `back` pushed, `call` is to call the target; then what the return comes to.
-    fn predicted_call(&mut self, back: u64, call: impl FnOnce(&mut Self)) {
-        self.a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack_limit));
-        let jump = self.a.jcc(Cc::Below as u8);
-        self.cold.push(Cold::Forget { jump, back: self.a.at() });
-        self.a.push_imm(back, T2);
+    /// `call` is to call the target, which is the rest of the prediction for `back`; then what the return comes to.
+    fn predicted_call(&mut self, back: i32, call: impl FnOnce(&mut Self)) {
         call(self);
+        // The return left its address in T2.
         self.a.lea(RSP, Mem::base(RSP, 8));
+        let page = Mem::base(T2, -back);
+        if self.wide {
+            self.a.lea(T2, page)
+        } else {
+            self.a.lea32(T2, page)
+        }
+        self.a.store(Mem::state(PAGE), T2);
         self.flags = Flags::Slot;
-        self.go(back);
+        self.go(back, None);
     }
 
-    fn call(&mut self, n: usize, target: u64, back: u64) -> Done {
+    fn call(&mut self, n: usize, target: i32, back: i32) -> Done {
         let mut misses = Vec::new();
+        let of = Some(Branch { index: n, call: true });
         self.spare_flags(true);
-        self.push_value(n, &mut misses, Some(target), back)?;
+        self.push_return(n, &mut misses, Some(target), back)?;
         if self.single {
-            self.go(target);
+            self.go(target, of);
         } else {
             self.predicted_call(back, |t| {
                 let place = t.a.call();
-                t.leave_by(place, target, false);
+                t.leave_by(place, target, false, of);
             });
         }
         self.slow_end(n, misses);
@@ -264,25 +289,32 @@ impl Translator<'_> {
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
         self.lookup(&mut misses);
-        self.a.jmp_reg(T1);
+        self.enter_found();
         self.slow_end(n, misses);
         Ok(())
     }
 
-    fn call_indirect(&mut self, n: usize, i: &Instruction, op: &Op, back: u64) -> Done {
+    /// The code that an indirect call goes to into T1; from here on its page counts.
+    fn load_branch(&mut self) {
+        self.a.load(T2, Mem::state(OFFSETS.branch));
+        self.now_in_page();
+        self.a.load(T1, Mem::state(CODE));
+    }
+
+    fn call_indirect(&mut self, n: usize, i: &Instruction, op: &Op, back: i32) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
         self.a.store(Mem::state(OFFSETS.branch), T2);
         self.lookup(&mut misses);
         self.a.store(Mem::state(CODE), T1);
-        self.push_value(n, &mut misses, None, back)?;
+        self.push_return(n, &mut misses, None, back)?;
         if self.single {
-            self.a.load(T1, Mem::state(CODE));
+            self.load_branch();
             self.a.jmp_reg(T1);
         } else {
             self.predicted_call(back, |t| {
-                t.a.load(T1, Mem::state(CODE));
+                t.load_branch();
                 t.a.call_reg(T1);
             });
         }

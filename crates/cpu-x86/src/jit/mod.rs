@@ -22,6 +22,7 @@
 //!   block that uses them until something else runs (`vectors`).
 //! - *x87 and MMX* registers stay in the host's unit likewise, while the guest masks all exceptions (`x87`).
 //! - *RDTSC* reads the platform's clock without a call where that is made of the host's counter (`clock`).
+//! - *Interrupts*: CLI, STI, PUSHF and POPF of ring 0 are done in place (`interrupts`).
 //! - *Everything else* (system, string and masked memory instructions) is done by the interpreter's handler from
 //!   inside the block; 16-bit code and 32-bit code with segments that are not flat are left to the interpreter.
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
@@ -30,7 +31,8 @@
 //! Not there yet: a poll page instead of the load and test at each loop, removal of parts of the buffer. Flags that the
 //! manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
-//! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full.
+//! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full. Slow
+//! paths are in another part of it, so that what runs is close together.
 
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod access;
@@ -50,6 +52,8 @@ mod engine;
 mod flow;
 #[cfg(all(test, target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod golden;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod interrupts;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
 mod rehearsal;
@@ -100,8 +104,10 @@ pub struct JitStatistics {
     pub blocks: u64,
     /// Blocks that cannot be.
     pub refused: u64,
-    /// Bytes of code made.
+    /// Bytes of code made, without what is rarely run.
     pub bytes: u64,
+    /// Bytes of code that is rarely run.
+    pub cold_bytes: u64,
     /// Guest instructions in them.
     pub instructions: u64,
     /// Of these, left to handlers.
@@ -139,6 +145,7 @@ impl JitStatistics {
             ("blocks translated", self.blocks),
             ("blocks refused", self.refused),
             ("bytes of code", self.bytes),
+            ("and of slow paths", self.cold_bytes),
             ("instructions", self.instructions),
             ("left to handlers", self.handlers),
             ("loops without checks", self.loops),

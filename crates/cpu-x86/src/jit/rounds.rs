@@ -17,12 +17,13 @@ use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, 
 use super::access::Named;
 use super::asm::*;
 use super::context::Context;
+use super::interrupts;
 use super::sites::Field;
 use super::translate::{Cold, Done, Ea, Flags, Translator, Unsupported, held, register};
 use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
 use crate::op::{Op, gpr};
 use crate::simd::Translatable;
-use crate::state::Cpu;
+use crate::state::{Cpu, Mode, REG_PAGE};
 
 /// Rounds at most, so that the attention word is looked at soon.
 const MOST: i32 = 256;
@@ -67,10 +68,10 @@ pub(super) struct Rounds {
     pub(super) stack: bool,
 }
 
-/// Whether the block at `rip` branches to itself by a conditional branch.
-fn loops(decoded: &[Instruction], rip: u64) -> bool {
+/// Whether the block at offset `at` of its page branches to itself by a conditional branch.
+fn loops(decoded: &[Instruction], at: u64) -> bool {
     decoded.last().is_some_and(|last| {
-        last.is_jcc_short_or_near() && last.op0_kind() == OpKind::NearBranch64 && last.near_branch_target() == rip
+        last.is_jcc_short_or_near() && last.op0_kind() == OpKind::NearBranch64 && last.near_branch_target() == at
     })
 }
 
@@ -111,11 +112,13 @@ impl Rounds {
     /// For a block that can have a fast copy.
     pub(super) fn of(
         decoded: &[Instruction],
-        rip: u64,
+        at: u64,
+        mode: Mode,
         native: &[bool],
         vector: &[Option<Translatable>],
     ) -> Option<Self> {
-        if !loops(decoded, rip) || native.contains(&false) {
+        let interrupts = |i: &Instruction| interrupts::is_known(i, mode);
+        if !loops(decoded, at) || native.contains(&false) || decoded.iter().any(interrupts) {
             return None;
         }
         let mut info = InstructionInfoFactory::new();
@@ -133,8 +136,10 @@ impl Rounds {
 
     /// The address of an access at the start of a round, and its change in one; `None` when it has to be checked each time.
     fn walk(&self, e: &Ea, align: u8) -> Option<(Ea, i64)> {
-        let of =
-            |m: &Motion, r: u8, s: u8| m.get(usize::from(r)).copied().flatten().map(|n| n.wrapping_mul(i64::from(s)));
+        let of = |m: &Motion, r: u8, s: u8| match r {
+            REG_PAGE => Some(0),
+            r => m.get(usize::from(r)).copied().flatten().map(|n| n.wrapping_mul(i64::from(s))),
+        };
         let sum = |m: &Motion| {
             let base = e.base.map_or(Some(0), |r| of(m, r, 1))?;
             Some(base.wrapping_add(e.index.map_or(Some(0), |(r, s)| of(m, r, s))?))
@@ -212,7 +217,7 @@ impl Translator<'_> {
         let (Some(i), Some(op)) = (decoded.get(last), ops.get(last)) else { return Err(Unsupported) };
         self.stack_before(i, op);
         let out = self.branch_on((i.condition_code() as u8).wrapping_sub(1) ^ 1);
-        self.leave_by(out, self.rip_at(op.end), self.flags == Flags::Reg);
+        self.leave_by(out, self.rip_at(op.end), self.flags == Flags::Reg, None);
         if live && self.flags == Flags::Reg {
             self.a.save_flags(super::translate::OFFSETS.flags);
         }

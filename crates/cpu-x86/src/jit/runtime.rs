@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::block::Block;
 use crate::op::Op;
-use crate::state::Cpu;
+use crate::state::{Cpu, REG_PAGE};
 
 /// Leave: RIP is where to go on.
 pub(super) const GO_ON: u32 = 0;
@@ -17,6 +17,11 @@ pub(super) const STOPPED: u32 = 2;
 /// Leave: the block cannot be run translated now.
 pub(super) const REFUSED: u32 = 3;
 
+/// RIP of the start of the block that runs.
+fn start_of(cpu: &Cpu, block: &Block) -> u64 {
+    cpu.r64(REG_PAGE) + block.key.place.offset()
+}
+
 /// Runs instruction `index` of `block` by its handler.
 ///
 /// # Safety
@@ -25,7 +30,8 @@ pub(super) const REFUSED: u32 = 3;
 pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, index: u32) -> u32 {
     // SAFETY: the caller's; the run loop has lent both to the translated code and does not touch them meanwhile.
     let (cpu, block) = unsafe { (&mut *cpu, &*block) };
-    cpu.rip = block.key.rip;
+    cpu.rip = start_of(cpu, block);
+    cpu.begin_block();
     cpu.lazy.set(cpu.jit.flags.flags());
     cpu.stop_block = false;
     let epoch = cpu.tlb.epoch;
@@ -58,7 +64,7 @@ pub(super) unsafe extern "sysv64" fn written(cpu: *mut Cpu, block: *const Block,
     if !cpu.stop_block {
         return GO_ON;
     }
-    cpu.rip = block.key.rip;
+    cpu.rip = start_of(cpu, block);
     if block.ops.get(what as usize & 0xFFFF).is_some_and(|op| op.is(Op::ENDS)) {
         cpu.next = Some(cpu.jit.branch);
     }

@@ -2,15 +2,18 @@
 //! (a *site*) with the page that it found last; those by RSP share some. A hit costs half of what the TLB costs, and
 //! the host's address does not wait for it: it is the guest's plus a number that is read from the site.
 //!
-//! A site holds for as long as no translation is dropped and the address space stays: whoever enters translated code, or
-//! ran a handler inside it, compares what that depends on ([`Context::forget_sites`]), and empties the sites that were
-//! filled since. Privilege and mode are the block's, so they need not be compared; RFLAGS.AC with SMAP is no part of the
+//! A site holds for as long as no translation of its page is dropped and the address space stays. Whoever enters translated
+//! code, or ran a handler inside it, compares the address space ([`Context::forget_sites`]), and empties the sites that were
+//! filled since; who drops a translation leaves translated code, and the sites of its page are emptied before that is
+//! entered again ([`Context::drop_page`]). Privilege and mode are the block's, so they need not be compared; RFLAGS.AC with SMAP is no part of the
 //! mode, so nothing is kept of what is found while it is set.
 //!
 //! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
 //! each other fast, those of each site are counted, and what is filled [`ROAMING`] times before the next change of address
 //! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
 //! (`Engine::settle`).
+//!
+//! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
 //!
 //! Sites lie near the code, so that it can address them relative to RIP.
 
@@ -30,10 +33,14 @@ const SIZES: usize = 7;
 pub(super) const LARGEST: usize = 1 << (SIZES - 1);
 /// The first sites are for accesses by RSP: by privilege, direction and size.
 pub(super) const SHARED: usize = 4 * SIZES;
-/// No site.
-const NONE: u32 = u32::MAX;
+/// No page's address.
+const NO_PAGE: u64 = 1;
 /// So many fills while fills are fast, and a site roams.
 const ROAMING: u8 = 32;
+/// Lists of sites, by hash of their page.
+const LISTS: usize = 1 << 12;
+/// Members of all lists; when more than half of them are in use, all sites are emptied.
+const MEMBERS: usize = 1 << 18;
 /// Sites that are remembered as roaming until their blocks are translated again.
 const LIST: usize = 64;
 /// Fills are fast when the host's TSC counts less in 256 of them.
@@ -45,7 +52,7 @@ const SP: u8 = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Site {
-    /// Linear address of the page.
+    /// Linear address of the page; 1 for none.
     start: u64,
     /// Accesses at offsets below this are inside. Zero: no page.
     room: u64,
@@ -63,13 +70,21 @@ pub(super) const BYTES: usize = SITES * SITE;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct More {
-    /// The site that was filled before it.
-    next: u32,
     /// Fast fills.
     misses: u32,
     /// Offsets in the buffer: of the code that is to become a jump when it roams (0: never), and where to.
     at: u32,
     to: u32,
+    unused: u32,
+}
+
+/// That a site was filled with a page of a list.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Member {
+    site: u32,
+    /// The member that was added before it, plus one.
+    before: u32,
 }
 
 /// In `Cpu`: which site is to be filled (its offset among the sites), and its `room`.
@@ -89,8 +104,11 @@ pub(crate) struct Sites {
     more: *mut More,
     /// Where code can be written.
     code: *mut u8,
-    /// The one that was filled last.
-    last: u32,
+    /// Of `MEMBERS`, and how many of them are in use.
+    members: *mut Member,
+    used: u32,
+    /// Of `LISTS`: the last member of each, plus one.
+    lists: *mut u32,
     /// Pages may be kept.
     keep: u8,
     /// Fills follow each other fast.
@@ -101,8 +119,8 @@ pub(crate) struct Sites {
     /// Fills, and the lower half of the TSC at the last multiple of 256.
     fills: u32,
     when: u32,
-    /// What they depend on: generation of the TLB, dropped translations.
-    depend: [u64; 2],
+    /// The address space that they are for.
+    space: u64,
 }
 
 impl Default for Sites {
@@ -112,14 +130,16 @@ impl Default for Sites {
             first: nowhere,
             more: std::ptr::null_mut(),
             code: nowhere,
-            last: NONE,
+            members: std::ptr::null_mut(),
+            used: 0,
+            lists: std::ptr::null_mut(),
             keep: 0,
             fast: 0,
             roamed: 0,
             which: [0; LIST],
             fills: 0,
             when: 0,
-            depend: [0; 2],
+            space: 0,
         }
     }
 }
@@ -130,53 +150,94 @@ fn ours(offset: usize) -> Mem {
     Mem::state(AT + offset)
 }
 
+/// Puts the site that the scratch words name on the list of the page at the address in T2; RCX is the site then. The jump is
+/// taken when there is no room. RAX, RDX and T1 are lost.
+fn enlist(a: &mut Asm) -> usize {
+    a.load32(T1, ours(offset_of!(Sites, used)));
+    a.alu_imm(false, Alu::Cmp, T1, MEMBERS as i32);
+    let full = a.jcc(Cc::AboveEqual as u8);
+    a.lea32(RAX, Mem::base(T1, 1));
+    a.store32(ours(offset_of!(Sites, used)), RAX);
+    a.shift(true, 4, T1, size_of::<Member>().trailing_zeros() as u8);
+    a.alu(Alu::Add, T1, ours(offset_of!(Sites, members)));
+    a.mov(RDX, T2);
+    a.shift(true, 5, RDX, 12);
+    a.alu_imm(false, Alu::And, RDX, LISTS as i32 - 1);
+    a.shift(true, 4, RDX, 2);
+    a.alu(Alu::Add, RDX, ours(offset_of!(Sites, lists)));
+    a.load32(RCX, Mem::base(RDX, 0));
+    a.store32(Mem::base(T1, offset_of!(Member, before) as i32), RCX);
+    a.store32(Mem::base(RDX, 0), RAX);
+    a.load(RCX, Mem::state(WHICH));
+    a.shift(true, 5, RCX, SITE.trailing_zeros() as u8);
+    a.store32(Mem::base(T1, offset_of!(Member, site) as i32), RCX);
+    full
+}
+
+/// The site that the scratch words name into RCX.
+fn which(a: &mut Asm) {
+    a.load(RCX, Mem::state(WHICH));
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
+}
+
+const fn of_site(offset: usize) -> Mem {
+    Mem { base: Some(RCX), index: None, disp: offset as i32 }
+}
+
 /// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name. T1 and T2 are lost.
 pub(super) fn fill_code(a: &mut Asm) -> usize {
     let at = a.at();
-    a.push(RAX);
-    a.push(RCX);
-    a.load(RCX, Mem::state(WHICH));
-    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
-    let site = |offset: usize| Mem::base(RCX, offset as i32);
+    [RAX, RCX, RDX].into_iter().for_each(|r| a.push(r));
+    which(a);
     a.alu_imm(true, Alu::And, T2, -4096);
-    a.store(site(offset_of!(Site, start)), T2);
+    a.store(of_site(offset_of!(Site, start)), T2);
     a.load(RAX, Mem::base(T1, OFFSETS.entry_addend as i32));
-    a.store(site(offset_of!(Site, delta)), RAX);
+    a.store(of_site(offset_of!(Site, delta)), RAX);
     a.load(RAX, Mem::base(T1, OFFSETS.entry_flags as i32));
-    a.store(site(offset_of!(Site, flags)), RAX);
-    // What may not be kept is used once: the room stays 0.
+    a.store(of_site(offset_of!(Site, flags)), RAX);
+    // What may not be kept is used once.
+    a.store_imm(of_site(offset_of!(Site, room)), 0);
     a.byte_is_zero(ours(offset_of!(Sites, keep)));
     let once = a.jcc(Cc::Equal as u8);
+    let full = enlist(a);
+    which(a);
+    a.load(RAX, Mem::state(ROOM));
+    a.store(of_site(offset_of!(Site, room)), RAX);
     a.load(T1, Mem::state(WHICH));
-    a.shift(true, 5, T1, SITE.trailing_zeros() as u8);
-    a.mov(RAX, T1);
-    a.shift(true, 4, T1, size_of::<More>().trailing_zeros() as u8);
+    const _: () = assert!(SITE == 2 * size_of::<More>());
+    a.shift(true, 5, T1, 1);
     a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
-    a.load(T2, Mem::state(ROOM));
-    a.rm(true, &[0x87], T2, site(offset_of!(Site, room))); // xchg
-    a.alu_rr(true, Alu::Or, T2, T2);
-    let listed = a.jcc(Cc::NotEqual as u8);
-    a.rm(false, &[0x87], RAX, ours(offset_of!(Sites, last)));
-    a.store32(Mem::base(T1, offset_of!(More, next) as i32), RAX);
-    a.fill_here(listed);
     count_fill(a);
-    a.fill_here(once);
-    a.pop(RCX);
-    a.pop(RAX);
+    [once, full].into_iter().for_each(|j| a.fill_here(j));
+    [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
     a.ret();
     at
 }
 
-/// `More` of the site is in T1; RAX, RCX, T2 are free.
+/// Called with the linear address of a code page in T2: fills the site that the scratch words name, a branch's. T1 and T2
+/// are lost.
+pub(super) fn fill_far_code(a: &mut Asm) -> usize {
+    let at = a.at();
+    [RAX, RCX, RDX].into_iter().for_each(|r| a.push(r));
+    which(a);
+    a.store_imm(of_site(offset_of!(Site, start)), NO_PAGE as i32);
+    let full = enlist(a);
+    which(a);
+    a.store(of_site(offset_of!(Site, start)), T2);
+    a.fill_here(full);
+    [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
+    a.ret();
+    at
+}
+
+/// `More` of the site is in T1; RAX, RCX, RDX, T2 are free.
 fn count_fill(a: &mut Asm) {
     a.load32(RCX, ours(offset_of!(Sites, fills)));
     a.alu_imm(false, Alu::Add, RCX, 1);
     a.store32(ours(offset_of!(Sites, fills)), RCX);
     a.bytes(&[0x84, 0xC9]); // test cl, cl
     let not_now = a.jcc(Cc::NotEqual as u8);
-    a.mov(T2, RDX);
     a.bytes(&[0x0F, 0x31]); // rdtsc
-    a.mov(RDX, T2);
     a.load32(RCX, ours(offset_of!(Sites, when)));
     a.store32(ours(offset_of!(Sites, when)), RAX);
     a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
@@ -254,6 +315,13 @@ impl Translator<'_> {
         !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
     }
 
+    /// In cold code, with the page of a branch's target in T2: fills its site.
+    pub(super) fn fill_far(&mut self, site: usize) {
+        self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
+        let call = self.a.call();
+        self.join_common(call, self.common.fill_far);
+    }
+
     /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
     pub(super) fn fill_site(&mut self, site: usize, size: usize) {
         self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
@@ -264,15 +332,22 @@ impl Translator<'_> {
 }
 
 impl Context {
-    /// Forgets the pages if what they depend on has changed: generation, dropped translations. `keep`: what is found from
-    /// now on may be kept.
+    /// Forgets the pages if the address space is another. `keep`: what is found from now on may be kept.
     #[inline(always)]
-    pub(super) fn forget_sites(&mut self, depend: [u64; 2], keep: bool) {
+    pub(super) fn forget_sites(&mut self, space: u64, keep: bool) {
         let s = &mut self.sites;
         s.keep = u8::from(keep);
-        if s.depend != depend {
-            s.depend = depend;
+        if s.space != space || s.used as usize > MEMBERS / 2 {
+            s.space = space;
             s.forget();
+        }
+    }
+
+    /// Forgets the page with this number; `None`: all.
+    pub(super) fn drop_page(&mut self, page: Option<u64>) {
+        match page {
+            None => self.sites.forget(),
+            Some(page) => self.sites.drop_page(page),
         }
     }
 
@@ -282,8 +357,9 @@ impl Context {
         let first = memory.sites.as_ptr();
         if self.sites.first != first {
             // Of another engine, or none: there is nothing in these yet.
-            let (more, code) = (memory.more, memory.code);
-            self.sites = Sites { first, more, code, ..Sites::default() };
+            let SiteMemory { more, code, members, lists, .. } = *memory;
+            self.sites = Sites { first, more, code, members, lists, ..Sites::default() };
+            self.sites.forget();
         }
     }
 
@@ -302,16 +378,49 @@ impl Context {
 }
 
 impl Sites {
+    /// The site with this number.
+    ///
+    /// # Safety
+    /// `n` is of a member: a site that translated code filled. `use_sites` was called with the engine's memory.
+    unsafe fn site(&mut self, n: u32) -> (&mut Site, &mut More) {
+        // SAFETY: such sites are in bounds of both arrays, and nothing else refers to them while no translated code runs.
+        unsafe { (&mut *self.first.cast::<Site>().add(n as usize), &mut *self.more.add(n as usize)) }
+    }
+
+    /// Empties those that have the page.
+    fn drop_page(&mut self, page: u64) {
+        if self.lists.is_null() {
+            return;
+        }
+        let hash = page as usize & (LISTS - 1);
+        // SAFETY: there are `LISTS` lists.
+        let mut at = unsafe { *self.lists.add(hash) };
+        while let Some(n) = at.checked_sub(1).filter(|n| *n < self.used) {
+            // SAFETY: member `n` is in use.
+            let member = unsafe { *self.members.add(n as usize) };
+            // SAFETY: it is a member's.
+            let (site, _) = unsafe { self.site(member.site) };
+            if site.start >> 12 == page {
+                (site.start, site.room) = (NO_PAGE, 0);
+            }
+            at = member.before;
+        }
+    }
+
+    /// Empties all.
     fn forget(&mut self) {
-        let mut at = std::mem::replace(&mut self.last, NONE);
-        while at != NONE {
-            // SAFETY: the list has sites that translated code filled, which are in bounds of both arrays. `use_sites` was
-            // called with the engine's that runs, or is about to.
+        if self.lists.is_null() {
+            return;
+        }
+        // SAFETY: there are so many lists.
+        unsafe { self.lists.write_bytes(0, LISTS) };
+        for n in 0..std::mem::take(&mut self.used) {
+            // SAFETY: member `n` was in use, and its site is a member's.
             unsafe {
-                (*self.first.cast::<Site>().add(at as usize)).room = 0;
-                let more = self.more.add(at as usize);
-                (*more).misses = 0;
-                at = (*more).next;
+                let member = *self.members.add(n as usize);
+                let (site, more) = self.site(member.site);
+                (site.start, site.room) = (NO_PAGE, 0);
+                more.misses = 0;
             }
         }
     }
@@ -323,6 +432,8 @@ pub(super) struct SiteMemory {
     /// Of `SITES`; translated code writes them.
     more: *mut More,
     code: *mut u8,
+    members: *mut Member,
+    lists: *mut u32,
     /// Sites in use.
     pub(super) used: usize,
 }
@@ -332,9 +443,13 @@ unsafe impl Send for SiteMemory {}
 
 impl SiteMemory {
     pub(super) fn new(memory: &mut CodeMemory) -> Option<Self> {
-        let sites = memory.near(BYTES + SITES * size_of::<More>())?;
-        let more = sites.as_ptr().wrapping_add(BYTES).cast();
-        Some(Self { sites, more, code: memory.writable(), used: SHARED })
+        let more = BYTES;
+        let members = more + SITES * size_of::<More>();
+        let lists = members + MEMBERS * size_of::<Member>();
+        let sites = memory.near(lists + LISTS * size_of::<u32>())?;
+        let at = |offset: usize| sites.as_ptr().wrapping_add(offset);
+        let (more, members, lists) = (at(more).cast(), at(members).cast(), at(lists).cast());
+        Some(Self { sites, more, code: memory.writable(), members, lists, used: SHARED })
     }
 
     /// From the start of the code.
@@ -352,6 +467,14 @@ impl SiteMemory {
         if site < SITES {
             // SAFETY: in bounds; no translated code runs.
             unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
+        }
+    }
+
+    /// A branch's site has no page (any more).
+    pub(super) fn cut(&mut self, site: usize) {
+        if site < SITES {
+            // SAFETY: in bounds; no translated code runs.
+            unsafe { (*self.sites.as_ptr().cast::<Site>().add(site)).start = NO_PAGE };
         }
     }
 

@@ -18,7 +18,7 @@ use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
 use crate::simd::Translatable;
-use crate::state::{Cpu, HIGH8, Mode, Seg};
+use crate::state::{Cpu, HIGH8, Mode, REG_PAGE, Seg};
 use crate::tlb::{ENTRIES, Entry};
 
 /// Where things are in `Cpu`, in a TLB entry.
@@ -113,20 +113,37 @@ pub(super) fn avx_enabled(cpu: &Cpu) -> u8 {
     }
 }
 
-/// The key of another address in the same page.
-pub(super) fn key_at(from: Key, rip: u64) -> Key {
-    Key { place: Place::moved(from.place, rip), rip, mode: from.mode }
+/// Where the linear address of the page is in `Cpu` while code of that page runs.
+pub(super) const PAGE: usize = offset_of!(Cpu, regs) + 8 * REG_PAGE as usize;
+
+/// The key of another offset in the same page.
+pub(super) fn key_at(from: Key, target: i32) -> Key {
+    Key { place: Place::moved(from.place, target as u64), mode: from.mode }
 }
 
 /// A link to be made. Offsets are of displacements unless said otherwise.
 pub(super) struct LinkSite {
     pub(super) place: usize,
+    /// Where it leads while it is not linked.
+    pub(super) unlinked: usize,
     /// Of the number that says which link it is.
     pub(super) id_place: usize,
-    pub(super) target: u64,
+    /// From the start of the page.
+    pub(super) target: i32,
+    /// `None`: control comes to the target without a branch.
+    pub(super) of: Option<Branch>,
     /// Flags are in EFLAGS.
     pub(super) reg: bool,
     pub(super) way: Way,
+}
+
+/// An instruction that branches to an address that is constant from the start of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Branch {
+    /// Of its block.
+    pub(super) index: usize,
+    /// It pushes.
+    pub(super) call: bool,
 }
 
 /// How a link leads to its target.
@@ -136,8 +153,9 @@ pub(super) enum Way {
     Ahead,
     /// To this or an earlier address of the page: loops look at the attention word and the code version.
     Back,
-    /// To another page, behind a look into the execution TLB.
+    /// To another page, if that is the page that its site has, or else behind a look into the execution TLB.
     Far {
+        site: usize,
         /// Of the code version counter's address that is expected.
         counter: usize,
         /// Of the jump that is taken when the TLB says something else.
@@ -149,14 +167,26 @@ pub(super) enum Way {
     },
 }
 
+/// Where in the buffer the code of a block will be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    pub(super) hot: usize,
+    /// Of what is rarely run; `None`: behind the rest.
+    pub(super) cold: Option<usize>,
+}
+
 /// What became of a block. Offsets from its start.
 pub(super) struct Made {
     pub(super) code: Vec<u8>,
+    /// What is rarely run, for where the translator was told.
+    pub(super) cold: Vec<u8>,
     pub(super) entries: Entries,
     pub(super) body: usize,
     pub(super) links: Vec<LinkSite>,
-    /// Of the page's version, for which the bytes are right.
-    pub(super) version: usize,
+    /// Of the page's version, for which the bytes are right; of the second page's, which is 0 where there is none.
+    pub(super) versions: [usize; 2],
+    /// The site that remembers where the second page is.
+    pub(super) second_site: Option<usize>,
     pub(super) handlers: u64,
     /// The site after the last one.
     pub(super) sites: usize,
@@ -190,12 +220,12 @@ pub(super) enum Cold {
         index: usize,
         len: usize,
         save: bool,
-        branch: Option<u64>,
+        branch: Option<i32>,
         host: u8,
         loaded: Loaded,
     },
     /// Leaves for `target`, or is linked to it.
-    Link { place: usize, target: u64, save: bool },
+    Link { place: usize, target: i32, save: bool },
     /// Loads vector registers.
     Vectors { jump: usize, back: usize, index: usize, level: u8, loaded: Loaded },
     /// Loads x87 registers.
@@ -221,8 +251,12 @@ pub(super) enum Cold {
     },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
+    /// Finds the next page, which the block's instruction goes on in; leaves for RIP when it is another.
+    Second { jump: usize, back: usize, site: usize },
+    /// Leaves for `target`, with flags in the slot.
+    LeaveAfter { jump: usize, target: i32 },
     /// Goes to another page.
-    Far { jump: usize, target: u64, save: bool },
+    Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
     Done,
 }
@@ -252,8 +286,8 @@ pub(super) struct Translator<'a> {
     pub(super) a: Asm,
     pub(super) block: &'a Block,
     pub(super) common: Common,
-    /// Offset of the block in the buffer.
-    start: usize,
+    /// Where the block will be in the buffer.
+    room: Room,
     pub(super) flags: Flags,
     pub(super) uses: Vec<Use>,
     pub(super) cold: Vec<Cold>,
@@ -273,8 +307,10 @@ pub(super) struct Translator<'a> {
     pub(super) stack: Stack,
     /// Some instruction uses them.
     uses_stack: bool,
-    /// Where the version of the page is in the code.
+    /// Where the version of the page is in the code, and that of the second one.
     version: usize,
+    second_version: usize,
+    second_site: Option<usize>,
     /// While the fast copy of a loop is made.
     pub(super) rounds: Option<Rounds>,
     /// Where the plain copy begins.
@@ -286,6 +322,8 @@ pub(super) struct Translator<'a> {
     pub(super) roaming: &'a [usize],
     /// Sites that may roam: where their check is, and where to jump then.
     pub(super) roams: Vec<(usize, usize, usize)>,
+    /// The instruction that the attention word is to be looked at behind.
+    pub(super) look_after: Option<usize>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
 }
@@ -300,21 +338,23 @@ pub(super) struct Found {
     pub(super) site: Option<usize>,
 }
 
-/// Translates; `None` when it cannot be done. `start`: where in the buffer the code will be, `sites`: which one is
+/// Translates; `None` when it cannot be done. `room`: where in the buffer the code will be, `sites`: which one is
 /// free, and which of the block's it is to do without (they roam). With `exact` the translation
 /// ends before the first instruction that is left to its handler.
 pub(super) fn translate(
     cpu: &Cpu,
     block: &Block,
     common: Common,
-    start: usize,
+    room: Room,
     sites: (usize, &[usize]),
     exact: bool,
 ) -> Option<Made> {
     let mode = block.key.mode;
     let options = decode::options(&cpu.model.features);
-    let decoded: Vec<Instruction> =
-        Decoder::with_ip(mode.bits(), &block.bytes, block.key.rip, options).iter().take(block.ops.len()).collect();
+    let decoded: Vec<Instruction> = Decoder::with_ip(mode.bits(), &block.bytes, block.key.place.offset(), options)
+        .iter()
+        .take(block.ops.len())
+        .collect();
     if decoded.len() != block.ops.len() {
         return None;
     }
@@ -331,7 +371,7 @@ pub(super) fn translate(
         })
         .collect();
     loop {
-        match attempt_all(block, common, start, sites, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, room, sites, exact, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -342,7 +382,7 @@ pub(super) fn translate(
 fn attempt_all(
     block: &Block,
     common: Common,
-    start: usize,
+    room: Room,
     sites: (usize, &[usize]),
     exact: bool,
     decoded: &[Instruction],
@@ -358,10 +398,10 @@ fn attempt_all(
     live::solve(&mut uses);
     let live_in = uses.first().is_some_and(|u| u.before() != 0);
     let mut t = Translator {
-        a: Asm { buf: Vec::with_capacity(1024), origin: start },
+        a: Asm::new(room.hot),
         block,
         common,
-        start,
+        room,
         flags: Flags::Slot,
         uses,
         cold: Vec::new(),
@@ -377,16 +417,19 @@ fn attempt_all(
         stack: Stack::default(),
         uses_stack: false,
         version: 0,
+        second_version: 0,
+        second_site: None,
         rounds: None,
         plain: 0,
         first_site: sites.0,
         sites: sites.0,
         roaming: sites.1,
         roams: Vec::new(),
+        look_after: None,
         page_misses: Vec::new(),
     };
     let (mut entries, body) = t.prologue(live_in);
-    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.rip, native, vector) {
+    if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), block.key.mode, native, vector) {
         t.loop_of(rounds, decoded, vector, entries.slot, live_in);
     }
     let mut ended = false;
@@ -403,26 +446,38 @@ fn attempt_all(
             t.handler(n);
         }
         ended = op.is(Op::ENDS);
+        if t.look_after == Some(n) {
+            t.flush_pointers();
+            t.spare_flags(t.live_after(n));
+            t.look(n);
+        }
     }
     if !ended {
         t.flush_pointers();
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
-        t.go(t.rip_at(end));
+        t.go(t.rip_at(end), None);
     }
-    entries.whole = t.links.iter().all(|l| l.place >= body + 5) && t.a.at() >= body + 5;
+    let first = entries.ahead + 5;
+    entries.whole = t.links.iter().all(|l| l.place >= first) && t.a.at() >= first;
+    if let Some(at) = room.cold {
+        t.a.go_on_at(at);
+    }
     t.finish_cold();
     if live_in {
         entries.reg_ahead = t.a.at();
         t.a.save_flags(OFFSETS.flags);
         let j = t.a.jmp();
-        t.a.fill(j, body);
+        t.a.fill(j, entries.ahead);
     }
+    let (code, cold) = t.a.parts();
     Ok(Some(Made {
-        code: t.a.buf,
+        code,
+        cold,
         entries,
         body,
         links: t.links,
-        version: t.version,
+        versions: [t.version, t.second_version],
+        second_site: t.second_site,
         handlers: t.handlers,
         sites: t.sites,
         roams: t.roams,
@@ -447,16 +502,74 @@ impl Translator<'_> {
         let attention = self.a.jcc(Cc::NotEqual as u8);
         let page = self.a.at();
         let stale = self.page_check();
+        let mut jumps = vec![attention, stale];
+        let ahead = self.a.at();
+        self.second_check(&mut jumps);
         let body = self.a.at();
-        self.cold.push(Cold::Leave { jumps: vec![attention, stale] });
+        self.cold.push(Cold::Leave { jumps });
         self.flags = Flags::Slot;
-        (Entries { reg, slot, page, ahead: body, reg_ahead: body, whole: false }, body)
+        (Entries { reg, slot, page, ahead, reg_ahead: ahead, whole: false }, body)
     }
 
-    /// RIP so many bytes after the block's start.
-    pub(super) fn rip_at(&self, bytes: u16) -> u64 {
-        let rip = self.block.key.rip.wrapping_add(u64::from(bytes));
-        if self.wide { rip } else { rip & 0xFFFF_FFFF }
+    /// The instruction goes on in the next page: whether that is the page it was read from, and not written since.
+    fn second_check(&mut self, leave: &mut Vec<usize>) {
+        let block = self.block;
+        let Some(page) = &block.second else { return };
+        let site = self.sites;
+        self.sites += 1;
+        self.second_site = Some(site);
+        self.here(T1, 4096);
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Start));
+        let jump = self.a.jcc(Cc::NotEqual as u8);
+        self.cold.push(Cold::Second { jump, back: self.a.at(), site });
+        self.a.imm(T1, page.counter() as u64);
+        self.a.rm(false, &[0x81], Alu::Cmp as u8, Mem::base(T1, 0));
+        self.second_version = self.a.at();
+        self.a.bytes(&page.version().to_le_bytes());
+        leave.push(self.a.jcc(Cc::NotEqual as u8));
+    }
+
+    /// Looks up the code page at the linear address in T1: jumps away when it is not in the execution TLB, or not the page of
+    /// a code version counter, whose address is to be put at the place that is returned. T1 and T2 are lost.
+    fn exec_check(&mut self, misses: &mut Vec<usize>) -> usize {
+        self.a.mov(T2, T1);
+        self.a.shift(true, 5, T1, 6);
+        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
+        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.exec));
+        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_exec as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        let counter = self.a.imm_later(T2);
+        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_version as i32));
+        misses.push(self.a.jcc(Cc::NotEqual as u8));
+        counter
+    }
+
+    /// RIP so many bytes after the block's start, from the start of the page.
+    pub(super) fn rip_at(&self, bytes: u16) -> i32 {
+        self.block.key.place.offset() as i32 + i32::from(bytes)
+    }
+
+    /// The address `at` from the start of the page into `r`. No flags are changed.
+    pub(super) fn here(&mut self, r: u8, at: i32) {
+        self.a.load(r, Mem::state(PAGE));
+        match at {
+            0 => {}
+            _ if self.wide => self.a.lea(r, Mem::base(r, at)),
+            _ => self.a.lea32(r, Mem::base(r, at)),
+        }
+    }
+
+    /// To the code in T1 of the RIP in T2.
+    pub(super) fn enter_found(&mut self) {
+        self.now_in_page();
+        self.a.jmp_reg(T1);
+    }
+
+    /// From here on code runs in the page of the RIP in T2, which is lost.
+    pub(super) fn now_in_page(&mut self) {
+        self.a.alu_imm(true, Alu::And, T2, -4096);
+        self.a.store(Mem::state(PAGE), T2);
     }
 
     fn page_check(&mut self) -> usize {
@@ -582,7 +695,7 @@ impl Translator<'_> {
 
     pub(super) fn ea_of(&self, i: &Instruction, op: &Op) -> Result<Ea, Unsupported> {
         let base = i.memory_base();
-        let fixed = matches!(base, Register::None | Register::RIP | Register::EIP);
+        let relative = matches!(base, Register::RIP | Register::EIP);
         let index = i.memory_index();
         if !index.is_gpr() && index != Register::None {
             return Err(Unsupported);
@@ -592,10 +705,11 @@ impl Translator<'_> {
             return Err(Unsupported);
         }
         let disp = i.memory_displacement64() as i64;
-        let disp = if narrow && !(fixed && index == Register::None) { i64::from(disp as i32) } else { disp };
+        let fixed = base == Register::None && index == Register::None;
+        let disp = if narrow && !fixed { i64::from(disp as i32) } else { disp };
         let seg = segment(i.memory_segment());
         Ok(Ea {
-            base: (!fixed).then(|| gpr(base)),
+            base: (base != Register::None).then(|| if relative { REG_PAGE } else { gpr(base) }),
             index: (index != Register::None).then(|| (gpr(index), i.memory_index_scale() as u8)),
             disp,
             seg: (self.wide && matches!(seg, Seg::Fs | Seg::Gs)).then_some(seg),
@@ -613,6 +727,7 @@ impl Translator<'_> {
             Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
             Push | Pop | Leave => self.stack(n, i),
             Lea => self.lea(i, op),
+            Cli | Sti | Pushfq | Popfq => self.interrupt_flag(n, i),
             Div | Idiv => self.divide(n, i, op),
             Rdtsc | Rdtscp => self.read_clock(n, i),
             _ if op.is(Op::MEM) => self.memory(n, i, op),
@@ -707,10 +822,7 @@ impl Translator<'_> {
 
     /// A jump to common code.
     pub(super) fn join_common(&mut self, place: usize, target: usize) {
-        let d = (target as i64 - (self.start + place + 4) as i64) as i32;
-        if let Some(b) = self.a.buf.get_mut(place..place + 4) {
-            b.copy_from_slice(&d.to_le_bytes());
-        }
+        self.a.set(place, (target as i64 - (self.room.hot + place + 4) as i64) as i32);
     }
 
     /// Looks up the RIP in T2: jumps to a miss (T2 is kept then), or has the code in T1. Flags are in the slot.
@@ -762,8 +874,8 @@ impl Translator<'_> {
         }
     }
 
-    pub(super) fn leave_for(&mut self, target: u64, how: usize) {
-        self.a.imm(T2, target);
+    pub(super) fn leave_for(&mut self, target: i32, how: usize) {
+        self.here(T2, target);
         let j = self.a.jmp();
         self.join_common(j, how);
     }
@@ -772,7 +884,11 @@ impl Translator<'_> {
         match c {
             Cold::Leave { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
-                self.leave_for(self.block.key.rip, self.common.exit);
+                self.leave_for(self.rip_at(0), self.common.exit);
+            }
+            Cold::LeaveAfter { jump, target } => {
+                self.a.fill_here(jump);
+                self.leave_for(target, self.common.exit);
             }
             Cold::Stack { jump, back, index } => self.load_stack(jump, back, index),
             Cold::Vectors { jump, back, index, level, loaded } => {
@@ -809,7 +925,7 @@ impl Translator<'_> {
                     self.a.save_flags(OFFSETS.flags);
                 }
                 if let Some(b) = branch {
-                    self.a.imm(T1, b);
+                    self.here(T1, b);
                     self.a.store(Mem::state(OFFSETS.branch), T1);
                 }
                 self.tell_pointers(&loaded);
@@ -824,7 +940,7 @@ impl Translator<'_> {
                 self.a.fill(j, back);
             }
             Cold::Link { place, target, save } => {
-                self.a.fill_here(place);
+                self.unlinked_here(place);
                 if save {
                     self.a.save_flags(OFFSETS.flags);
                 }
@@ -872,7 +988,18 @@ impl Translator<'_> {
                 let j = self.a.jmp();
                 self.a.fill(j, back);
             }
-            Cold::Far { jump, target, save } => self.far(jump, target, save),
+            Cold::Second { jump, back, site } => {
+                self.a.fill_here(jump);
+                let mut others = Vec::new();
+                let counter = self.exec_check(&mut others);
+                self.a.set64(counter, self.block.second.as_ref().map_or(0, |p| p.counter() as u64));
+                self.here(T2, 4096);
+                self.fill_far(site);
+                let found = self.a.jmp();
+                self.a.fill(found, back);
+                self.cold.push(Cold::Leave { jumps: others });
+            }
+            Cold::Far { jump, target, save, of } => self.far(jump, target, save, of),
             Cold::Done => {}
         }
     }
@@ -894,9 +1021,16 @@ impl Translator<'_> {
         }
     }
 
+    /// The link at `place` leads to what comes next as long as it leads nowhere else.
+    fn unlinked_here(&mut self, place: usize) {
+        self.a.fill_here(place);
+        let unlinked = self.a.at();
+        self.links.iter_mut().filter(|l| l.place == place).for_each(|l| l.unlinked = unlinked);
+    }
+
     /// Leaves for `target`, telling by which link (the one at `place`).
-    fn leave_by_link(&mut self, place: usize, target: u64) {
-        self.a.imm(T2, target);
+    fn leave_by_link(&mut self, place: usize, target: i32) {
+        self.here(T2, target);
         self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
         let id_place = self.a.at() - 4;
         if let Some(l) = self.links.iter_mut().find(|l| l.place == place) {
@@ -906,42 +1040,42 @@ impl Translator<'_> {
         self.join_common(j, self.common.exit_link);
     }
 
-    /// To another page: as long as the execution TLB has the page that the link was made for.
-    fn far(&mut self, jump: usize, target: u64, save: bool) {
+    /// To another page: as long as the execution TLB has the page that the link was made for, which the site remembers.
+    fn far(&mut self, jump: usize, target: i32, save: bool, of: Option<Branch>) {
         self.a.fill_here(jump);
         if save {
             self.a.save_flags(OFFSETS.flags);
         }
-        let entry = ((target >> 6) as i32) & TLB_MASK & !63;
-        let field = |offset: usize| Mem::base(T1, entry + offset as i32);
-        self.a.load(T1, Mem::state(OFFSETS.exec));
-        self.a.imm(T2, target & !0xFFF);
-        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
-        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_exec));
-        let first = self.a.jcc(Cc::NotEqual as u8);
-        let counter = self.a.imm_later(T2);
-        self.a.alu(Alu::Cmp, T2, field(OFFSETS.entry_version));
-        let second = self.a.jcc(Cc::NotEqual as u8);
+        let page = target & !0xFFF;
+        let site = self.sites;
+        self.sites += 1;
+        self.here(T1, page);
+        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Start));
+        let other = self.a.jcc(Cc::NotEqual as u8);
+        let there = self.a.at();
+        self.a.store(Mem::state(PAGE), T1);
         let place = self.a.jmp();
-        self.a.fill_here(first);
-        self.a.fill_here(second);
+        self.a.fill_here(other);
+        let mut others = Vec::new();
+        let counter = self.exec_check(&mut others);
+        self.here(T2, page);
+        self.fill_far(site);
+        self.here(T1, page);
+        let again = self.a.jmp();
+        self.a.fill(again, there);
+        others.into_iter().for_each(|o| self.a.fill_here(o));
         let miss = self.a.jmp();
         let search = self.a.at();
-        self.a.imm(T2, target);
+        self.here(T2, target);
         let mut misses = Vec::new();
         self.lookup(&mut misses);
-        self.a.jmp_reg(T1);
+        self.enter_found();
         misses.into_iter().for_each(|m| self.a.fill_here(m));
         self.a.fill_here(place);
         self.a.fill_here(miss);
-        let back = target <= self.block.key.rip;
-        self.links.push(LinkSite {
-            place,
-            id_place: 0,
-            target,
-            reg: false,
-            way: Way::Far { counter, miss, search, back },
-        });
+        let way = Way::Far { site, counter, miss, search, back: target <= self.rip_at(0) };
+        let unlinked = self.a.at();
+        self.links.push(LinkSite { place, unlinked, id_place: 0, target, of, reg: false, way });
         self.leave_by_link(place, target);
     }
 
@@ -955,25 +1089,25 @@ impl Translator<'_> {
         let mut misses = Vec::new();
         self.lookup(&mut misses);
         self.drop_return(index);
-        self.a.jmp_reg(T1);
+        self.enter_found();
         self.slow_end(index, misses);
     }
 
-    /// Goes to a constant address.
-    pub(super) fn go(&mut self, target: u64) {
+    /// Goes to an address that is constant from the start of the page.
+    pub(super) fn go(&mut self, target: i32, of: Option<Branch>) {
         let reg = self.flags == Flags::Reg;
         let place = self.a.jmp();
-        self.leave_by(place, target, reg);
+        self.leave_by(place, target, reg, of);
     }
 
-    /// The jump at `place` goes to a constant address.
-    pub(super) fn leave_by(&mut self, place: usize, target: u64, reg: bool) {
-        if (target ^ self.block.key.rip) & !0xFFF == 0 {
-            let way = if target > self.block.key.rip { Way::Ahead } else { Way::Back };
-            self.links.push(LinkSite { place, id_place: 0, target, reg, way });
+    /// The jump at `place` goes to such an address.
+    pub(super) fn leave_by(&mut self, place: usize, target: i32, reg: bool, of: Option<Branch>) {
+        if (0..4096).contains(&target) {
+            let way = if target > self.rip_at(0) { Way::Ahead } else { Way::Back };
+            self.links.push(LinkSite { place, unlinked: 0, id_place: 0, target, of, reg, way });
             self.cold.push(Cold::Link { place, target, save: reg });
         } else {
-            self.cold.push(Cold::Far { jump: place, target, save: reg });
+            self.cold.push(Cold::Far { jump: place, target, save: reg, of });
         }
     }
 }

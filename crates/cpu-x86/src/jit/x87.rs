@@ -276,7 +276,7 @@ impl Translator<'_> {
 
     fn store_last(&mut self, last: &Last) {
         if let Some((start, fop)) = last.code {
-            self.a.imm(T2, self.rip_at(start));
+            self.here(T2, self.rip_at(start));
             self.a.store(word(offset_of!(Words, fip)), T2);
             self.a.store_imm32(word(offset_of!(Words, code)), CODE | u32::from(fop));
         }

@@ -357,7 +357,7 @@ fn float_fault(cpu: &mut Cpu, raised: u32, unmasked: u32) -> crate::fault::Abort
 fn overflow_op(i: &Instruction, cx: &DecodeCx, op: &mut Op) {
     let mut encoder = iced_x86::Encoder::new(cx.mode.bits());
     let mut bytes = [0u8; 16];
-    if let Ok(n) = encoder.encode(i, cx.rip) {
+    if let Ok(n) = encoder.encode(i, i.ip()) {
         for (to, from) in bytes.iter_mut().zip(encoder.take_buffer()) {
             *to = from;
         }
@@ -370,9 +370,9 @@ fn overflow_op(i: &Instruction, cx: &DecodeCx, op: &mut Op) {
 
 fn overflow(cpu: &mut Cpu, bus: &mut dyn crate::Bus, op: &Op) -> Exec {
     let bytes = (u128::from(op.aux) << 64 | u128::from(op.imm)).to_le_bytes();
-    let cx = DecodeCx { mode: cpu.mode, rip: cpu.this_rip(op), features: crate::features::Features::ALL };
+    let cx = DecodeCx { mode: cpu.mode, rip: cpu.rip, features: crate::features::Features::ALL };
     let n = usize::from(bytes[15]).min(15);
-    let mut decoder = iced_x86::Decoder::with_ip(cx.mode.bits(), &bytes[..n], cx.rip, 0);
+    let mut decoder = iced_x86::Decoder::with_ip(cx.mode.bits(), &bytes[..n], op.start.into(), 0);
     let i = decoder.decode();
     let kind = if is_float(&i) { Kind::Float } else { Kind::Plain };
     let mut again = Op::prepare(&i, &cx, op.start);

@@ -119,7 +119,7 @@ fn control(code: Code) -> Option<Handler> {
 /// FOP: the low three bits of the first opcode byte, and the second byte.
 fn opcode(i: &Instruction, cx: &DecodeCx) -> Option<u16> {
     let mut encoder = iced_x86::Encoder::new(cx.mode.bits());
-    encoder.encode(i, cx.rip).ok()?;
+    encoder.encode(i, i.ip()).ok()?;
     let bytes = encoder.take_buffer();
     let is_prefix = |b: &u8| matches!(b, 0x26 | 0x2E | 0x36 | 0x3E | 0x40..=0x4F | 0x64..=0x67 | 0xF0 | 0xF2 | 0xF3);
     let at = bytes.iter().position(|b| !is_prefix(b))?;
