@@ -1,4 +1,4 @@
-//! How fast a tier is: an integer loop in 64-bit mode with paging on. `cargo run --release -p cpu-x86 --example mips
+//! How fast a tier is: loops in 64-bit mode with paging on, of integer, x87 and MMX instructions. `cargo run --release -p cpu-x86 --example mips
 //! [COUNT] [interpreter|translator]`
 #![allow(missing_docs)]
 
@@ -50,6 +50,65 @@ fn mixed(a: &mut CodeAssembler) {
     a.ret().unwrap();
 }
 
+/// A scalar product of `long double`s.
+fn x87(a: &mut CodeAssembler) {
+    let mut top = a.create_label();
+    a.fninit().unwrap();
+    a.fldz().unwrap();
+    a.set_label(&mut top).unwrap();
+    a.mov(eax, ecx).unwrap();
+    a.and(eax, 0xFF0).unwrap();
+    a.fld(tbyte_ptr(rsi + rax)).unwrap();
+    a.fld(tbyte_ptr(rdi + rax)).unwrap();
+    a.fmulp(st1, st0).unwrap();
+    a.faddp(st1, st0).unwrap();
+    a.dec(ecx).unwrap();
+    a.jne(top).unwrap();
+    a.hlt().unwrap();
+}
+
+/// Conversions to integers as compilers make them, in a function.
+fn x87_convert(a: &mut CodeAssembler) {
+    let mut top = a.create_label();
+    let mut function = a.create_label();
+    a.fninit().unwrap();
+    a.set_label(&mut top).unwrap();
+    a.call(function).unwrap();
+    a.dec(ecx).unwrap();
+    a.jne(top).unwrap();
+    a.hlt().unwrap();
+    a.set_label(&mut function).unwrap();
+    a.mov(qword_ptr(rdi), rcx).unwrap();
+    a.fild(qword_ptr(rdi)).unwrap();
+    a.fmul(qword_ptr(rsi)).unwrap();
+    a.fnstcw(word_ptr(rdi + 8)).unwrap();
+    a.movzx(eax, word_ptr(rdi + 8)).unwrap();
+    a.or(ah, 0xC).unwrap();
+    a.mov(word_ptr(rdi + 10), ax).unwrap();
+    a.fldcw(word_ptr(rdi + 10)).unwrap();
+    a.fistp(qword_ptr(rdi + 16)).unwrap();
+    a.fldcw(word_ptr(rdi + 8)).unwrap();
+    a.mov(rdx, qword_ptr(rdi + 16)).unwrap();
+    a.ret().unwrap();
+}
+
+/// Sums of words.
+fn mmx(a: &mut CodeAssembler) {
+    let mut top = a.create_label();
+    a.fninit().unwrap();
+    a.set_label(&mut top).unwrap();
+    a.mov(eax, ecx).unwrap();
+    a.and(eax, 0xFF8).unwrap();
+    a.movq(mm0, qword_ptr(rsi + rax)).unwrap();
+    a.pmaddwd(mm0, qword_ptr(rdi + rax)).unwrap();
+    a.paddd(mm1, mm0).unwrap();
+    a.movq(qword_ptr(rdi + rax), mm1).unwrap();
+    a.dec(ecx).unwrap();
+    a.jne(top).unwrap();
+    a.emms().unwrap();
+    a.hlt().unwrap();
+}
+
 /// Assembles a program.
 type Program = fn(&mut CodeAssembler);
 
@@ -60,21 +119,27 @@ fn main() {
         Some("check") => cpu_x86::Tier::Check,
         _ => cpu_x86::Tier::Interpreter,
     };
-    let programs: [(&str, Program); 2] = [("registers", registers), ("mixed", mixed)];
+    let programs: [(&str, Program); 5] =
+        [("registers", registers), ("mixed", mixed), ("x87", x87), ("x87 convert", x87_convert), ("mmx", mmx)];
     for (name, program) in programs {
         let mut m = Machine::long();
         m.code(CODE, program);
         m.p.set_tier(tier);
+        m.p.cpu.cr4 |= cpu_x86::state::cr::CR4_OSFXSR;
+        m.p.cpu.update_mode();
+        let one = [0, 0, 0, 0, 0, 0, 0, 0x80, 0xFF, 0x3F, 0, 0, 0, 0, 0, 0]; // 1.0
+        for at in (DATA..DATA + 0x4000).step_by(16) {
+            assert!(m.bus.ram.write(at, &one));
+        }
         m.p.cpu.regs[1] = count;
         m.p.cpu.regs[6] = DATA;
         m.p.cpu.regs[7] = DATA + 0x2000;
         let start = Instant::now();
         let stop = m.run();
         let seconds = start.elapsed().as_secs_f64();
-        let retired = m.p.cpu.retired;
         println!(
-            "{name}: {stop:?} after {retired} instructions, {:.1} MIPS, rax {:#x} rdx {:#x}",
-            retired as f64 / seconds / 1e6,
+            "{name}: {stop:?} after {:.1} M rounds a second, rax {:#x} rdx {:#x}",
+            count as f64 / seconds / 1e6,
             m.reg(0),
             m.reg(2)
         );

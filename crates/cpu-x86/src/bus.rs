@@ -103,6 +103,15 @@ pub trait Bus {
     /// The guest's time-stamp counter.
     fn tsc(&mut self) -> u64;
 
+    /// Waits until no other processor is using guest memory, and keeps them from it until [`Bus::readmit`]: for locked
+    /// accesses that the host has no instruction for. Meanwhile the map may change. `false`: that cannot be had.
+    fn exclude(&mut self) -> bool {
+        false
+    }
+
+    /// After [`Bus::exclude`] has returned `true`.
+    fn readmit(&mut self) {}
+
     /// CR8 (task priority class, 0 to 15).
     fn cr8(&mut self) -> u64;
 

@@ -38,6 +38,8 @@ pub struct Fpu {
     /// ST0 to ST7 (relative to TOP), 80 bits each in 16 bytes; MMX registers are their lower 64 bits by physical number.
     pub st: [[u8; 16]; 8],
     pub(crate) image_rest: [u8; 352],
+    /// What XSAVE writes behind the image.
+    pub(crate) image_header: [u64; 8],
     /// Selector of `fip`.
     pub fcs: u16,
     /// Selector of `fdp`.
@@ -90,6 +92,7 @@ impl Default for Fpu {
             mxcsr: MXCSR_RESET,
             mxcsr_mask: MXCSR_MASK,
             image_rest: [0; 352],
+            image_header: [0; 8],
             pkru: 0,
             ferr: false,
             io: UnitIo::default(),

@@ -18,6 +18,7 @@ mod atomic;
 mod block;
 pub mod bus;
 mod cache;
+pub mod clock;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod code_memory;
 pub mod decode;

@@ -306,22 +306,46 @@ impl Cpu {
                 self.tell(second.phys.block, second.phys.offset, n);
             }
         } else {
-            // Pages apart in the host, or devices: only others of this kind are kept out.
-            let _guard = lock.then(atomic::bus_lock);
-            let mut b = [0; 8];
-            let mut done = 0;
-            for (page, n) in pages.iter().flatten() {
-                self.read_page(bus, page, &mut b[done..done + n], Access::Write)?;
-                done += n;
-            }
-            let new = f(self, T::from_le(&b)).to_u64().to_le_bytes();
-            done = 0;
-            for (page, n) in pages.iter().flatten() {
-                self.write_page(bus, page, &new[done..done + n])?;
-                done += n;
+            let [first, second] = &pages;
+            let apart = second.is_some() && [first, second].into_iter().flatten().all(|(page, _)| page.phys.writable);
+            if lock && apart && self.rehearsal.is_none() && bus.exclude() {
+                // While this processor waited for the others the map may have changed.
+                self.drop_old_map();
+                let done = self.modify_in_steps(bus, at, base, lock, f);
+                bus.readmit();
+                done?;
+            } else {
+                self.modify_in_steps(bus, at, base, lock, f)?;
             }
         }
         self.watch(at, T::BYTES, Access::Write);
+        Ok(())
+    }
+
+    /// A read-modify-write of devices, or of pages that are apart in the host: with `lock` only others of this kind are kept
+    /// out here.
+    fn modify_in_steps<T: Int>(
+        &mut self,
+        bus: &mut dyn Bus,
+        at: u64,
+        base: usize,
+        lock: bool,
+        f: &mut dyn FnMut(&mut Cpu, T) -> T,
+    ) -> Result<(), Abort> {
+        let pages = self.resolve_all(bus, at, T::BYTES, Access::Write, base)?;
+        let _guard = lock.then(atomic::bus_lock);
+        let mut b = [0; 8];
+        let mut done = 0;
+        for (page, n) in pages.iter().flatten() {
+            self.read_page(bus, page, &mut b[done..done + n], Access::Write)?;
+            done += n;
+        }
+        let new = f(self, T::from_le(&b)).to_u64().to_le_bytes();
+        done = 0;
+        for (page, n) in pages.iter().flatten() {
+            self.write_page(bus, page, &new[done..done + n])?;
+            done += n;
+        }
         Ok(())
     }
 

@@ -296,6 +296,8 @@ pub struct Cpu {
     pub attention: Arc<AtomicU32>,
     /// Instructions completed by the interpreter.
     pub retired: u64,
+    /// Where `Bus::tsc` gets its value, if from a clock that translated code can read.
+    pub counter: Option<crate::clock::GuestCounter>,
     /// x87 and SIMD registers.
     pub fpu: Box<Fpu>,
     /// What the processor is.
@@ -351,6 +353,7 @@ impl Cpu {
             exception_exits: 0,
             attention: Arc::default(),
             retired: 0,
+            counter: None,
             fpu: Box::default(),
             model,
             last_instruction: LastInstruction::default(),

@@ -12,11 +12,11 @@
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use guest_memory::{PAGE_SIZE, RamBlock};
 
-use crate::bus::{Bus, PhysPage};
+use crate::bus::{Attention, Bus, PhysPage};
 use crate::cache::KeyHasher;
 use crate::state::{Cpu, Mode, cr::*};
 
@@ -387,6 +387,15 @@ impl Tlb {
 }
 
 impl Cpu {
+    /// Drops what is cached of the map, if that was asked for.
+    pub(crate) fn drop_old_map(&mut self) {
+        let asked = self.attention.fetch_and(!Attention::FLUSH_TLB, Ordering::AcqRel) & Attention::FLUSH_TLB != 0;
+        if asked {
+            self.tlb.drop_memory();
+            self.flush_tlb(true);
+        }
+    }
+
     /// Chooses the TLB table for data accesses: to be called (`update_mode` does) when the CPL, RFLAGS.AC, CR4.SMAP
     /// or a debug register changed.
     #[inline]

@@ -3,6 +3,7 @@
 //!
 //! `WHPX_DIFF_SEED` and `WHPX_DIFF_CASES` vary the stream.
 #![cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+#![allow(unsafe_code)] // looks at the unit of the host
 
 mod machine;
 mod random;
@@ -56,7 +57,7 @@ fn arbitrary_bytes_never_leave_an_operand_untranslated() {
 #[test]
 fn valid_programs_never_leave_an_operand_untranslated() {
     let (seed, cases) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_CASES", 2000));
-    let codes = random::codes();
+    let codes: Vec<_> = random::codes().into_iter().chain(random::stack_codes()).chain(random::evex_codes()).collect();
     let mut fuzz = Fuzz::default();
     let mut found = 0;
     for case in 0..cases {
@@ -68,6 +69,19 @@ fn valid_programs_never_leave_an_operand_untranslated() {
     assert!(found as u64 > 10 * cases, "only {found} memory operands were emitted");
 }
 
+/// What Rust code expects of the host's unit: the x87 control word and tags, MXCSR without its flags.
+fn unit() -> (u16, u16, u32) {
+    let (mut environment, mut mxcsr) = ([0u32; 7], 0u32);
+    // SAFETY: stores the environment and MXCSR to local variables; FNSTENV masks exceptions, FLDENV undoes that.
+    unsafe {
+        std::arch::asm!(
+            "fnstenv [{e}]", "fldenv [{e}]", "stmxcsr [{m}]",
+            e = in(reg) environment.as_mut_ptr(), m = in(reg) &raw mut mxcsr,
+        );
+    }
+    (environment[0] as u16, environment[2] as u16, mxcsr & !0x3F)
+}
+
 #[test]
 fn arbitrary_bytes_run_and_the_host_stays_as_it_was() {
     let (seed, cases) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_CASES", 3000));
@@ -75,6 +89,7 @@ fn arbitrary_bytes_run_and_the_host_stays_as_it_was() {
     let attention = m.p.cpu.attention.clone();
     let (round, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut ends = [0u64; 3];
+    let before = unit();
     std::thread::scope(|s| {
         // What loops is stopped.
         s.spawn(|| {
@@ -104,6 +119,7 @@ fn arbitrary_bytes_run_and_the_host_stays_as_it_was() {
             m.p.cpu.set_rflags(0x202);
             m.p.cpu.pending_db = 0;
             m.p.cpu.fpu.mxcsr = 0x1F80;
+            m.p.cpu.fpu.fcw = 0x37F;
             attention.fetch_and(!Attention::LEAVE, Ordering::SeqCst);
             round.fetch_add(1, Ordering::Relaxed);
             ends[match m.run() {
@@ -111,6 +127,7 @@ fn arbitrary_bytes_run_and_the_host_stays_as_it_was() {
                 Stop::Attention => 1,
                 _ => 2,
             }] += 1;
+            assert_eq!(unit(), before, "{data:02x?}");
         }
         done.store(true, Ordering::Relaxed);
     });

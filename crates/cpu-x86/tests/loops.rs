@@ -7,6 +7,7 @@
 mod machine;
 mod random;
 
+use cpu_x86::fpu::{XCR0_AVX512, supported_xcr0};
 use cpu_x86::{Stop, Tier};
 use iced_x86::code_asm::*;
 use machine::tiers::{env, machine};
@@ -34,7 +35,8 @@ const ELSEWHERE: u64 = 0x5_0000;
 
 /// One instruction with a memory operand.
 fn access(a: &mut CodeAssembler, rng: &mut Rng, m: AsmMemoryOperand) -> Result<(), IcedError> {
-    match rng.below(24) {
+    let evex = supported_xcr0() & XCR0_AVX512 != 0;
+    match rng.below(if evex { 39 } else { 35 }) {
         0 => a.mov(rax, qword_ptr(m)),
         1 => a.add(rdx, qword_ptr(m)),
         2 => a.movzx(r8d, byte_ptr(m)),
@@ -58,6 +60,21 @@ fn access(a: &mut CodeAssembler, rng: &mut Rng, m: AsmMemoryOperand) -> Result<(
         20 => a.movsd_2(xmm3, qword_ptr(m)),
         21 => a.not(qword_ptr(m)),
         22 => a.cvtsi2sd(xmm3, qword_ptr(m)),
+        23 => a.fld(tbyte_ptr(m)),
+        24 => a.fstp(tbyte_ptr(m)),
+        25 => a.fld(qword_ptr(m)),
+        26 => a.fadd(dword_ptr(m)),
+        27 => a.fst(qword_ptr(m)),
+        28 => a.fistp(word_ptr(m)),
+        29 => a.fild(qword_ptr(m)),
+        30 => a.fnstsw(word_ptr(m)),
+        31 => a.movq(mm2, qword_ptr(m)),
+        32 => a.paddw(mm2, qword_ptr(m)),
+        33 => a.movq(qword_ptr(m), mm2),
+        35 => a.vpaddd(zmm2.k1(), zmm1, zmmword_ptr(m)),
+        36 => a.vmovdqu64(zmmword_ptr(m), zmm2),
+        37 => a.vpxorq(zmm17, zmm2, zmmword_ptr(m)),
+        38 => a.vpcmpeqd(k1, ymm2, ymmword_ptr(m)),
         _ => a.cmovc(r12, qword_ptr(m)),
     }
 }
@@ -171,6 +188,9 @@ fn prepare(m: &mut Machine, unit: u64, seed: u64) {
 
 fn run(m: &mut Machine, program: &Program, seed: u64) -> (String, Vec<u8>) {
     prepare(m, program.unit, seed);
+    let fpu = &mut *m.p.cpu.fpu;
+    (fpu.fcw, fpu.fsw, fpu.ftw) = (0x37F | (seed as u16 & 3) << 10, seed as u16 & 0x3800, seed as u8);
+    fpu.st = [[0x3F; 16]; 8];
     assert!(m.bus.ram.write(CODE, &program.code));
     m.bus.device_writes.clear();
     m.bus.device_reads.clear();
@@ -180,9 +200,12 @@ fn run(m: &mut Machine, program: &Program, seed: u64) -> (String, Vec<u8>) {
     let mut data = vec![0; AREA_LEN];
     assert!(m.bus.ram.read(AREA, &mut data));
     let flags = if stop == Stop::Halt { m.p.cpu.rflags() } else { 0 };
-    let vectors: Vec<_> = m.p.cpu.fpu.zmm[..4].iter().map(|z| z[..32].to_vec()).collect();
+    let vectors: Vec<_> = m.p.cpu.fpu.zmm[..18].iter().map(|z| z[..64].to_vec()).collect();
+    let f = &*m.p.cpu.fpu;
+    let st: Vec<_> = f.st.iter().map(|r| &r[..10]).collect();
+    let x87 = (f.fcw, f.fsw, f.ftw, f.fip, f.fcs, f.fdp, f.fds, f.fop, f.k, st);
     let state = format!(
-        "{stop:x?}\nrip {:x} flags {flags:x}\nregs {:x?}\nvectors {vectors:x?}\nwrites {:x?}\nreads {:x?}",
+        "{stop:x?}\nrip {:x} flags {flags:x}\nregs {:x?}\nvectors {vectors:x?}\nx87 {x87:x?}\nwrites {:x?}\nreads {:x?}",
         m.p.cpu.rip,
         &m.p.cpu.regs[..16],
         m.bus.device_writes,
@@ -195,6 +218,9 @@ fn run(m: &mut Machine, program: &Program, seed: u64) -> (String, Vec<u8>) {
 fn random_loops_do_what_the_interpreter_does() {
     let (seed, cases) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_CASES", 2000));
     let (mut a, mut b) = (machine(Tier::Interpreter), machine(Tier::Translator));
+    for m in [&mut a, &mut b] {
+        m.p.cpu.xcr0 = supported_xcr0() & 0xE7;
+    }
     let mut ends = [0; 2];
     for case in 0..cases {
         let program = program(&mut Rng(seed << 32 | case));

@@ -11,6 +11,7 @@ mod apic;
 mod behave;
 mod client;
 mod config;
+mod gate;
 mod hyperv;
 mod map;
 mod options;

@@ -7,6 +7,7 @@ use whp::{CapabilityCode, LocalApicEmulationMode};
 
 use crate::client::Doorbells;
 use crate::config::Config;
+use crate::gate::Gate;
 use crate::hyperv::Hyperv;
 use crate::map::GpaMap;
 use crate::options::SoftOptions;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     vps: RwLock<Arc<[Option<Arc<Vp>>]>>,
     pub(crate) time: PartitionTime,
     pub(crate) timers: Timers,
+    pub(crate) gate: Arc<Gate>,
     /// Where the search for a lowest-priority target starts.
     pub(crate) next_lowest: AtomicU32,
 }
@@ -43,6 +45,7 @@ impl Shared {
             vps: RwLock::default(),
             time: PartitionTime::new(),
             timers: Timers::default(),
+            gate: Arc::default(),
             next_lowest: AtomicU32::new(0),
         })
     }

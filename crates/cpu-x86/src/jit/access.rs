@@ -235,7 +235,7 @@ impl Translator<'_> {
             save: live,
             branch,
             host: to.host,
-            level: self.level,
+            loaded: self.loaded_now(),
         });
     }
 
@@ -281,7 +281,9 @@ impl Translator<'_> {
 
     /// An instruction with a memory operand, `align`ed.
     pub(super) fn access(&mut self, n: usize, i: &Instruction, op: &Op, align: u8) -> Done {
-        let size = i.memory_size().size();
+        let len = i.memory_size().size();
+        // 10 bytes are found where there is room for 16.
+        let size = if len == 10 { 16 } else { len };
         let e = self.ea_of(i, op)?;
         let list = self.spilled(i);
         if !matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) || list.len() > 1 {
@@ -362,7 +364,7 @@ impl Translator<'_> {
             }
         }
         if write {
-            self.marked(n, size, None, found);
+            self.marked(n, len, None, found);
         }
         self.slow(n, misses);
         Ok(())

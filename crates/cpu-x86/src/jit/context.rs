@@ -57,6 +57,12 @@ pub(crate) struct Context {
     /// Pages found lately.
     #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
     pub(crate) sites: super::sites::Sites,
+    /// The clock that RDTSC reads.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) clock: super::clock::Words,
+    /// The x87 unit.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) x87: super::x87::Words,
     /// Of a loop: the fewest rounds that its accesses stay in their pages, less one.
     pub(crate) rounds: u64,
     /// And the value of its counter that ends them.

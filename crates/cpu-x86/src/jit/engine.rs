@@ -13,7 +13,7 @@ use super::runtime;
 use super::sites::{self, SiteMemory};
 use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
-use super::{Context, JitStatistics, SharedJitStatistics};
+use super::{Context, JitStatistics, SharedJitStatistics, x87};
 use crate::block::{Block, CodePage, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
@@ -68,6 +68,8 @@ pub(super) struct Common {
     pub(super) refuse: usize,
     /// Called: the vector registers of a level are loaded; or no ZF.
     pub(super) vectors: [usize; 3],
+    /// Called: the x87 registers are loaded; or no ZF.
+    pub(super) stack: usize,
     /// Called with a TLB entry in R13 and its tag in R14: fills a site.
     pub(super) fill: usize,
     /// The same for a load.
@@ -520,6 +522,7 @@ impl Engine {
         cpu.jit.jumps = self.jumps.as_ptr() as u64;
         cpu.jit.avx = translate::avx_enabled(cpu);
         cpu.jit.link = 0;
+        cpu.refresh_clock();
         cpu.set_r64(REG_PAGE, cpu.rip & !0xFFF);
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
         let bus: *mut dyn Bus = bus;
@@ -599,8 +602,9 @@ fn reload(a: &mut Asm) {
     }
 }
 
-/// Calls `save` when something is in vector registers. T1 is lost.
-fn save_vectors(a: &mut Asm, save: usize) {
+/// Calls `save` when something is in vector registers, and `stack` when x87 registers are. T1 is lost; and what those lose.
+fn save_registers(a: &mut Asm, [save, stack]: [usize; 2]) {
+    x87::put_away(a, stack);
     a.byte_is_zero(Mem::state(OFFSETS.level));
     let none = a.jcc(Cc::Equal as u8);
     let call = a.call();
@@ -636,6 +640,9 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     a.ret();
     let save = vectors::save_code(&mut a, width);
     c.vectors = [XMM, WHOLE, EVERYTHING].map(|level| vectors::load_code(&mut a, level, width, save));
+    c.stack = x87::load_code(&mut a);
+    let stack = x87::save_code(&mut a, is_x86_feature_detected!("xsave"));
+    let save = [save, stack];
 
     c.exit_link = a.at();
     a.store(Mem::state(OFFSETS.link), T1);
@@ -651,11 +658,11 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
 }
 
 /// Leaves with `how` for the RIP in R14.
-fn exit(a: &mut Asm, how: u32, save: usize, leave: usize) -> usize {
+fn exit(a: &mut Asm, how: u32, save: [usize; 2], leave: usize) -> usize {
     let start = a.at();
     a.store(Mem::state(OFFSETS.rip), T2);
     spill(a);
-    save_vectors(a, save);
+    save_registers(a, save);
     a.imm(RAX, u64::from(how));
     let j = a.jmp();
     a.fill(j, leave);
@@ -663,15 +670,15 @@ fn exit(a: &mut Asm, how: u32, save: usize, leave: usize) -> usize {
 }
 
 /// Calls `f(cpu, block R14, instruction R13)`; returns to the block, or leaves.
-fn thunk(a: &mut Asm, f: u64, save: usize, leave: usize) -> usize {
+fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     let start = a.at();
     spill(a);
     a.store(Mem::state(OFFSETS.op), T1);
     a.store(Mem::state(OFFSETS.block), T2);
+    save_registers(a, save);
     a.mov(RDI, STATE);
     a.mov(RSI, T2);
-    a.mov(2, T1);
-    save_vectors(a, save);
+    a.load32(2, Mem::state(OFFSETS.op));
     a.imm(RAX, f);
     // There may be half a prediction on the stack.
     a.mov(RBX, RSP);

@@ -72,6 +72,29 @@ const GUEST: &[&[u8]] = &[
     &[0xFB],                                                                   // sti
     &[0x48, 0xAB],                                                             // stosq
     &[0xEE],                                                                   // out dx, al
+    &[0xDB, 0x2F],                                                             // fld tbyte [rdi]
+    &[0xDB, 0x3F],                                                             // fstp tbyte [rdi]
+    &[0xDC, 0x04, 0xCF],                                                       // fadd qword [rdi+rcx*8]
+    &[0xDB, 0x2F, 0xDB, 0x6F, 0x10, 0xDE, 0xC9, 0xDE, 0xC1],                   // fld; fld; fmulp; faddp
+    &[0xDB, 0xF1, 0x76, 0xF0],                                                 // fcomi st0, st1; jbe
+    &[0x48, 0x39, 0xC8, 0xDA, 0xC9],                                           // cmp rax, rcx; fcmove st0, st1
+    &[0xD9, 0x3F],                                                             // fnstcw [rdi]
+    &[0xD9, 0x2F],                                                             // fldcw [rdi]
+    &[0xDF, 0xE0],                                                             // fnstsw ax
+    &[0xDF, 0x3F],                                                             // fistp qword [rdi]
+    &[0x9B],                                                                   // wait
+    &[0xDB, 0xE3],                                                             // fninit
+    &[0x0F, 0xFE, 0x07],                                                       // paddd mm0, [rdi]
+    &[0x0F, 0xFE, 0xC1],                                                       // paddd mm0, mm1
+    &[0x0F, 0x7F, 0x07],                                                       // movq [rdi], mm0
+    &[0x4C, 0x0F, 0x6E, 0xE0],                                                 // movq mm4, rax
+    &[0x0F, 0x77],                                                             // emms
+    &[0x66, 0x0F, 0x2D, 0x07],                                                 // cvtpd2pi mm0, [rdi]
+    &[0x62, 0xF1, 0x7D, 0x48, 0xFE, 0x07],                                     // vpaddd zmm0, zmm0, [rdi]
+    &[0x62, 0xF1, 0x75, 0x49, 0xFE, 0xC2],                                     // vpaddd zmm0{k1}, zmm1, zmm2
+    &[0xC5, 0xFC, 0x41, 0xD9],                                                 // kandw k3, k0, k1
+    &[0x0F, 0x01, 0xF9],                                                       // rdtscp
+    &[0x0F, 0xAE, 0xE8, 0x0F, 0x31],                                           // lfence; rdtsc
 ];
 
 /// One line for each: what it is, and what it becomes, up to where the slow paths begin.

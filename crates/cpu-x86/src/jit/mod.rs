@@ -20,14 +20,16 @@
 //! - *Loops* of one block look at pages, the attention word and the code version once for many rounds (`rounds`).
 //! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
 //!   block that uses them until something else runs (`vectors`).
+//! - *x87 and MMX* registers stay in the host's unit likewise, while the guest masks all exceptions (`x87`).
+//! - *RDTSC* reads the platform's clock without a call where that is made of the host's counter (`clock`).
 //! - *Interrupts*: CLI, STI, PUSHF and POPF of ring 0 are done in place (`interrupts`).
-//! - *Everything else* (system, string, x87, MMX and masked memory instructions) is done by the interpreter's handler from
+//! - *Everything else* (system, string and masked memory instructions) is done by the interpreter's handler from
 //!   inside the block; 16-bit code and 32-bit code with segments that are not flat are left to the interpreter.
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
 //!   there is no signal or exception handler. When translated code is left, nothing of it is on the host's stack.
 //!
-//! Not there yet: x87 and MMX without a call of their handlers, a poll page instead
-//! of the load and test at each loop, removal of parts of the buffer. Flags that the manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
+//! Not there yet: a poll page instead of the load and test at each loop, removal of parts of the buffer. Flags that the
+//! manuals leave undefined (after IMUL, shifts ...) are what the host leaves, not what the interpreter does.
 //!
 //! Code is in a buffer of its own, mapped once for writing and once for executing, dropped as a whole when full. Slow
 //! paths are in another part of it, so that what runs is close together.
@@ -41,6 +43,8 @@ mod asm;
 pub mod audit;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) mod check;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod clock;
 mod context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod engine;
@@ -65,6 +69,8 @@ mod sites;
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod vectors;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod x87;
 
 pub(crate) use context::Context;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]

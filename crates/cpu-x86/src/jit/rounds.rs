@@ -64,6 +64,8 @@ pub(super) struct Rounds {
     counter: (u8, i64),
     /// Vector registers that the block needs.
     level: u8,
+    /// It needs x87 registers.
+    pub(super) stack: bool,
 }
 
 /// Whether the block at offset `at` of its page branches to itself by a conditional branch.
@@ -129,7 +131,7 @@ impl Rounds {
         let counter = (0..16u8).filter(|r| held(*r).is_some()).find_map(|r| counts(&r));
         let counter = counter.or_else(|| (12..16u8).find_map(|r| counts(&r)))?;
         let level = vector.iter().flatten().map(level).max().unwrap_or(NOTHING);
-        Some(Self { whole, now: [Some(0); 16], sites: Vec::new(), counter, level })
+        Some(Self { whole, now: [Some(0); 16], sites: Vec::new(), counter, level, stack: false })
     }
 
     /// The address of an access at the start of a round, and its change in one; `None` when it has to be checked each time.
@@ -201,8 +203,11 @@ impl Translator<'_> {
         let before = self.a.jmp();
         let start = self.a.at();
         self.level = level;
+        let stack = self.rounds.as_ref().is_some_and(|r| r.stack);
+        self.stack_in_rounds(stack);
         let last = decoded.len() - 1;
         for (n, (i, op)) in decoded.iter().zip(ops).enumerate().take(last) {
+            self.stack_before(i, op);
             match vector.get(n).copied().flatten() {
                 Some(v) => self.vector(n, i, op, v)?,
                 None => self.instruction(n, i, op)?,
@@ -210,6 +215,7 @@ impl Translator<'_> {
             self.note_motion(i);
         }
         let (Some(i), Some(op)) = (decoded.get(last), ops.get(last)) else { return Err(Unsupported) };
+        self.stack_before(i, op);
         let out = self.branch_on((i.condition_code() as u8).wrapping_sub(1) ^ 1);
         self.leave_by(out, self.rip_at(op.end), self.flags == Flags::Reg, None);
         if live && self.flags == Flags::Reg {
@@ -224,6 +230,10 @@ impl Translator<'_> {
         self.a.fill_here(before);
         self.flags = Flags::Slot;
         self.level = NOTHING;
+        self.stack_in_rounds(false);
+        if stack {
+            self.want_stack(0);
+        }
         self.before_rounds(counter, level, start)
     }
 

@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
+use super::clock::reads_clock;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::live::{self, Use};
@@ -12,6 +13,7 @@ use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
 use super::sites::Field;
 use super::vectors::{EVERYTHING, NOTHING, WHOLE};
+use super::x87::{Loaded, Stack, uses_stack};
 use crate::block::{Block, Key, Place};
 use crate::decode;
 use crate::op::{Op, gpr, segment};
@@ -208,15 +210,26 @@ pub(super) enum Flags {
 
 /// Code that is put behind the block.
 pub(super) enum Cold {
-    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS; `level`: with vector
-    /// registers.
-    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, level: u8 },
+    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS; `loaded`: with these
+    /// vector and x87 registers.
+    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, loaded: Loaded },
     /// A store to a marked page. `save`: flags are in EFLAGS and live.
-    Written { jump: usize, back: usize, index: usize, len: usize, save: bool, branch: Option<i32>, host: u8, level: u8 },
+    Written {
+        jump: usize,
+        back: usize,
+        index: usize,
+        len: usize,
+        save: bool,
+        branch: Option<i32>,
+        host: u8,
+        loaded: Loaded,
+    },
     /// Leaves for `target`, or is linked to it.
     Link { place: usize, target: i32, save: bool },
     /// Loads vector registers.
-    Vectors { jump: usize, back: usize, index: usize, level: u8 },
+    Vectors { jump: usize, back: usize, index: usize, level: u8, loaded: Loaded },
+    /// Loads x87 registers.
+    Stack { jump: usize, back: usize, index: usize },
     /// Looks up the return address in T2, which was not the predicted one.
     Return { jump: usize, index: usize },
     /// Forgets the predicted returns.
@@ -290,6 +303,10 @@ pub(super) struct Translator<'a> {
     pub(super) single: bool,
     /// The vector registers that are certainly in the host's.
     pub(super) level: u8,
+    /// The same for x87 registers.
+    pub(super) stack: Stack,
+    /// Some instruction uses them.
+    uses_stack: bool,
     /// Where the version of the page is in the code, and that of the second one.
     version: usize,
     second_version: usize,
@@ -346,7 +363,12 @@ pub(super) fn translate(
     let mut native: Vec<bool> = decoded
         .iter()
         .zip(&vector)
-        .map(|(i, v)| v.is_some() || is_native(i, mode) && exists(i) && host_has(i))
+        .zip(&block.ops)
+        .map(|((i, v), op)| {
+            let clock = !exact && reads_clock(i); // (what is run twice would read it twice)
+            let native = || is_native(i, mode) && host_has(i) || uses_stack(i, op, mode).is_some() || clock;
+            v.is_some() || exists(i) && native()
+        })
         .collect();
     loop {
         match attempt_all(block, common, room, sites, exact, &decoded, &vector, &native) {
@@ -392,6 +414,8 @@ fn attempt_all(
         wide: block.key.mode.has(Mode::CODE64),
         single: exact,
         level: NOTHING,
+        stack: Stack::default(),
+        uses_stack: false,
         version: 0,
         second_version: 0,
         second_site: None,
@@ -410,6 +434,7 @@ fn attempt_all(
     }
     let mut ended = false;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
+        t.stack_before(i, op);
         let done = match vector[n] {
             _ if !native[n] => Err(Unsupported),
             v => t.attempt(n, i, op, v),
@@ -422,11 +447,13 @@ fn attempt_all(
         }
         ended = op.is(Op::ENDS);
         if t.look_after == Some(n) {
+            t.flush_pointers();
             t.spare_flags(t.live_after(n));
             t.look(n);
         }
     }
     if !ended {
+        t.flush_pointers();
         let end = block.ops.get(count - 1).map_or(0, |o| o.end);
         t.go(t.rip_at(end), None);
     }
@@ -456,7 +483,7 @@ fn attempt_all(
         roams: t.roams,
         rounds: t.plain != 0,
         count,
-        vectors: vector.iter().any(Option::is_some),
+        vectors: vector.iter().any(Option::is_some) || t.uses_stack,
     }))
 }
 
@@ -557,7 +584,7 @@ impl Translator<'_> {
     /// Tries to translate an instruction; leaves no trace when it cannot.
     fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
         let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
-        let (flags, level, sites) = (self.flags, self.level, self.sites);
+        let (flags, level, sites, stack) = (self.flags, self.level, self.sites, self.stack);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
             None if op.is(Op::ENDS) => self.control(n, i, op),
@@ -567,7 +594,7 @@ impl Translator<'_> {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
-            (self.flags, self.level, self.sites) = (flags, level, sites);
+            (self.flags, self.level, self.sites, self.stack) = (flags, level, sites, stack);
         }
         done
     }
@@ -575,7 +602,7 @@ impl Translator<'_> {
     /// Tries to make the fast copy of a loop; leaves no trace when that cannot be.
     fn loop_of(
         &mut self,
-        rounds: Rounds,
+        mut rounds: Rounds,
         decoded: &[Instruction],
         vector: &[Option<Translatable>],
         head: usize,
@@ -583,18 +610,22 @@ impl Translator<'_> {
     ) {
         let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
         let block = self.block;
+        let mode = block.key.mode;
+        let stack = decoded.iter().zip(&block.ops).any(|(i, op)| uses_stack(i, op, mode).is_some());
+        rounds.stack = stack;
         self.rounds = Some(rounds);
         if self.fast(decoded, &block.ops, vector, head, live).is_err() {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
         }
-        (self.rounds, self.flags, self.level) = (None, Flags::Slot, NOTHING);
+        (self.rounds, self.flags, self.level, self.stack) = (None, Flags::Slot, NOTHING, Stack::default());
     }
 
     /// The instruction is run by its handler.
     fn handler(&mut self, n: usize) {
         self.handlers += 1;
+        self.stack_away();
         self.level = NOTHING;
         if self.flags == Flags::Reg {
             self.a.save_flags(OFFSETS.flags);
@@ -641,12 +672,12 @@ impl Translator<'_> {
     /// After an instruction with a slow path.
     pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
         let restore = self.flags != Flags::Slot && self.live_after(n);
-        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, level: self.level });
+        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, loaded: self.loaded_before() });
     }
 
     /// An instruction that ends the block is run by its handler after `jumps`.
     pub(super) fn slow_end(&mut self, n: usize, jumps: Vec<usize>) {
-        self.cold.push(Cold::Op { jumps, back: None, index: n, restore: false, level: NOTHING });
+        self.cold.push(Cold::Op { jumps, back: None, index: n, restore: false, loaded: Loaded::default() });
     }
 
     /// SSE and AVX.
@@ -688,12 +719,17 @@ impl Translator<'_> {
 
     pub(super) fn instruction(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
         use Mnemonic::*;
+        if let Some(s) = uses_stack(i, op, self.block.key.mode) {
+            self.uses_stack = true;
+            return self.on_stack(n, i, op, s);
+        }
         match i.mnemonic() {
             Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw => Ok(()),
             Push | Pop | Leave => self.stack(n, i),
             Lea => self.lea(i, op),
             Cli | Sti | Pushfq | Popfq => self.interrupt_flag(n, i),
             Div | Idiv => self.divide(n, i, op),
+            Rdtsc | Rdtscp => self.read_clock(n, i),
             _ if op.is(Op::MEM) => self.memory(n, i, op),
             _ => self.registers(n, i, op),
         }
@@ -737,7 +773,7 @@ impl Translator<'_> {
         changed
     }
 
-    fn registers(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
+    pub(super) fn registers(&mut self, n: usize, i: &Instruction, op: &Op) -> Done {
         let list = self.spilled(i);
         if list.len() > 2 {
             return Err(Unsupported);
@@ -829,14 +865,16 @@ impl Translator<'_> {
     }
 
     /// In cold code: vector registers are loaded again. What could forbid it has not changed.
-    fn again(&mut self, level: u8) {
+    fn again(&mut self, index: usize, loaded: &Loaded) {
+        self.stack_again(loaded, self.block.ops.get(index).map_or(0, |o| o.end));
+        let level = loaded.vectors;
         if level != NOTHING {
             let call = self.a.call();
             self.join_common(call, self.common.vectors[usize::from(level - 1)]);
         }
     }
 
-    fn leave_for(&mut self, target: i32, how: usize) {
+    pub(super) fn leave_for(&mut self, target: i32, how: usize) {
         self.here(T2, target);
         let j = self.a.jmp();
         self.join_common(j, how);
@@ -852,23 +890,26 @@ impl Translator<'_> {
                 self.a.fill_here(jump);
                 self.leave_for(target, self.common.exit);
             }
-            Cold::Vectors { jump, back, index, level } => {
+            Cold::Stack { jump, back, index } => self.load_stack(jump, back, index),
+            Cold::Vectors { jump, back, index, level, loaded } => {
                 self.a.fill_here(jump);
                 let call = self.a.call();
                 self.join_common(call, self.common.vectors[usize::from(level - 1)]);
                 let done = self.a.jcc(Cc::Equal as u8);
                 self.a.fill(done, back);
                 let start = self.block.ops.get(index).map_or(0, |o| o.start);
+                self.tell_pointers(&loaded);
                 self.leave_for(self.rip_at(start), self.common.refuse);
             }
-            Cold::Op { jumps, back, index, restore, level } => {
+            Cold::Op { jumps, back, index, restore, loaded } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
                 self.page_misses.extract_if(.., |m| m.0 == index).for_each(|m| self.a.fill_here(m.1));
+                self.tell_pointers(&loaded);
                 self.a.imm(T1, index as u64);
                 let call = self.a.call();
                 self.op_calls.push(call);
                 if let Some(back) = back {
-                    self.again(level);
+                    self.again(index, &loaded);
                     if restore {
                         self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                     }
@@ -876,7 +917,7 @@ impl Translator<'_> {
                     self.a.fill(j, back);
                 }
             }
-            Cold::Written { jump, back, index, len, save, branch, host, level } => {
+            Cold::Written { jump, back, index, len, save, branch, host, loaded } => {
                 self.a.fill_here(jump);
                 self.a.store(Mem::state(OFFSETS.host), host);
                 if save {
@@ -887,10 +928,11 @@ impl Translator<'_> {
                     self.here(T1, b);
                     self.a.store(Mem::state(OFFSETS.branch), T1);
                 }
+                self.tell_pointers(&loaded);
                 self.a.imm(T1, (index | len << 16) as u64);
                 let call = self.a.call();
                 self.written_calls.push(call);
-                self.again(level);
+                self.again(index, &loaded);
                 if save {
                     self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                 }

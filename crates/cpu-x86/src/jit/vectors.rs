@@ -134,7 +134,7 @@ impl Translator<'_> {
         self.spare_flags(self.uses[n].before() != 0);
         self.a.compare_byte(Mem::state(OFFSETS.level), level);
         let jump = self.a.jcc(Cc::Below as u8);
-        self.cold.push(Cold::Vectors { jump, back: self.a.at(), index: n, level });
+        self.cold.push(Cold::Vectors { jump, back: self.a.at(), index: n, level, loaded: self.loaded_before() });
         self.level = level;
     }
 }

@@ -20,6 +20,8 @@ enum Choice {
     Mask,
     /// All, unless no bit of the mask register is set.
     AnyMask,
+    /// Element i by any of bits i, i + count ... of the mask register: a block that is broadcast.
+    Block,
     /// As many as bits of the mask register are set (compress, expand).
     Count,
     /// By the sign of element i of a vector register.
@@ -48,6 +50,10 @@ pub(super) struct Lanes {
     element: u8,
     /// Elements.
     count: u8,
+    /// Elements of the vector, for a block that is broadcast.
+    total: u8,
+    /// Stores fault as if all were touched (exception type E6NF).
+    strict: bool,
     /// What the instruction does with tiny results.
     pub(super) tiny: Tiny,
 }
@@ -58,16 +64,26 @@ impl Lanes {
     }
 
     pub(super) fn pack(self) -> u64 {
-        u64::from_le_bytes([self.choice as u8, self.register, self.element, self.count, self.tiny as u8, 0, 0, 0])
+        u64::from_le_bytes([
+            self.choice as u8,
+            self.register,
+            self.element,
+            self.count,
+            self.tiny as u8,
+            u8::from(self.strict),
+            self.total,
+            0,
+        ])
     }
 
     pub(super) fn unpack(v: u64) -> Self {
-        let [choice, register, element, count, tiny, ..] = v.to_le_bytes();
+        let [choice, register, element, count, tiny, strict, total, _] = v.to_le_bytes();
         let choice = match choice {
             1 => Choice::Mask,
             2 => Choice::AnyMask,
-            3 => Choice::Count,
-            4 => Choice::Sign,
+            3 => Choice::Block,
+            4 => Choice::Count,
+            5 => Choice::Sign,
             _ => Choice::All,
         };
         let tiny = match tiny {
@@ -75,7 +91,7 @@ impl Lanes {
             2 => Tiny::Kept,
             _ => Tiny::Flagged,
         };
-        Self { choice, register, element, count, tiny }
+        Self { choice, register, element, count, total, strict: strict != 0, tiny }
     }
 
     /// The elements to touch, as bits.
@@ -86,6 +102,11 @@ impl Lanes {
             Choice::All => all,
             Choice::Mask => mask,
             Choice::AnyMask => u64::from(mask != 0),
+            Choice::Block => {
+                let k = cpu.fpu.k[usize::from(self.register) & 7];
+                let (count, total) = (u32::from(self.count.max(1)), u32::from(self.total.min(64)));
+                (0..total).filter(|n| k >> n & 1 != 0).fold(0, |b, n| b | 1 << (n % count))
+            }
             Choice::Count => (1u64.checked_shl(mask.count_ones()).unwrap_or(0)).wrapping_sub(1),
             Choice::Sign => {
                 let r = &cpu.fpu.zmm[usize::from(self.register) & 31];
@@ -108,7 +129,7 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
         let element = if matches!(i.mnemonic(), Vmaskmovps | Vpmaskmovd) { 4 } else { 8 };
         let register = i.op_register(1).number() as u8;
         let count = (bytes / usize::from(element)) as u8;
-        return Lanes { choice: Choice::Sign, register, element, count, tiny: Tiny::Flagged };
+        return Lanes { choice: Choice::Sign, register, element, count, ..Lanes::default() };
     }
     if i.op_mask() == Register::None {
         return Lanes::default();
@@ -122,9 +143,14 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
         if whole(i, &name) {
             return Lanes::default();
         }
+        let block = i.memory_size().element_size();
+        if !size.is_broadcast() && (1..bytes).contains(&block) {
+            let (count, total) = ((bytes / block) as u8, (vector / block) as u8);
+            return Lanes { choice: Choice::Block, register, element: block as u8, count, total, ..Lanes::default() };
+        }
         let span = if size.is_broadcast() { i.code().op_code().memory_size().size() } else { vector };
         let count = (span / usize::from(element.max(1))).min(64) as u8;
-        return Lanes { choice: Choice::AnyMask, register, element: bytes as u8, count, tiny: Tiny::Flagged };
+        return Lanes { choice: Choice::AnyMask, register, element: bytes as u8, count, ..Lanes::default() };
     }
     if whole(i, &name) {
         return Lanes::default();
@@ -135,7 +161,8 @@ pub(super) fn lanes(i: &Instruction) -> Lanes {
     } else {
         Choice::Mask
     };
-    Lanes { choice, register, element, count, tiny: Tiny::Flagged }
+    let strict = name.starts_with("Vextract");
+    Lanes { choice, register, element, count, strict, ..Lanes::default() }
 }
 
 /// Bytes of memory per mask bit.
@@ -146,7 +173,7 @@ fn element(i: &Instruction) -> u8 {
         Vpmuludq | Vpmuldq | Vmovdqu64 | Vmovdqa64 | Vpmadd52luq | Vpmadd52huq => 8,
         Vmovdqu32 | Vmovdqa32 => 4,
         Vmovdqu16 => 2,
-        Vmovdqu8 => 1,
+        Vmovdqu8 | Vpshufbitqmb => 1,
         _ => i.memory_size().element_size().clamp(1, 64) as u8,
     }
 }
@@ -159,7 +186,6 @@ fn whole(i: &Instruction, name: &str) -> bool {
         "Vunpck",
         "Vperm",
         "Vshuf",
-        "Vpshufb",
         "Vpshufd",
         "Vpshufh",
         "Vpshufl",
@@ -176,10 +202,11 @@ fn whole(i: &Instruction, name: &str) -> bool {
         "Vmovshdup",
         "Vmovsldup",
         "Vmovddup",
+        "Vcvtne2ps2bf16",
     ];
     let shift = ["Vpsll", "Vpsrl", "Vpsra"].iter().any(|p| name.starts_with(p)) && !name.contains('v');
     let by_register = shift && i.op_count() == 3 && i.op_kind(2) == OpKind::Memory;
-    by_register || WHOLE.iter().any(|p| name.starts_with(p))
+    i.mnemonic() == Mnemonic::Vpshufb || by_register || WHOLE.iter().any(|p| name.starts_with(p))
 }
 
 /// Calls `f` with offset and length of every run of touched elements.
@@ -215,6 +242,9 @@ pub(super) fn load(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op, at: u64, buffer: &
 /// Checks that the touched elements can be stored.
 pub(super) fn check_store(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op, at: u64) -> Exec {
     let lanes = Lanes::unpack(op.imm);
+    if lanes.strict {
+        return cpu.check_write(bus, op.seg, at, usize::from(lanes.element) * usize::from(lanes.count));
+    }
     runs(lanes.bits(cpu), lanes.element, |from, n| {
         cpu.check_write(bus, op.seg, at.wrapping_add(from as u64) & op.addr_mask, n)
     })

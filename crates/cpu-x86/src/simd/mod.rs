@@ -17,12 +17,30 @@ mod native;
 
 pub(crate) use vector::{Translatable, translatable};
 
+/// An instruction that translated code may contain as it is, with the x87 and MMX registers in their places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnStack {
+    /// FOP; `None`: the pointers stay.
+    pub(crate) opcode: Option<u16>,
+    /// Segment of the data pointer.
+    pub(crate) seg: Seg,
+    /// XMM registers or MXCSR are used, too.
+    pub(crate) vectors: bool,
+    /// Mask of the address bits that have to be zero.
+    pub(crate) align: u8,
+}
+
+/// Whether `i` (decoded as `op`) is one.
+pub(crate) fn on_stack(i: &Instruction, op: &Op) -> Option<OnStack> {
+    x87::on_stack(i, op).or_else(|| vector::on_stack(i))
+}
+
 use iced_x86::{CpuidFeature, Instruction};
 
 use crate::fault::{Exec, vector as exception};
 use crate::fpu::{XCR0_AVX, XCR0_AVX512, XCR0_SSE};
 use crate::op::{DecodeCx, Op};
-use crate::state::{Cpu, Mode, cr};
+use crate::state::{Cpu, Mode, Seg, cr};
 
 /// What has to be enabled for an instruction: `Op::src2` of this family.
 mod class {

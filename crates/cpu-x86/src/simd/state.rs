@@ -60,6 +60,7 @@ fn registers(cpu: &Cpu) -> usize {
 
 fn emms(cpu: &mut Cpu, _bus: &mut dyn Bus, op: &Op) -> Exec {
     ready(cpu, op)?;
+    cpu.fpu.rotate_to(0); // as by every MMX instruction (Intel SDM volume 3, table 12-1)
     cpu.fpu.ftw = 0;
     Ok(())
 }

@@ -8,12 +8,12 @@
 //! (post-computation) flags are not set when a pre-computation exception is unmasked.
 
 use iced_x86::{
-    EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl,
+    Code, EncodingKind, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RoundingControl,
 };
 
 use super::masked::{self, Lanes, Tiny};
 use super::unit::{self, Buffer, Kind, Prepared};
-use super::{aligned, class, ready};
+use super::{OnStack, aligned, class, ready};
 use crate::fault::{Exec, vector as exception};
 use crate::fpu::MXCSR_RESET;
 use crate::op::{DecodeCx, Handler, Op};
@@ -64,6 +64,20 @@ pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
         matches!(class, class::SSE | class::VEX | class::EVEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
     (known && plain && whole).then_some(Translatable { vex, evex: class == class::EVEX, align })
+}
+
+/// See [`super::on_stack`]: MMX instructions, but for MOVNTQ and those with an operand at RDI.
+pub(super) fn on_stack(i: &Instruction) -> Option<OnStack> {
+    let plain = OnStack { opcode: None, seg: Seg::None, vectors: false, align: 0 };
+    if i.code() == Code::Emms {
+        return Some(plain);
+    }
+    let class = class_of(i).filter(|c| matches!(*c, class::MMX | class::MMX_SSE))?;
+    let known = i.cpuid_features().iter().all(|f| unit::has(*f));
+    let elsewhere = i.code() == Code::Movntq_m64_mm || (0..i.op_count()).any(|n| is_rdi(i.op_kind(n)));
+    let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
+    let align = if memory { alignment(i, i.memory_size().size() as u8) } else { 0 };
+    (known && !elsewhere).then_some(OnStack { vectors: class == class::MMX_SSE || is_float(i), align, ..plain })
 }
 
 /// Makes `op` execute `i`.

@@ -9,7 +9,7 @@ use iced_x86::{Code, CpuidFeature, EncodingKind, Instruction, InstructionInfoFac
 
 use super::shape::{Shape, shape};
 use super::unit::{self, Buffer, Kind, Prepared};
-use super::x87_error;
+use super::{OnStack, x87_error};
 use crate::bus::Bus;
 use crate::fault::{Exec, vector};
 use crate::fpu::{Fpu, MXCSR_MASK};
@@ -37,8 +37,7 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
         ));
         return true;
     }
-    let x87 = [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387];
-    if i.encoding() != EncodingKind::Legacy || !i.cpuid_features().iter().any(|f| x87.contains(f)) {
+    if !is_x87(i) {
         return false;
     }
     let Some(fop) = opcode(i, cx) else {
@@ -80,6 +79,24 @@ pub(super) fn decode(i: &Instruction, cx: &DecodeCx, op: &mut Op) -> bool {
         (_, false) => run::<NONE, false>,
     };
     true
+}
+
+/// See [`super::on_stack`].
+pub(super) fn on_stack(i: &Instruction, op: &Op) -> Option<OnStack> {
+    let seg = if op.is(Op::MEM) { segment(i.memory_segment()) } else { Seg::None };
+    let keeps = OnStack { opcode: None, seg, vectors: false, align: 0 };
+    match i.code() {
+        Code::Wait | Code::Fnclex | Code::Fnstcw_m2byte | Code::Fnstsw_m2byte | Code::Fnstsw_AX => return Some(keeps),
+        c if control(c).is_some() => return None,
+        _ => {}
+    }
+    let x87 = is_x87(i) && op.aux != 0;
+    x87.then(|| OnStack { opcode: (op.imm & CONTROL == 0).then_some(op.imm as u16 & 0x7FF), ..keeps })
+}
+
+fn is_x87(i: &Instruction) -> bool {
+    let x87 = [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387];
+    i.encoding() == EncodingKind::Legacy && i.cpuid_features().iter().any(|f| x87.contains(f))
 }
 
 fn control(code: Code) -> Option<Handler> {

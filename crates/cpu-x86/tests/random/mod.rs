@@ -1,11 +1,11 @@
-//! Random programs for differential tests: registers, flags, memory operands, SSE and AVX, locked instructions, pushes,
-//! branches, calls and a loop around it all. Left out: what stops, waits or is not deterministic.
+//! Random programs for differential tests: registers, flags, memory operands, x87, MMX, SSE, AVX and AVX-512, locked
+//! instructions, pushes, branches, calls and a loop around it all. Left out: what stops, waits or is not deterministic.
 #![allow(dead_code, missing_docs, unreachable_pub)] // each test program uses a part
 
 use cpu_x86::flags::rflags;
 use iced_x86::{
     Code, CpuidFeature, Decoder, Encoder, EncodingKind, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpCodeOperandKind as K, OpKind, Register as R,
+    OpAccess, OpCodeOperandKind as K, OpKind, Register as R, RoundingControl,
 };
 
 pub struct Rng(pub u64);
@@ -133,6 +133,73 @@ pub fn codes() -> Vec<Code> {
         .collect()
 }
 
+/// Where FLDCW finds its operand: from RBX.
+pub const CONTROL_WORD: u64 = 0x40;
+
+fn operands(c: &Code, of: impl Fn(&str) -> bool) -> bool {
+    c.op_code().op_kinds().iter().any(|k| of(&format!("{k:?}")))
+}
+
+/// Those of x87 and MMX.
+pub fn stack_codes() -> Vec<Code> {
+    let x87 = [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU387];
+    // What begins with FWAIT is two instructions; environments have addresses, which processors disagree about.
+    let excluded = [
+        "Fstcw", "Fstsw", "Fclex", "Finit", "Feni", "Fdisi", "Fsetpm", "Frstpm", "Fnstenv", "Fstenv", "Fnsave",
+        "Fsave", "Fldenv", "Frstor",
+    ];
+    Code::values()
+        .filter(|c| {
+            let mmx = operands(c, |k| k.starts_with("mm_")) || *c == Code::Emms;
+            let features = c.cpuid_features();
+            (mmx || features.iter().any(|f| x87.contains(f)))
+                && features.iter().all(|f| cpu_x86::simd::supports(*f))
+                && c.op_code().mode64()
+                && c.encoding() == EncodingKind::Legacy
+                && !excluded.iter().any(|e| format!("{c:?}").starts_with(e))
+        })
+        .collect()
+}
+
+/// Those of AVX-512 that the host has.
+pub fn evex_codes() -> Vec<Code> {
+    Code::values()
+        .filter(|c| {
+            let masks = operands(c, |k| k.starts_with("k_"));
+            let features = c.cpuid_features();
+            (c.encoding() == EncodingKind::EVEX || c.encoding() == EncodingKind::VEX && masks)
+                && features.iter().all(|f| cpu_x86::simd::supports(*f))
+                && c.op_code().mode64()
+        })
+        .collect()
+}
+
+/// Masks, zeroing, broadcast, rounding.
+fn decorate(rng: &mut Rng, i: &mut Instruction) {
+    let info = i.code().op_code();
+    let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
+    if info.can_use_op_mask_register() && (info.require_op_mask_register() || rng.below(2) == 0) {
+        i.set_op_mask(R::K1 + rng.below(7) as u32);
+        i.set_zeroing_masking(info.can_use_zeroing_masking() && i.op0_kind() == OpKind::Register && rng.below(2) == 0);
+    }
+    if memory && info.can_broadcast() && rng.below(3) == 0 {
+        i.set_is_broadcast(true);
+    }
+    if !memory && rng.below(4) == 0 {
+        let all = [
+            RoundingControl::RoundToNearest,
+            RoundingControl::RoundDown,
+            RoundingControl::RoundUp,
+            RoundingControl::RoundTowardZero,
+        ];
+        if info.can_use_rounding_control() {
+            i.set_rounding_control(all[rng.below(4) as usize]);
+        } else if info.can_suppress_all_exceptions() {
+            i.set_suppress_all_exceptions(true);
+        }
+    }
+}
+
 trait OnlyPrefixes {
     fn is_lock_rep_only(&self) -> bool;
 }
@@ -148,8 +215,14 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
     let mut i = Instruction::new();
     i.set_code(code);
     for n in 0..info.op_count() {
-        let number = rng.below(16) as u32;
+        let number = rng.below(if code.encoding() == EncodingKind::EVEX { 32 } else { 16 }) as u32;
+        let general = number & 15;
         let mut reg = |base: R| {
+            let number = match base {
+                R::XMM0 | R::YMM0 | R::ZMM0 => number,
+                R::MM0 | R::K0 | R::ST0 => general & 7,
+                _ => general,
+            };
             i.set_op_kind(n, OpKind::Register);
             i.set_op_register(n, base + number);
         };
@@ -160,13 +233,29 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
             K::r64_reg | K::r64_rm | K::r64_opcode | K::r64_vvvv => reg(R::RAX),
             K::xmm_reg | K::xmm_rm | K::xmm_vvvv | K::xmm_is4 => reg(R::XMM0),
             K::ymm_reg | K::ymm_rm | K::ymm_vvvv | K::ymm_is4 => reg(R::YMM0),
+            K::zmm_reg | K::zmm_rm | K::zmm_vvvv => reg(R::ZMM0),
+            K::k_reg | K::k_rm | K::k_vvvv => reg(R::K0),
+            K::mm_reg | K::mm_rm => reg(R::MM0),
+            K::sti_opcode => reg(R::ST0),
+            K::zmm_or_mem if number & 1 == 0 => reg(R::ZMM0),
+            K::k_or_mem if number & 1 == 0 => reg(R::K0),
+            K::mm_or_mem if number & 1 == 0 => reg(R::MM0),
             K::r8_or_mem if number & 1 == 0 => reg(R::AL),
             K::r16_or_mem if number & 1 == 0 => reg(R::AX),
             K::r32_or_mem if number & 1 == 0 => reg(R::EAX),
             K::r64_or_mem if number & 1 == 0 => reg(R::RAX),
             K::xmm_or_mem if number & 1 == 0 => reg(R::XMM0),
             K::ymm_or_mem if number & 1 == 0 => reg(R::YMM0),
-            K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::xmm_or_mem | K::ymm_or_mem | K::mem => {
+            K::r8_or_mem
+            | K::r16_or_mem
+            | K::r32_or_mem
+            | K::r64_or_mem
+            | K::xmm_or_mem
+            | K::ymm_or_mem
+            | K::zmm_or_mem
+            | K::k_or_mem
+            | K::mm_or_mem
+            | K::mem => {
                 i.set_op_kind(n, OpKind::Memory);
                 i.set_memory_base(POINTERS[rng.below(4) as usize]);
                 let unit = if rng.below(4) == 0 { 1 } else { 32 };
@@ -177,6 +266,7 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
                     i.set_memory_index_scale(1 << rng.below(4));
                 }
             }
+            K::st0 => i.set_op_register(n, R::ST0),
             K::al => i.set_op_register(n, R::AL),
             K::cl => i.set_op_register(n, R::CL),
             K::ax => i.set_op_register(n, R::AX),
@@ -226,6 +316,14 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
     if i.op0_kind() == OpKind::Memory && info.can_use_lock_prefix() && rng.below(4) == 0 {
         i.set_has_lock_prefix(true);
     }
+    if code == Code::Fldcw_m2byte {
+        i.set_memory_base(R::RBX);
+        i.set_memory_index(R::None);
+        i.set_memory_displacement64(CONTROL_WORD);
+    }
+    if code.encoding() == EncodingKind::EVEX {
+        decorate(rng, &mut i);
+    }
     let mut encoder = Encoder::new(64);
     encoder.encode(&i, 0x1000).ok()?;
     let bytes = encoder.take_buffer();
@@ -241,6 +339,15 @@ fn instruction(rng: &mut Rng, code: Code) -> Option<Instruction> {
         && i.op0_kind() == OpKind::Memory
         && i.op1_kind() == OpKind::Register;
     (!writes_fixed && !far).then_some(i)
+}
+
+/// A program of one instruction, if one can be made.
+pub fn single(rng: &mut Rng, code: Code, at: u64) -> Option<Program> {
+    let i = instruction(rng, code)?;
+    let undefined = undefined_after(&i, 0)?;
+    let mut encoder = Encoder::new(64);
+    encoder.encode(&i, at).ok()?;
+    Some(Program { code: encoder.take_buffer(), undefined: from_bits(undefined), at })
 }
 
 /// A program.

@@ -302,6 +302,15 @@ impl Bus for VpBus<'_> {
         self.vp.tsc_at(self.shared, self.shared.time.now())
     }
 
+    fn exclude(&mut self) -> bool {
+        self.vp.exclude(self.shared);
+        true
+    }
+
+    fn readmit(&mut self) {
+        self.vp.readmit();
+    }
+
     fn cr8(&mut self) -> u64 {
         self.vp.irq().cr8()
     }

@@ -21,6 +21,7 @@ use irqchip::lapic::{Config as ApicConfig, Deadline, Delivery, DeliveryMode, Des
 use whp::{Exit, LocalApicEmulationMode, PendingEvent, PendingInterruption};
 
 use crate::behave::Behave;
+use crate::gate::Gate;
 use crate::hyperv::VpHyperv;
 use crate::shared::Shared;
 
@@ -131,15 +132,32 @@ pub(crate) struct Vp {
     attention: Arc<AtomicU32>,
     /// The core's thread is not inside guest memory: not in `run`, or in a callback.
     outside: AtomicBool,
+    /// One of the partition's processors may be alone inside.
+    gate: Arc<Gate>,
+    /// It is this one.
+    alone: AtomicBool,
     cancelled: AtomicBool,
     irq: Mutex<Irq>,
     wake: Condvar,
     /// Guest TSC minus partition TSC.
-    tsc_offset: AtomicI64,
+    tsc_offset: Arc<AtomicI64>,
     pub(crate) counters: Counters,
     behave: Behave,
     /// What the translator has done, if there is one.
     jit: Option<Arc<SharedJitStatistics>>,
+}
+
+/// Waits for what another processor does soon.
+fn backing_off(done: impl Fn() -> bool) {
+    let mut tries = 0u32;
+    while !done() {
+        tries = tries.saturating_add(1);
+        match tries {
+            0..100 => std::hint::spin_loop(),
+            100..1000 => std::thread::yield_now(),
+            _ => std::thread::sleep(Duration::from_micros(20)),
+        }
+    }
 }
 
 impl Vp {
@@ -197,10 +215,12 @@ impl Vp {
             running: AtomicBool::new(false),
             attention,
             outside: AtomicBool::new(true),
+            gate: shared.gate.clone(),
+            alone: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             irq: Mutex::new(irq),
             wake: Condvar::new(),
-            tsc_offset: AtomicI64::new(0),
+            tsc_offset: Arc::default(),
             counters: Counters::default(),
             behave: shared.options.behave,
             jit,
@@ -424,23 +444,56 @@ impl Vp {
     /// The second step: waits until the core has dropped what it cached of the map, or is outside and will before
     /// it goes on.
     pub(crate) fn wait_flushed(&self) {
-        let mut tries = 0u32;
         let flushes = Attention::FLUSH_TLB | Attention::FLUSH_TRANSLATIONS;
-        while !self.outside.load(Ordering::SeqCst) && self.attention.load(Ordering::SeqCst) & flushes != 0 {
-            tries = tries.saturating_add(1);
-            match tries {
-                0..100 => std::hint::spin_loop(),
-                100..1000 => std::thread::yield_now(),
-                _ => std::thread::sleep(Duration::from_micros(20)),
-            }
-        }
+        backing_off(|| self.outside.load(Ordering::SeqCst) || self.attention.load(Ordering::SeqCst) & flushes == 0);
     }
 
     /// Runs `f` as being outside guest memory.
     pub(crate) fn outside<R>(&self, f: impl FnOnce() -> R) -> R {
         let was = self.outside.swap(true, Ordering::SeqCst);
         let result = f();
-        self.outside.store(was, Ordering::SeqCst);
+        if !was {
+            self.enter();
+        }
         result
+    }
+
+    /// The core's thread is inside guest memory from now on; waits while another processor is alone there.
+    pub(crate) fn enter(&self) {
+        loop {
+            self.outside.store(false, Ordering::SeqCst);
+            if !self.gate.is_closed() || self.alone.load(Ordering::Relaxed) {
+                return;
+            }
+            self.outside.store(true, Ordering::SeqCst);
+            self.gate.wait();
+        }
+    }
+
+    /// Waits until no other processor is inside guest memory, and keeps them out until [`Self::readmit`].
+    pub(crate) fn exclude(&self, shared: &Shared) {
+        self.outside.store(true, Ordering::SeqCst);
+        self.gate.close();
+        self.alone.store(true, Ordering::Relaxed);
+        let vps = shared.vps();
+        let others = || vps.iter().flatten().filter(|vp| vp.index != self.index);
+        others().for_each(|vp| vp.make_leave());
+        for vp in others() {
+            backing_off(|| vp.outside.load(Ordering::SeqCst));
+        }
+        self.outside.store(false, Ordering::SeqCst);
+    }
+
+    /// The others may come in again.
+    pub(crate) fn readmit(&self) {
+        self.alone.store(false, Ordering::Relaxed);
+        self.gate.open();
+    }
+
+    /// Asks a core that is inside guest memory to leave it.
+    fn make_leave(&self) {
+        if !self.outside.load(Ordering::SeqCst) {
+            self.attention.fetch_or(Attention::LEAVE, Ordering::SeqCst);
+        }
     }
 }

@@ -44,6 +44,10 @@ impl Vp {
         let config = shared.config();
         let exceptions = config.exits.contains(ExtendedVmExits::EXCEPTION_EXIT);
         core.processor.cpu.exception_exits = if exceptions { config.exception_exits } else { 0 };
+        let cpu = &mut core.processor.cpu;
+        if cpu.counter.is_none() {
+            cpu.counter = shared.time.counter(&self.tsc_offset);
+        }
         let mut bus = VpBus::new(self, shared, handler, config, core.apic_id);
         let (exit, length) = self.run_loop(core, &mut bus);
         self.outside.store(true, Ordering::SeqCst);
@@ -73,7 +77,7 @@ impl Vp {
             if impossible(&core.processor.cpu) {
                 return (Exit::InvalidVpRegisterValue, 0);
             }
-            self.outside.store(false, Ordering::SeqCst);
+            self.enter();
             let stop = inject(core, bus).unwrap_or_else(|| core.processor.run(bus));
             self.outside.store(true, Ordering::SeqCst);
             if let Some(left) = self.stopped(core, bus, stop) {

@@ -9,6 +9,7 @@ mod basic;
 mod behave;
 mod hyperv;
 mod hyperv_snippets;
+mod locks;
 mod memory;
 mod snippets;
 mod vm;

@@ -26,7 +26,7 @@ const ST: i64 = offset_of!(Fpu, st) as i64;
 const _: () = assert!(offset_of!(Fpu, zmm) == 0 && IMAGE % 64 == 0);
 const _: () = assert!(offset_of!(Fpu, st) - offset_of!(Fpu, fcw) == 32);
 const _: () = assert!(offset_of!(Fpu, mxcsr) - offset_of!(Fpu, fcw) == 24);
-const _: () = assert!(offset_of!(Fpu, fcs) - offset_of!(Fpu, fcw) == 512);
+const _: () = assert!(offset_of!(Fpu, image_header) - offset_of!(Fpu, fcw) == 512);
 
 /// The instruction without what the stub is not made for: address and prefixes. Non-temporal moves become ordinary
 /// ones, since their operand is in the buffer.
