@@ -6,6 +6,7 @@ mod defects;
 mod front_ends;
 mod q35;
 mod qmp;
+mod reboots;
 mod run_disk;
 pub(crate) mod tests;
 mod usb;
