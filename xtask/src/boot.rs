@@ -4,6 +4,7 @@
 
 mod defects;
 mod front_ends;
+mod pcie;
 mod q35;
 mod qmp;
 mod reboots;

@@ -11,7 +11,7 @@ use crate::acpi_pm::{AcpiPm, Smbus};
 use crate::dma8237::Dma;
 use crate::hpet::{Hpet, LegacyGate};
 use crate::i8042::I8042;
-use crate::ich9::{Ich9Pm, Ich9Router, Ich9Smbus, Rcba};
+use crate::ich9::{Ich9Pm, Ich9Router, Ich9Smbus, Rcba, Tco};
 use crate::pflash::{Pflash, PflashConfig};
 use crate::pit::Pit;
 use crate::root_port::{RootPort, RootPortModel, RootPortWiring};
@@ -205,15 +205,18 @@ fn event_timers() {
 #[test]
 fn south_bridge() {
     let clock = Clock::manual();
-    let pm = AcpiPm::new(&clock, IrqLine::unconnected(), Arc::new(Requests::default()));
-    let ports = Ich9Pm::new(&pm);
+    let requests = Arc::new(Requests::default());
+    let pm = AcpiPm::new(&clock, IrqLine::unconnected(), requests.clone());
+    let tco = Tco::new(&clock, Arc::default(), requests);
+    let ports = Ich9Pm::new(&pm, &tco);
     attack_ports(9, &clock, &ports, &[block!(ports)]);
+    attack_ports(12, &clock, &tco, &[block!(tco), block!(ports)]);
     let (smbus, bars) = Ich9Smbus::new();
     let pci::BarBacking::Io(registers) = bars[0].1.clone() else { panic!("ports") };
     attack_ports(10, &clock, &smbus, &[&|f: &mut dyn FnMut(&mut dyn PortIo)| f(&mut *lock(&registers))]);
     let no_lines = || std::array::from_fn(|_| IrqLine::unconnected());
     let router = Ich9Router::new(no_lines(), std::array::from_fn(|_| IrqLine::unconnected()));
-    let rcba = Rcba::new(router.clone());
+    let rcba = Rcba::new(router.clone(), false, Arc::default());
     attack_memory(11, &rcba, 0x3800);
 }
 

@@ -4,7 +4,8 @@
 //! an attention button, a power controller, attention and power indicators; surprise removal is not announced. Every write of
 //! slot control is a command, completed at once.
 //!
-//! **Plugging in** shows the card in the presence bit; with power the link is up and the card answers. **Unplugging** presses
+//! **Plugging in** shows the card in the presence bit; with power the link is up and the card answers; without, the attention
+//! button is pressed, as whoever puts a card into such a slot does (6.7.1.5). **Unplugging** presses
 //! the attention button: the guest lets go of the card, switches the power off and then the power indicator, which is the
 //! specification's word for "may be taken out" (6.7.1.1.2), and only then is it taken out. A guest that does not know of
 //! hot plug never does; a reset of the machine takes the card out then.
@@ -173,6 +174,9 @@ impl RootPort {
     pub fn plug(&mut self) {
         self.card = Card { present: true, wanted: false };
         self.presence_changed();
+        if self.control() & control::POWER_OFF != 0 {
+            self.raise(status::ATTENTION_BUTTON);
+        }
     }
 
     /// The user wants the card out: the attention button is pressed.
@@ -573,7 +577,8 @@ mod tests {
         assert!(!lock(&b.port).unplug_is_pending());
         // A slot without power: the next one may come and go at once.
         b.plug();
-        assert_eq!((b.card_id(), b.events()), (u32::MAX, status::PRESENT | status::PRESENCE_CHANGED));
+        let pressed = status::PRESENT | status::PRESENCE_CHANGED | status::ATTENTION_BUTTON;
+        assert_eq!((b.card_id(), b.events()), (u32::MAX, pressed), "who wants power presses the button");
         lock(&b.port).request_unplug().unwrap();
         b.bus.update(AT);
         assert_eq!(b.ejected.load(Ordering::SeqCst), 2);

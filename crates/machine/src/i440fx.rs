@@ -12,6 +12,7 @@ use vm_core::{Device, Shared, lock, shared};
 use crate::MachineError;
 use crate::drives;
 use crate::pc::{Around, Channel, Chips, device};
+use crate::pcie::Slots;
 use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -40,9 +41,10 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     devices.push(device(&ide.function));
     devices.extend(ide.channels.iter().map(device));
     let pm = power_management(around, &bus, devices)?;
-    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE }).collect();
-    sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
-    Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: None })
+    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE, behind: None }).collect();
+    let slots = Slots::default(); // no PCI Express here
+    sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
+    Ok(Chips { pci: bus, pm, drives: infos, channels, slots, ecam: None })
 }
 
 fn power_management(

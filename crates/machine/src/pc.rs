@@ -38,6 +38,7 @@ use crate::chipset::Chipset;
 use crate::drives::DriveInfo;
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
+use crate::pcie::Slots;
 use crate::plan::Plan;
 use crate::usb_wiring::{self, Backends, Usb};
 
@@ -61,6 +62,7 @@ pub(crate) struct Pc {
     pub(crate) devices: Vec<Arc<Mutex<dyn Device>>>,
     pub(crate) channels: Vec<Arc<Mutex<dyn DriveBus>>>,
     pub(crate) pci: Arc<PciBus>,
+    pub(crate) slots: Slots,
     pub(crate) pic: Pic,
     pub(crate) ioapic: IoApic,
     pub(crate) pm: Shared<AcpiPm>,
@@ -105,6 +107,8 @@ impl Around<'_> {
 pub(crate) struct Channel {
     pub(crate) bus: Arc<Mutex<dyn DriveBus>>,
     pub(crate) devfn: u8,
+    /// The root port that the function is behind.
+    pub(crate) behind: Option<u8>,
 }
 
 /// The chips of a board.
@@ -113,6 +117,7 @@ pub(crate) struct Chips {
     pub(crate) pm: Shared<AcpiPm>,
     pub(crate) drives: Vec<DriveInfo>,
     pub(crate) channels: Vec<Channel>,
+    pub(crate) slots: Slots,
     /// Where the ACPI tables hear of the PCI Express configuration window.
     pub(crate) ecam: Option<EcamPlace>,
 }
@@ -257,11 +262,11 @@ pub(crate) fn build(
         Chipset::I440fx => crate::i440fx::build(&around, &mut devices)?,
         Chipset::Q35 => crate::q35::build(&around, &mut devices)?,
     };
-    let Chips { pci: bus, pm, drives: infos, channels, ecam } = chips;
+    let Chips { pci: bus, pm, drives: infos, channels, slots, ecam } = chips;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
     let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
     let backends = Backends { clock, input: &input, storage: &storage };
-    let usb = usb_wiring::build(plan, board, &bus, &accel.msi(), &backends, &mut devices)?;
+    let usb = usb_wiring::build(plan, board, (&bus, &slots), &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
         let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;
         monitors.extend(opened.map(|o| MonitorBackend { chardev: o.chardev, mode: m.mode }));
@@ -285,6 +290,7 @@ pub(crate) fn build(
         devices,
         channels: channels.into_iter().map(|c| c.bus).collect(),
         pci: bus,
+        slots,
         pic,
         ioapic,
         pm,
@@ -419,12 +425,16 @@ fn boot_order_file(plan: &Plan, channels: &[Channel], items: &mut FwCfgItems) {
     drives.sort_by_key(|d| d.bootindex);
     for d in drives {
         let Some(channel) = channels.get(usize::from(d.channel)) else { continue };
-        let (device, function) = (channel.devfn >> 3, channel.devfn & 7);
-        let place = if function == 0 { format!("{device:x}") } else { format!("{device:x},{function:x}") };
+        let place = |devfn: u8| match (devfn >> 3, devfn & 7) {
+            (device, 0) => format!("{device:x}"),
+            (device, function) => format!("{device:x},{function:x}"),
+        };
+        let bridge = channel.behind.map(|port| format!("/pci-bridge@{}", place(port))).unwrap_or_default();
+        let place = place(channel.devfn);
         lines.push(if plan.chipset == Chipset::I440fx && d.channel < 2 {
             format!("/pci@i0cf8/ide@{place}/drive@{:x}/disk@{:x}", d.channel, d.unit)
         } else {
-            format!("/pci@i0cf8/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
+            format!("/pci@i0cf8{bridge}/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
         });
     }
     if plan.boot.strict && plan.kernel.is_none() {

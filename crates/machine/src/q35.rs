@@ -2,10 +2,11 @@
 //!
 //! There is no system management mode (see [`devices::ich9`]).
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use devices::acpi_pm::{self, AcpiPm, PlacedPorts};
-use devices::ich9::{self, Ich9Lpc, Ich9Pm, Ich9Router, Ich9Smbus, LpcPlacement, Rcba};
+use devices::ich9::{self, Ich9Lpc, Ich9Pm, Ich9Router, Ich9Smbus, LpcPlacement, Rcba, Tco};
 use devices::mch::Mch;
 use pci::PciBus;
 use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceError, lock, shared};
@@ -13,6 +14,7 @@ use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceErro
 use crate::MachineError;
 use crate::drives;
 use crate::pc::{Around, Channel, Chips, EcamPlace, device};
+use crate::pcie::Slots;
 use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -47,11 +49,12 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     bus.add(SMBUS, &smbus, bars)?;
     devices.push(device(&smbus));
     let (mut drives, infos) = drives::open(plan)?;
-    let sata = sata::controller("ich9-ahci", around, &bus, SATA, 0, &mut drives)?;
+    let sata = sata::controller("ich9-ahci", (board, &around.msi), &bus, SATA, 0, &mut drives)?;
     devices.push(device(&sata));
-    let mut channels = vec![Channel { bus: sata, devfn: SATA }];
-    sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
-    Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: Some(ecam) })
+    let mut channels = vec![Channel { bus: sata, devfn: SATA, behind: None }];
+    let slots = Slots::build(around, &bus, devices)?;
+    sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
+    Ok(Chips { pci: bus, pm, drives: infos, channels, slots, ecam: Some(ecam) })
 }
 
 /// The LPC bridge with power management and chipset configuration registers.
@@ -64,9 +67,11 @@ fn lpc(
     let board = around.board;
     let pm = AcpiPm::new(&board.clock, around.isa.line(9, "sci"), around.requests.clone());
     board.ports.add(acpi_pm::APM_BASE, 2, "apm", true, &AcpiPm::apm_ports(&pm))?;
-    let pm_ports = Ich9Pm::new(&pm);
+    let no_reboot = Arc::<AtomicBool>::default();
+    let tco = Tco::new(&board.clock, no_reboot.clone(), around.requests.clone());
+    let pm_ports = Ich9Pm::new(&pm, &tco);
     let placed = Mutex::new(PlacedPorts::new(&board.ports, "acpi-pm", ich9::PM_LEN, false, &pm_ports));
-    let rcba = Rcba::new(router.clone());
+    let rcba = Rcba::new(router.clone(), around.plan.no_reboot_strap, no_reboot);
     let rcba_region = board.space.add(Region {
         name: "rcba".into(),
         start: 0xFED1_C000,
@@ -86,7 +91,7 @@ fn lpc(
     let bridge = shared(Ich9Lpc::new(router.clone(), Arc::new(place)));
     bus.add(LPC, &bridge, vec![])?;
     // The chipset registers before the bridge: its reset sets the routes.
-    devices.extend([device(&pm), device(&pm_ports), device(&rcba), device(&bridge)]);
+    devices.extend([device(&pm), device(&pm_ports), device(&tco), device(&rcba), device(&bridge)]);
     Ok(pm)
 }
 
