@@ -287,6 +287,7 @@ impl Planner<'_> {
             ("vmport", "on") => {
                 self.error(format!("{typed}: not supported yet"));
             }
+            ("pic" | "acpi" | "smm" | "vmport", _) => self.error(format!("{typed}: expected on, off or auto")),
             (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),
             (key, _) => {
                 let near = cli::nearest(key, known).map(|n| format!("; did you mean {n}?"));

@@ -13,7 +13,7 @@ use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceErro
 
 use crate::MachineError;
 use crate::drives;
-use crate::pc::{Around, Channel, Chips, EcamPlace, device};
+use crate::pc::{Around, Channel, Chips, Placed, PlacedHook, device, tell};
 use crate::pcie::Slots;
 use crate::sata;
 
@@ -34,17 +34,17 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     );
     let bus = PciBus::new(space.clone(), ports.clone(), router.clone());
     around.mechanism1(&bus, devices)?;
-    let ecam = EcamPlace::default();
-    let tell = ecam.clone();
+    let placed = PlacedHook::default();
+    let hook = placed.clone();
     let on_ecam = move |window: Option<(u64, u16)>| {
-        if let (Some(window), Some(tables)) = (window, lock(&tell).as_ref()) {
-            tables(window);
+        if let Some(window) = window {
+            tell(&hook, Placed::Ecam(window));
         }
     };
     let host = shared(Mch::new(board.host_bridge(plan), &bus, Arc::new(on_ecam))?);
     bus.add(HOST_BRIDGE, &host, vec![])?;
     devices.push(device(&host));
-    let pm = lpc(around, &bus, &router, devices)?;
+    let pm = lpc(around, &bus, &router, &placed, devices)?;
     let (smbus, bars) = Ich9Smbus::new();
     bus.add(SMBUS, &smbus, bars)?;
     devices.push(device(&smbus));
@@ -54,7 +54,7 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     let mut channels = vec![Channel { bus: sata, devfn: SATA, behind: None }];
     let slots = Slots::build(around, &bus, devices)?;
     sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
-    Ok(Chips { pci: bus, pm, drives: infos, channels, slots, ecam: Some(ecam) })
+    Ok(Chips { pci: bus, pm, drives: infos, channels, slots, placed })
 }
 
 /// The LPC bridge with power management and chipset configuration registers.
@@ -62,6 +62,7 @@ fn lpc(
     around: &Around<'_>,
     bus: &PciBus,
     router: &Arc<Ich9Router>,
+    hook: &PlacedHook,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<Shared<AcpiPm>, MachineError> {
     let board = around.board;
@@ -80,8 +81,11 @@ fn lpc(
         enabled: false,
         backing: Backing::mmio(&rcba),
     })?;
-    let space = board.space.clone();
+    let (space, hook) = (board.space.clone(), hook.clone());
     let place = move |p: LpcPlacement| {
+        if let Some(base) = p.pm_base {
+            tell(&hook, Placed::Pm(base));
+        }
         let pm = lock(&placed).place(p.pm_base.unwrap_or(0), p.pm_base.is_some());
         let rcba = place_rcba(&space, rcba_region, p.rcba);
         for error in [pm, rcba].into_iter().filter_map(Result::err) {

@@ -192,7 +192,8 @@ fn controller(
     buses: &mut Vec<Arc<UsbBus>>,
 ) -> Result<Arc<Mutex<dyn Device>>, MachineError> {
     let (clock, memory, multifunction) = (board.clock.clone(), board.space.memory(), c.multifunction);
-    let name = format!("{} {:02x}.{}", c.driver, devfn >> 3, devfn & 7);
+    let place = || format!("{} {:02x}.{}", c.driver, devfn >> 3, devfn & 7);
+    let name = c.id.clone().unwrap_or_else(place);
     let ports = match (c.xhci, c.driver) {
         (Some(x), _) => x.ports.0,
         (None, "ich9-usb-ehci1") => ehci::PORTS,
