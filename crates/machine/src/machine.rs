@@ -261,15 +261,15 @@ impl Inner {
 
     /// Takes the cards out of a slot, and with them what they are the controllers of.
     fn take_out(&self, slot: &PortSlot) {
-        let cards = slot.take_out();
         let mut queues = Vec::new();
-        for card in &cards {
-            if let Some(bus) = &card.usb_bus {
-                for device in lock(&self.pc.usb).remove_bus(bus) {
-                    self.events.emit(&MachineEvent::DeviceDeleted { id: device.plan.id.clone() });
-                    queues.extend(device.queue);
-                }
+        // The buses first: when the ids of the cards are free, those of what was behind them are too.
+        for bus in slot.usb_buses() {
+            for device in lock(&self.pc.usb).remove_bus(&bus) {
+                self.events.emit(&MachineEvent::DeviceDeleted { id: device.plan.id.clone() });
+                queues.extend(device.queue);
             }
+        }
+        for card in slot.take_out() {
             let drives =
                 self.pc.drives.iter().filter(|d| d.ide.is_some_and(|(channel, _)| Some(channel) == card.channel));
             queues.extend(drives.filter_map(|d| d.medium().queue));

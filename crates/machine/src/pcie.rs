@@ -171,6 +171,11 @@ impl PortSlot {
         lock(&self.port).unplug_is_pending()
     }
 
+    /// The USB buses of the controllers in the slot.
+    pub(crate) fn usb_buses(&self) -> Vec<String> {
+        lock(&self.cards).iter().filter_map(|card| card.usb_bus.clone()).collect()
+    }
+
     /// Takes everything out of the slot.
     pub(crate) fn take_out(&self) -> Vec<Card> {
         let cards = std::mem::take(&mut *lock(&self.cards));

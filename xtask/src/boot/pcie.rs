@@ -23,6 +23,7 @@ pub(super) fn all() -> Vec<Test> {
         Test::new("pcie-hotplug-ovmf", 1, |name, vmm| hot_plug(name, vmm, true)),
         Test::new("pcie-boot-disk", 1, |name, vmm| boot_disk(name, vmm, false)),
         Test::new("pcie-boot-disk-ovmf", 1, |name, vmm| boot_disk(name, vmm, true)),
+        Test::new("q35-watchdog", 1, watchdog),
     ]
 }
 
@@ -135,4 +136,31 @@ fn boot_disk(name: &str, vmm: &Vmm, uefi: bool) -> Result<String> {
     guest.expect("login: ", SHELL)?;
     guest.kill()?;
     Ok(format!("GRUB after {:.1} s, login after {:.1} s", grub.as_secs_f64(), guest.elapsed().as_secs_f64()))
+}
+
+/// The guest sets the watchdog by its ports and lets it bite; whoever starts next sees that it did.
+fn watchdog(name: &str, vmm: &Vmm) -> Result<String> {
+    // TCO_RLD, TCO2_STS, TCO1_CNT and TCO_TMR where SeaBIOS puts them.
+    let [reload, status, control, timer] = [0x660, 0x666, 0x668, 0x672];
+    let mut guest = Machine::new(name).kind("q35").linux("kernel-6.1")?.start(vmm)?;
+    shell_ready(&mut guest, 1)?;
+    let status = format!("dd if=/dev/port bs=1 skip={status} count=1 2>/dev/null | od -An -tu1");
+    let before = guest.shell(&status, 60)?;
+    ensure!(before.trim() == "0", "TCO2_STS is {before} at the start");
+    let write = |port: u32, bytes: &str| {
+        format!("printf '{bytes}' | dd of=/dev/port bs=1 seek={port} conv=notrunc 2>/dev/null")
+    };
+    // Three ticks of 0.6 s, twice.
+    guest.shell(&write(timer, "\\003\\000"), 60)?;
+    guest.shell(&write(reload, "\\001"), 60)?;
+    let started = guest.elapsed();
+    guest.line(&write(control, "\\000\\000"))?;
+    guest.expect("Linux version", 60)?;
+    let bitten = (guest.elapsed() - started).as_secs_f64();
+    ensure!(bitten > 3.0, "the reset came after {bitten:.1} s");
+    shell_ready(&mut guest, 1)?;
+    let after = guest.shell(&status, 60)?;
+    ensure!(vmm.is_qemu() || after.trim() == "2", "TCO2_STS is {after} after the watchdog's reset");
+    power_off(&mut guest)?;
+    Ok(format!("reset and booted again {bitten:.1} s after it was started"))
 }
