@@ -142,7 +142,9 @@ fn boot_disk(name: &str, vmm: &Vmm, uefi: bool) -> Result<String> {
 fn watchdog(name: &str, vmm: &Vmm) -> Result<String> {
     // TCO_RLD, TCO2_STS, TCO1_CNT and TCO_TMR where SeaBIOS puts them.
     let [reload, status, control, timer] = [0x660, 0x666, 0x668, 0x672];
-    let mut guest = Machine::new(name).kind("q35").linux("kernel-6.1")?.start(vmm)?;
+    image::usb()?; // the cloud kernel has no /dev/port
+    let machine = Machine::new(name).kind("q35").memory(512);
+    let mut guest = machine.linux_with("kernel-usb", "initramfs-usb")?.start(vmm)?;
     shell_ready(&mut guest, 1)?;
     let status = format!("dd if=/dev/port bs=1 skip={status} count=1 2>/dev/null | od -An -tu1");
     let before = guest.shell(&status, 60)?;
