@@ -312,7 +312,6 @@ fn controllers_come_and_go_behind_a_root_port() {
     assert_eq!(behind(&mut c), json!([]));
     c.call("device_add", json!({"driver": "ahci", "id": "cold", "bus": "rp"}));
     assert_eq!(behind(&mut c)[0]["class_info"]["desc"], "SATA controller");
-    assert!(b.line("info pci").contains("id \"cold\""), "{}", b.line("info pci"));
     c.call("quit", json!({}));
     assert_eq!(thread.join().unwrap(), ExitReason::Done);
 }
