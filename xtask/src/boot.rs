@@ -4,8 +4,10 @@
 
 mod defects;
 mod front_ends;
+mod pcie;
 mod q35;
 mod qmp;
+mod reboots;
 mod run_disk;
 pub(crate) mod tests;
 mod usb;

@@ -11,9 +11,10 @@ use crate::acpi_pm::{AcpiPm, Smbus};
 use crate::dma8237::Dma;
 use crate::hpet::{Hpet, LegacyGate};
 use crate::i8042::I8042;
-use crate::ich9::{Ich9Pm, Ich9Router, Ich9Smbus, Rcba};
+use crate::ich9::{Ich9Pm, Ich9Router, Ich9Smbus, Rcba, Tco};
 use crate::pflash::{Pflash, PflashConfig};
 use crate::pit::Pit;
+use crate::root_port::{RootPort, RootPortModel, RootPortWiring};
 use crate::rtc::{Rtc, RtcBase};
 use crate::test_util::Requests;
 use crate::uart::Uart;
@@ -204,15 +205,18 @@ fn event_timers() {
 #[test]
 fn south_bridge() {
     let clock = Clock::manual();
-    let pm = AcpiPm::new(&clock, IrqLine::unconnected(), Arc::new(Requests::default()));
-    let ports = Ich9Pm::new(&pm);
+    let requests = Arc::new(Requests::default());
+    let pm = AcpiPm::new(&clock, IrqLine::unconnected(), requests.clone());
+    let tco = Tco::new(&clock, Arc::default(), requests);
+    let ports = Ich9Pm::new(&pm, &tco);
     attack_ports(9, &clock, &ports, &[block!(ports)]);
+    attack_ports(12, &clock, &tco, &[block!(tco), block!(ports)]);
     let (smbus, bars) = Ich9Smbus::new();
     let pci::BarBacking::Io(registers) = bars[0].1.clone() else { panic!("ports") };
     attack_ports(10, &clock, &smbus, &[&|f: &mut dyn FnMut(&mut dyn PortIo)| f(&mut *lock(&registers))]);
     let no_lines = || std::array::from_fn(|_| IrqLine::unconnected());
     let router = Ich9Router::new(no_lines(), std::array::from_fn(|_| IrqLine::unconnected()));
-    let rcba = Rcba::new(router.clone());
+    let rcba = Rcba::new(router.clone(), false, Arc::default());
     attack_memory(11, &rcba, 0x3800);
 }
 
@@ -252,6 +256,65 @@ fn flash() {
         }
         if r.below(500) == 0 {
             damaged_restore(&chip, &mut r);
+        }
+    }
+}
+
+struct NoRouter;
+impl pci::IntxRouter for NoRouter {
+    fn set_intx(&self, _: u8, _: u8, _: bool) {}
+}
+
+/// Random configuration writes of port and card, cards that come and go, damaged states.
+#[test]
+fn root_port() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let ports = vm_core::PortSpace::new();
+    let bus = pci::PciBus::new(vm_core::AddressSpace::new(), ports.clone(), Arc::new(NoRouter));
+    let ejected = Arc::new(AtomicBool::new(false));
+    let flag = ejected.clone();
+    let wiring = RootPortWiring {
+        bus: bus.clone(),
+        devfn: pci::devfn(3, 0),
+        msi: Arc::new(Nowhere),
+        multifunction: false,
+        port: 0,
+        slot: 0,
+        hot_plug: true,
+        eject: Arc::new(move || flag.store(true, Ordering::SeqCst)),
+    };
+    let at = wiring.devfn;
+    let (port, below) = RootPort::add("port", RootPortModel::Ioh3420, wiring).expect("a free place");
+    let (smbus, bars) = Ich9Smbus::new();
+    let mut r = Random(77);
+    let mut there = false;
+    for _ in 0..STEPS {
+        let offset = if r.below(4) == 0 {
+            r.below(4096)
+        } else {
+            [0x04, 0x18, 0x1C, 0x20, 0x3E, 0x50, 0x58][r.below(7) as usize]
+        };
+        let data = r.value().to_le_bytes();
+        let len = [1, 2, 4][r.below(3) as usize];
+        let bus_to_write = if r.below(3) == 0 { (&below, 0) } else { (&bus, at) };
+        bus_to_write.0.config_write(bus_to_write.1, offset as u16, &data[..len]);
+        match r.below(40) {
+            0 if !there => {
+                there = true;
+                below.add(0, &smbus, bars.clone()).expect("an empty slot");
+                lock(&port).plug();
+            }
+            1 => drop(lock(&port).request_unplug()),
+            2 => lock(&port).reset(),
+            3 => damaged_restore(&port, &mut r),
+            _ => {}
+        }
+        bus.update(at);
+        if ejected.swap(false, Ordering::SeqCst) || r.below(500) == 0 {
+            there = false;
+            below.remove(0);
+            lock(&port).removed();
+            bus.update(at);
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod piix3;
 pub mod pit;
 mod ps2;
 pub mod ramfb;
+pub mod root_port;
 pub mod rtc;
 pub mod shadow;
 pub mod uart;

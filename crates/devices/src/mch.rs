@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(word(&b, 0xE000_0000), u32::MAX, "off at reset");
         b.bus.config_write(0, 0x60, &0xB000_0001u32.to_le_bytes());
         assert_eq!(word(&b, 0xB000_0000), 0x29C0_8086);
-        assert_eq!(word(&b, 0xB000_0100), u32::MAX, "no extended configuration space");
+        assert_eq!(word(&b, 0xB000_0100), u32::MAX, "a conventional function");
         assert_eq!(word(&b, 0xB010_0000), u32::MAX, "bus 1 is empty");
         // Through the window itself: 64 buses at 0xBC000000.
         b.space.write(0xB000_0060, &0xBC00_0005u32.to_le_bytes());

@@ -54,9 +54,22 @@ const USB_VERSION: (&str, &str) =
     ("usb_version", "1: full speed only; 2: high speed on ports that have it (default 2)");
 const USB_HID: &[(&str, &str)] = &[USB_DEVICE_BUS, USB_DEVICE_PORT, USB_VERSION, ("serial", "serial number")];
 const PCI_ADDR: (&str, &str) = ("addr", "PCI slot, with .function: 1d.7 (default: the first free slot)");
+const PCI_BUS: (&str, &str) =
+    ("bus", "PCI bus: pci.0 or, on q35, pcie.0 or the id of a root port (default: the root bus)");
 const PCI_MULTIFUNCTION: (&str, &str) = ("multifunction", "on|off: other functions are in the same slot (default off)");
 
+const ROOT_PORT: &[(&str, &str)] = &[
+    PCI_BUS,
+    PCI_ADDR,
+    PCI_MULTIFUNCTION,
+    ("port", "number of the port (default 0)"),
+    ("chassis", "number of the chassis (default 0)"),
+    ("slot", "number of the slot in its chassis (default: the first free one)"),
+    ("hotplug", "on|off: devices behind it can come and go (default on)"),
+];
+
 const UHCI: &[(&str, &str)] = &[
+    PCI_BUS,
     PCI_ADDR,
     PCI_MULTIFUNCTION,
     ("masterbus", "USB bus of the EHCI controller that this one is a companion of"),
@@ -64,6 +77,7 @@ const UHCI: &[(&str, &str)] = &[
 ];
 
 const XHCI: &[(&str, &str)] = &[
+    PCI_BUS,
     PCI_ADDR,
     PCI_MULTIFUNCTION,
     ("p2", "ports, 1 to 15 (default 4)"),
@@ -74,18 +88,32 @@ const XHCI: &[(&str, &str)] = &[
 
 const DEVICES: &[DeviceInfo] = &[
     DeviceInfo {
+        name: "pcie-root-port",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "PCI Express root port with a slot (q35): the bus behind it has its id",
+        props: ROOT_PORT,
+    },
+    DeviceInfo {
+        name: "ioh3420",
+        category: "Controller/Bridge/Hub devices",
+        bus: "PCI",
+        description: "the same as Intel's IOH has it",
+        props: ROOT_PORT,
+    },
+    DeviceInfo {
         name: "ahci",
         category: "Controller/Bridge/Hub devices",
         bus: "PCI",
         description: "AHCI (SATA) controller of the ICH9, six ports: buses ID.0 to ID.5",
-        props: &[PCI_ADDR],
+        props: &[PCI_BUS, PCI_ADDR],
     },
     DeviceInfo {
         name: "ich9-usb-ehci1",
         category: "Controller/Bridge/Hub devices",
         bus: "PCI",
         description: "EHCI (USB 2.0) controller of the ICH9, six ports",
-        props: &[PCI_ADDR, PCI_MULTIFUNCTION],
+        props: &[PCI_BUS, PCI_ADDR, PCI_MULTIFUNCTION],
     },
     DeviceInfo {
         name: "ich9-usb-uhci1",

@@ -39,6 +39,14 @@ impl Chipset {
         }
     }
 
+    /// Name of the root bus.
+    pub(crate) fn root_bus(self) -> &'static str {
+        match self {
+            Self::I440fx => "pci.0",
+            Self::Q35 => "pcie.0",
+        }
+    }
+
     /// Where SeaBIOS puts the PCI Express configuration window: base and number of buses.
     pub(crate) fn usual_ecam(self) -> Option<(u64, u16)> {
         (self == Self::Q35).then_some((0xB000_0000, 256))

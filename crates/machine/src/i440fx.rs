@@ -11,7 +11,8 @@ use vm_core::{Device, Shared, lock, shared};
 
 use crate::MachineError;
 use crate::drives;
-use crate::pc::{Around, Channel, Chips, device};
+use crate::pc::{Around, Channel, Chips, Placed, PlacedHook, device, tell};
+use crate::pcie::Slots;
 use crate::sata;
 
 const HOST_BRIDGE: u8 = pci::devfn(0, 0);
@@ -39,15 +40,18 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     ide.install(ports, &bus, IDE).map_err(|e| MachineError::Config(format!("machine wiring: {e}")))?;
     devices.push(device(&ide.function));
     devices.extend(ide.channels.iter().map(device));
-    let pm = power_management(around, &bus, devices)?;
-    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE }).collect();
-    sata::controllers(around, &bus, &mut drives, &mut channels, devices)?;
-    Ok(Chips { pci: bus, pm, drives: infos, channels, ecam: None })
+    let placed = PlacedHook::default();
+    let pm = power_management(around, &bus, &placed, devices)?;
+    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE, behind: None }).collect();
+    let slots = Slots::default(); // no PCI Express here
+    sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
+    Ok(Chips { pci: bus, pm, drives: infos, channels, slots, placed })
 }
 
 fn power_management(
     around: &Around<'_>,
     bus: &PciBus,
+    hook: &PlacedHook,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<Shared<AcpiPm>, MachineError> {
     let ports = &around.board.ports;
@@ -57,7 +61,11 @@ fn power_management(
     ports.add(acpi_pm::APM_BASE, 2, "apm", true, &AcpiPm::apm_ports(&pm))?;
     let pm_ports = Mutex::new(PlacedPorts::new(ports, "acpi-pm", acpi_pm::PM_LEN, false, &pm));
     let smbus_ports = Mutex::new(PlacedPorts::new(ports, "smbus", acpi_pm::SMBUS_LEN, true, &smbus));
+    let hook = hook.clone();
     let place = move |p: PmPlacement| {
+        if let Some(base) = p.pm_base {
+            tell(&hook, Placed::Pm(base));
+        }
         let pm = lock(&pm_ports).place(p.pm_base.unwrap_or(0), p.pm_base.is_some());
         let smbus = lock(&smbus_ports).place(p.smbus_base.unwrap_or(0), p.smbus_base.is_some());
         for error in [pm, smbus].into_iter().filter_map(Result::err) {

@@ -15,6 +15,8 @@ mod machine;
 mod media;
 mod nodes;
 mod pc;
+mod pci_plan;
+mod pcie;
 mod plan;
 mod q35;
 mod sata;
@@ -32,6 +34,7 @@ pub use machine::{ExitReason, Machine, MachineHandle, RunState};
 pub use media::MediaError;
 pub use nodes::{BlockNode, NodeError};
 pub use pc::MonitorBackend;
+pub use pci_plan::{PciPlace, RootPortPlan};
 pub use plan::{AhciPlan, DebugConPlan, DebugExitPlan, DrivePlan, Plan, SerialPlan};
 pub use usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPlan, XhciPlan};
 

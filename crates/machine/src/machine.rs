@@ -17,8 +17,10 @@ use whp::Platform;
 use crate::MachineError;
 use crate::drives::DriveInfo;
 use crate::events::{Cause, Events, MachineEvent};
+use crate::hot_plug;
 use crate::nodes::BlockNodes;
 use crate::pc::{self, Board, MonitorBackend, Pc};
+use crate::pcie::{PortSlot, Slots};
 use crate::plan::Plan;
 
 /// What the machine does, by QEMU's names.
@@ -251,9 +253,31 @@ impl Inner {
         for device in &self.pc.devices {
             lock(device).reset();
         }
+        self.pc.slots.devices().iter().for_each(|card| lock(card).reset());
         self.pc.pci.sync();
         self.accel.reset()?;
         Ok(())
+    }
+
+    /// Takes the cards out of a slot, and with them what they are the controllers of.
+    fn take_out(&self, slot: &PortSlot) {
+        let mut queues = Vec::new();
+        // The buses first: when the ids of the cards are free, those of what was behind them are too.
+        for bus in slot.usb_buses() {
+            for device in lock(&self.pc.usb).remove_bus(&bus) {
+                self.events.emit(&MachineEvent::DeviceDeleted { id: device.plan.id.clone() });
+                queues.extend(device.queue);
+            }
+        }
+        for card in slot.take_out() {
+            let drives =
+                self.pc.drives.iter().filter(|d| d.ide.is_some_and(|(channel, _)| Some(channel) == card.channel));
+            queues.extend(drives.filter_map(|d| d.medium().queue));
+            self.events.emit(&MachineEvent::DeviceDeleted { id: card.id.clone() });
+        }
+        if let Err(e) = queues.iter().try_for_each(hot_plug::flush) {
+            tracing::error!("device_del: {e}");
+        }
     }
 
     fn serve(&self, request: MachineRequest) -> Option<ExitReason> {
@@ -270,6 +294,12 @@ impl Inner {
                     return end;
                 }
                 self.stop(RunState::Shutdown);
+                None
+            }
+            MachineRequest::Eject(port) => {
+                if let Some(slot) = self.pc.slots.number(port).filter(|s| s.unplug_is_pending()) {
+                    self.take_out(slot);
+                }
                 None
             }
             MachineRequest::Panicked(why) => {
@@ -292,6 +322,8 @@ impl Inner {
         let mut state = lock(&self.state);
         self.halt();
         self.drop_stale_requests();
+        // What the guest has not let go of it loses now.
+        self.pc.slots.pending().for_each(|slot| self.take_out(slot));
         if let Err(e) = self.reset() {
             tracing::error!("reset failed: {e}");
             self.set_state(&mut state, RunState::InternalError);
@@ -443,6 +475,14 @@ impl MachineHandle {
     /// The real-time clock.
     pub fn rtc(&self) -> &Shared<devices::rtc::Rtc> {
         &self.0.pc.rtc
+    }
+
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.0.pc.slots
+    }
+
+    pub(crate) fn board(&self) -> &Board {
+        &self.0.board
     }
 
     pub(crate) fn usb(&self) -> &Mutex<crate::usb_wiring::Usb> {

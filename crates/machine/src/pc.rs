@@ -38,13 +38,14 @@ use crate::chipset::Chipset;
 use crate::drives::DriveInfo;
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
+use crate::pcie::Slots;
 use crate::plan::Plan;
 use crate::usb_wiring::{self, Backends, Usb};
 
 /// I/O APIC registers.
 const IOAPIC_BASE: u64 = 0xFEC0_0000;
-/// Where firmware puts the ACPI registers of these boards.
-pub(crate) const PM_BASE: u16 = 0x600;
+/// Where SeaBIOS puts the ACPI registers of these boards.
+const PM_BASE: u16 = 0x600;
 
 /// The spaces a machine consists of, before its processors exist.
 pub(crate) struct Board {
@@ -61,6 +62,7 @@ pub(crate) struct Pc {
     pub(crate) devices: Vec<Arc<Mutex<dyn Device>>>,
     pub(crate) channels: Vec<Arc<Mutex<dyn DriveBus>>>,
     pub(crate) pci: Arc<PciBus>,
+    pub(crate) slots: Slots,
     pub(crate) pic: Pic,
     pub(crate) ioapic: IoApic,
     pub(crate) pm: Shared<AcpiPm>,
@@ -105,6 +107,8 @@ impl Around<'_> {
 pub(crate) struct Channel {
     pub(crate) bus: Arc<Mutex<dyn DriveBus>>,
     pub(crate) devfn: u8,
+    /// The root port that the function is behind.
+    pub(crate) behind: Option<u8>,
 }
 
 /// The chips of a board.
@@ -113,8 +117,9 @@ pub(crate) struct Chips {
     pub(crate) pm: Shared<AcpiPm>,
     pub(crate) drives: Vec<DriveInfo>,
     pub(crate) channels: Vec<Channel>,
-    /// Where the ACPI tables hear of the PCI Express configuration window.
-    pub(crate) ecam: Option<EcamPlace>,
+    pub(crate) slots: Slots,
+    /// Where the ACPI tables hear of what firmware places.
+    pub(crate) placed: PlacedHook,
 }
 
 /// A back end that wants a monitor.
@@ -257,11 +262,11 @@ pub(crate) fn build(
         Chipset::I440fx => crate::i440fx::build(&around, &mut devices)?,
         Chipset::Q35 => crate::q35::build(&around, &mut devices)?,
     };
-    let Chips { pci: bus, pm, drives: infos, channels, ecam } = chips;
+    let Chips { pci: bus, pm, drives: infos, channels, slots, placed } = chips;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
     let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
     let backends = Backends { clock, input: &input, storage: &storage };
-    let usb = usb_wiring::build(plan, board, &bus, &accel.msi(), &backends, &mut devices)?;
+    let usb = usb_wiring::build(plan, board, (&bus, &slots), &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
         let opened = chars.target(&format!("compat_monitor{n}"), &m.target)?;
         monitors.extend(opened.map(|o| MonitorBackend { chardev: o.chardev, mode: m.mode }));
@@ -277,14 +282,13 @@ pub(crate) fn build(
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
     devices.push(device(&fw_cfg));
     let screen = crate::vga::screen(plan, &fw_cfg, board, vga.as_ref());
-    if let Some(ecam) = ecam {
-        follow_ecam(plan, window, &ecam, &fw_cfg);
-    }
+    follow_firmware(plan, window, &placed, &fw_cfg);
     let Finished { chardevs, consoles } = chars.finish();
     Ok(Pc {
         devices,
         channels: channels.into_iter().map(|c| c.bus).collect(),
         pci: bus,
+        slots,
         pic,
         ioapic,
         pm,
@@ -419,12 +423,16 @@ fn boot_order_file(plan: &Plan, channels: &[Channel], items: &mut FwCfgItems) {
     drives.sort_by_key(|d| d.bootindex);
     for d in drives {
         let Some(channel) = channels.get(usize::from(d.channel)) else { continue };
-        let (device, function) = (channel.devfn >> 3, channel.devfn & 7);
-        let place = if function == 0 { format!("{device:x}") } else { format!("{device:x},{function:x}") };
+        let place = |devfn: u8| match (devfn >> 3, devfn & 7) {
+            (device, 0) => format!("{device:x}"),
+            (device, function) => format!("{device:x},{function:x}"),
+        };
+        let bridge = channel.behind.map(|port| format!("/pci-bridge@{}", place(port))).unwrap_or_default();
+        let place = place(channel.devfn);
         lines.push(if plan.chipset == Chipset::I440fx && d.channel < 2 {
             format!("/pci@i0cf8/ide@{place}/drive@{:x}/disk@{:x}", d.channel, d.unit)
         } else {
-            format!("/pci@i0cf8/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
+            format!("/pci@i0cf8{bridge}/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
         });
     }
     if plan.boot.strict && plan.kernel.is_none() {
@@ -441,12 +449,31 @@ fn pci_window(accel: &Accelerator) -> u64 {
     1 << bits.clamp(36, 48)
 }
 
-/// What the ACPI tables say. `ecam` is the PCI Express configuration window, where there is one.
-fn acpi_config(plan: &Plan, window: u64, ecam: Option<(u64, u16)>) -> AcpiConfig {
+/// What firmware places and the ACPI tables tell of.
+#[derive(Clone, Copy)]
+struct Places {
+    /// The PCI Express configuration window, where there is one: base and number of buses.
+    ecam: Option<(u64, u16)>,
+    /// The power management ports.
+    pm_base: u16,
+}
+
+impl Places {
+    /// Where SeaBIOS puts them.
+    fn usual(plan: &Plan) -> Self {
+        Self { ecam: plan.chipset.usual_ecam(), pm_base: PM_BASE }
+    }
+}
+
+/// What the ACPI tables say.
+fn acpi_config(plan: &Plan, window: u64, Places { ecam, pm_base }: Places) -> AcpiConfig {
     let com = |base| plan.serial.iter().any(|s| s.base == base);
     let (chipset, gpe0_base, gpe0_len) = match ecam {
         None => (firmware::acpi::Chipset::I440fx, devices::acpi_pm::GPE0_BASE, devices::acpi_pm::GPE0_LEN as u8),
-        Some(ecam) => (firmware::acpi::Chipset::Q35 { ecam }, PM_BASE + ich9::GPE0_OFFSET, ich9::GPE0_LEN),
+        Some(ecam) => {
+            let gpe0 = pm_base.wrapping_add(ich9::GPE0_OFFSET);
+            (firmware::acpi::Chipset::Q35 { ecam }, gpe0, ich9::GPE0_LEN)
+        }
     };
     let above = (FOUR_GIB + plan.memory.high).next_multiple_of(1 << 30);
     AcpiConfig {
@@ -458,23 +485,45 @@ fn acpi_config(plan: &Plan, window: u64, ecam: Option<(u64, u16)>) -> AcpiConfig
         chipset,
         pci_hole: plan.memory.pci_hole(),
         pci_hole64: (plan.chipset == Chipset::Q35 && above < window).then_some((above, window - 1)),
-        pm_base: PM_BASE,
+        pm_base,
         gpe0_base,
         gpe0_len,
     }
 }
 
-/// Where a chip tells of its configuration window.
-pub(crate) type EcamPlace = Arc<Mutex<Option<Box<dyn Fn((u64, u16)) + Send>>>>;
+/// What a chip tells of.
+#[derive(Clone, Copy)]
+pub(crate) enum Placed {
+    /// Its configuration window: base and number of buses.
+    Ecam((u64, u16)),
+    /// Its power management ports.
+    Pm(u16),
+}
 
-/// Firmware places the configuration window; the tables that it then reads say where.
-fn follow_ecam(plan: &Plan, window: u64, ecam: &EcamPlace, fw_cfg: &Shared<FwCfg>) {
+/// Where a chip tells of it.
+pub(crate) type PlacedHook = Arc<Mutex<Option<Box<dyn FnMut(Placed) + Send>>>>;
+
+/// Tells `hook` of it, once there is somebody to hear.
+pub(crate) fn tell(hook: &PlacedHook, placed: Placed) {
+    if let Some(hear) = lock(hook).as_mut() {
+        hear(placed);
+    }
+}
+
+/// Firmware places the configuration window and the power management ports (OVMF on `pc` at B000h); the tables that it
+/// reads after that say where.
+fn follow_firmware(plan: &Plan, window: u64, hook: &PlacedHook, fw_cfg: &Shared<FwCfg>) {
     if !plan.acpi {
         return;
     }
     let (plan, fw_cfg) = (plan.clone(), fw_cfg.clone());
-    *lock(ecam) = Some(Box::new(move |place| {
-        let config = acpi_config(&plan, window, Some(place));
+    let mut places = Places::usual(&plan);
+    *lock(hook) = Some(Box::new(move |placed| {
+        match placed {
+            Placed::Ecam(window) => places.ecam = Some(window),
+            Placed::Pm(base) => places.pm_base = base,
+        }
+        let config = acpi_config(&plan, window, places);
         lock(&fw_cfg).edit(|items| firmware::acpi::install(&config, items));
     }));
 }
@@ -497,7 +546,7 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<Fw
     let ram: Vec<_> = plan.memory.ranges().into_iter().map(|(s, l)| (s, l, fw_cfg::E820_RAM)).collect();
     items.add_file("etc/e820", fw_cfg::e820(&ram));
     if plan.acpi {
-        firmware::acpi::install(&acpi_config(plan, window, plan.chipset.usual_ecam()), &mut items);
+        firmware::acpi::install(&acpi_config(plan, window, Places::usual(plan)), &mut items);
     }
     let (anchor, tables) = firmware::smbios::build(&SmbiosConfig {
         product: plan.chipset.description().into(),

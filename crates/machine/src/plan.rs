@@ -9,7 +9,8 @@ use crate::MachineError;
 use crate::catalog::{MachineInfo, device_list, machine_list};
 use crate::chipset::Chipset;
 use crate::layout::{MemoryLayout, apic_ids};
-use crate::usb_plan::{self, UsbPlan, UsbPlanner};
+use crate::pci_plan::{self, PciPlace, RootPortPlan};
+use crate::usb_plan::{UsbPlan, UsbPlanner};
 
 /// A serial port.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub struct SerialPlan {
 pub struct AhciPlan {
     /// `id=`: its buses are called `ID.0` to `ID.5`.
     pub id: Option<String>,
-    /// PCI device and function; `None`: the first free slot.
-    pub addr: Option<(u8, u8)>,
+    /// Where it is.
+    pub place: PciPlace,
 }
 
 /// A drive in its place.
@@ -103,10 +104,14 @@ pub struct Plan {
     pub drives: Vec<DrivePlan>,
     /// Drives that are not on IDE: USB devices use them, or nobody does yet.
     pub other_drives: Vec<cli::Drive>,
+    /// PCI Express root ports.
+    pub root_ports: Vec<RootPortPlan>,
     /// SATA controllers beside the board's.
     pub ahci: Vec<AhciPlan>,
     /// Flash chips: firmware and variables.
     pub pflash: Vec<cli::Drive>,
+    /// `-global ICH9-LPC.noreboot=`: the watchdog of the south bridge resets nothing.
+    pub no_reboot_strap: bool,
     /// `-global`s, for devices that are plugged in later.
     pub globals: Vec<cli::Global>,
     /// USB controllers and devices.
@@ -201,8 +206,10 @@ impl Planner<'_> {
             chardevs: c.chardevs.clone(),
             drives: Vec::new(),
             other_drives: Vec::new(),
+            root_ports: pci_plan::root_ports(&c.devices, &c.globals, chipset, &mut self.errors),
             ahci: Vec::new(),
             pflash: self.pflash(),
+            no_reboot_strap: self.board_globals(chipset),
             globals: c.globals.clone(),
             usb: UsbPlan::default(),
             snapshot: c.snapshot,
@@ -225,7 +232,9 @@ impl Planner<'_> {
         if let Some(target) = &c.debugcon {
             plan.debugcons.push(DebugConPlan { base: 0xE9, readback: 0xE9, target: target.clone() });
         }
-        let mut usb = UsbPlanner::new(self.usb.then_some(chipset), &c.drives);
+        let ports = plan.root_ports.clone();
+        let buses = pci_plan::PciBuses { chipset, ports: &ports };
+        let mut usb = UsbPlanner::new(self.usb.then_some(chipset), &c.drives, buses);
         for device in &c.devices {
             if let Err(e) = self.device(device, &mut plan, &mut usb) {
                 self.errors.push(e);
@@ -278,12 +287,35 @@ impl Planner<'_> {
             ("vmport", "on") => {
                 self.error(format!("{typed}: not supported yet"));
             }
+            ("pic" | "acpi" | "smm" | "vmport", _) => self.error(format!("{typed}: expected on, off or auto")),
             (key, _) if known.contains(&key) => self.error(format!("{typed}: expected on or off")),
             (key, _) => {
                 let near = cli::nearest(key, known).map(|n| format!("; did you mean {n}?"));
                 self.error(format!("{typed}: unknown property '{key}'{}", near.unwrap_or_default()));
             }
         }
+    }
+
+    /// `-global`s of the board's own chips; whether the watchdog's strap is set.
+    fn board_globals(&mut self, chipset: Chipset) -> bool {
+        let mut strap = false;
+        for g in &self.config.globals {
+            let typed = format!("-global {}.{}={}", g.driver, g.property, g.value);
+            match (g.driver.as_str(), g.property.as_str(), g.value.as_str()) {
+                ("ICH9-LPC", "noreboot", "on" | "true" | "yes") if chipset == Chipset::Q35 => strap = true,
+                ("ICH9-LPC", "noreboot", "off" | "false" | "no") => {}
+                // There is no suspend anyway.
+                ("ICH9-LPC" | "PIIX4_PM", "disable_s3" | "disable_s4", "1" | "on") => {}
+                ("ICH9-LPC" | "PIIX4_PM", ..) => {
+                    self.error(format!("{typed}: not supported; ICH9-LPC.noreboot=on|off is, on q35"));
+                }
+                (driver, ..) if device_list().iter().all(|d| d.name != driver) => {
+                    tracing::warn!("{typed}: there is no device '{driver}' here, so it changes nothing");
+                }
+                _ => {}
+            }
+        }
+        strap
     }
 
     fn check_chardevs(&mut self) {
@@ -330,7 +362,7 @@ impl Planner<'_> {
                 Ok(())
             }
             "ide-hd" | "ide-cd" => self.ide(spec, plan),
-            "ahci" => Ok(()), // placed before all drives
+            "ahci" | "pcie-root-port" | "ioh3420" => Ok(()), // placed before all others
             "isa-debugcon" => self.debugcon(spec, plan),
             "isa-debug-exit" => debug_exit(spec, plan),
             _ => self.isa_serial(spec, plan),
@@ -383,8 +415,7 @@ impl Planner<'_> {
     fn ahci_controllers(&mut self, plan: &mut Plan) {
         for spec in self.config.devices.iter().filter(|d| d.driver == "ahci") {
             let parsed = known(spec, &self.config.globals).and_then(|(_, mut spec)| {
-                let addr = spec.take("addr").map(|a| usb_plan::pci_addr(&spec.typed, &a)).transpose()?;
-                Ok(AhciPlan { id: spec.id.clone(), addr })
+                Ok(AhciPlan { id: spec.id.clone(), place: plan.pci_buses().place(&mut spec)? })
             });
             match parsed {
                 Ok(ahci) => plan.ahci.push(ahci),
@@ -523,11 +554,6 @@ impl Plan {
             _ => (channel * devices::ahci::PORTS + unit) * 2,
         }
     }
-
-    /// The first PCI slot from which devices find a free one.
-    pub(crate) fn free_slot(&self) -> u8 {
-        self.chipset.first_slot()
-    }
 }
 
 impl fmt::Display for Plan {
@@ -567,6 +593,10 @@ impl fmt::Display for Plan {
         for d in &self.pflash {
             let file = d.file.as_ref().map_or_else(String::new, |p| p.display().to_string());
             writeln!(f, "pflash {} {}{file}", d.index, if d.readonly { "readonly " } else { "" })?;
+        }
+        self.root_ports.iter().try_for_each(|port| writeln!(f, "{port}"))?;
+        for a in &self.ahci {
+            writeln!(f, "ahci {}{}", a.id.as_deref().unwrap_or("-"), a.place)?;
         }
         write!(f, "{}", self.usb)?;
         for d in &self.debug_exits {
@@ -626,7 +656,7 @@ mod tests {
         let p = plan("-nodefaults -device ahci,id=s,addr=5 -device ide-cd,bus=s.1 -drive if=pflash,file=f,readonly=on");
         let p = p.unwrap();
         assert_eq!((p.drives[0].channel, p.drives[0].unit), (2, 1));
-        assert_eq!((p.ahci[0].addr, p.pflash.len(), p.chipset), (Some((5, 0)), 1, Chipset::I440fx));
+        assert_eq!((p.ahci[0].place.addr, p.pflash.len(), p.chipset), (Some((5, 0)), 1, Chipset::I440fx));
         assert!(plan("-M q35 -device ide-cd,bus=ide.6").unwrap_err().contains("ide.5"));
         assert!(plan("-M q35 -device ide-cd,bus=ide.1,unit=1").unwrap_err().contains("unit must be 0"));
         let two = "-nodefaults -drive file=a,if=none,id=a -device ide-hd,drive=a,bootindex=1 -device ide-cd,bootindex";
@@ -642,6 +672,15 @@ mod tests {
         let p = plan("-M pic=off").unwrap();
         assert!(!p.pic && p.to_string().contains("\npic off\n"));
         assert!(plan("-M pic=maybe").unwrap_err().contains("pic=maybe"));
+    }
+
+    #[test]
+    fn globals_of_the_board() {
+        assert!(!plan("-M q35").unwrap().no_reboot_strap);
+        let line = "-global ICH9-LPC.noreboot=true -global ICH9-LPC.disable_s3=1";
+        assert!(plan(&format!("-M q35 {line}")).unwrap().no_reboot_strap);
+        assert!(plan(line).unwrap_err().contains("noreboot"), "not on pc");
+        assert!(plan("-M q35 -global ICH9-LPC.x=1").unwrap_err().contains("ICH9-LPC.x=1"));
     }
 
     #[test]

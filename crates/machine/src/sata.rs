@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use devices::ahci::{Ahci, AhciWiring};
 use pci::PciBus;
-use vm_core::{Device, Shared};
+use vm_core::{Device, MsiSink, Shared};
 
 use crate::MachineError;
 use crate::drives::Drives;
-use crate::pc::{Around, Channel, device};
+use crate::pc::{Around, Board, Channel, device};
+use crate::pcie::{Card, Slots};
 
 /// Builds a controller at `devfn` with the drives of `channel`.
 pub(crate) fn controller(
     name: &str,
-    around: &Around<'_>,
+    (board, msi): (&Board, &Arc<dyn MsiSink>),
     bus: &PciBus,
     devfn: u8,
     channel: u8,
@@ -21,9 +22,9 @@ pub(crate) fn controller(
 ) -> Result<Shared<Ahci>, MachineError> {
     let wiring = AhciWiring {
         drives: std::array::from_fn(|port| drives.remove(&(channel, port as u8))),
-        memory: around.board.space.memory(),
+        memory: board.space.memory(),
         irq: bus.intx_line(devfn, 0),
-        msi: around.msi.clone(),
+        msi: msi.clone(),
         multifunction: devfn & 7 != 0,
     };
     let ahci = Ahci::new(name, wiring);
@@ -34,21 +35,26 @@ pub(crate) fn controller(
 /// Builds the controllers of `-device ahci`; their channels follow those that are there.
 pub(crate) fn controllers(
     around: &Around<'_>,
-    bus: &PciBus,
+    bus: &Arc<PciBus>,
+    slots: &Slots,
     drives: &mut Drives,
     channels: &mut Vec<Channel>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<(), MachineError> {
     for (n, plan) in around.plan.ahci.iter().enumerate() {
-        let devfn = match plan.addr {
-            Some((device, function)) => pci::devfn(device, function),
-            None => pci::devfn(bus.free_device("ahci", around.plan.free_slot())?, 0),
-        };
-        let channel = u8::try_from(channels.len()).unwrap_or(u8::MAX);
         let name = plan.id.clone().unwrap_or_else(|| format!("ahci{n}"));
-        let ahci = controller(&name, around, bus, devfn, channel, drives)?;
-        devices.push(device(&ahci));
-        channels.push(Channel { bus: ahci, devfn });
+        let target = slots.target(&name, &plan.place, around.plan, bus)?;
+        let (devfn, behind) = (target.devfn, target.slot.map(|s| s.devfn));
+        let channel = u8::try_from(channels.len()).unwrap_or(u8::MAX);
+        let ahci = controller(&name, (around.board, &around.msi), &target.bus, devfn, channel, drives)?;
+        match target.slot {
+            None => devices.push(device(&ahci)),
+            Some(slot) => {
+                let (id, device, channel) = (plan.id.clone(), device(&ahci), Some(channel));
+                slot.insert(Card { id, devfn, device, usb_bus: None, channel });
+            }
+        }
+        channels.push(Channel { bus: ahci, devfn, behind });
     }
     Ok(())
 }

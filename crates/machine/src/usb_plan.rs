@@ -13,6 +13,7 @@ use usb::xhci::{self, XhciKind};
 
 use crate::MachineError;
 use crate::chipset::Chipset;
+use crate::pci_plan::{PciBuses, PciPlace};
 
 /// Controllers: name, own ports.
 const CONTROLLERS: &[(&str, usize)] = &[
@@ -44,8 +45,10 @@ pub struct UsbControllerPlan {
     pub bus: String,
     /// A companion's first port (from 0) on its master's bus.
     pub first_port: Option<usize>,
-    /// PCI device and function; `None`: the first free slot.
-    pub addr: Option<(u8, u8)>,
+    /// `id=`.
+    pub id: Option<String>,
+    /// Where it is.
+    pub place: PciPlace,
     /// `multifunction=on`.
     pub multifunction: bool,
     /// What an xHCI controller has.
@@ -132,10 +135,7 @@ impl fmt::Display for UsbPlan {
             if let Some(port) = c.first_port {
                 write!(f, " companion from port {}", port + 1)?;
             }
-            match c.addr {
-                Some((device, function)) => writeln!(f, " at {device:02x}.{function}")?,
-                None => writeln!(f)?,
-            }
+            writeln!(f, "{}", c.place)?;
         }
         for d in &self.devices {
             writeln!(f, "usb-device {} {} port {}", d.driver, d.bus, path(&d.port))?;
@@ -164,6 +164,8 @@ impl Bus {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UsbPorts {
     buses: Vec<Bus>,
+    /// Buses that got a number for a name so far.
+    numbered: usize,
 }
 
 /// A device that has no place yet, and the place it asks for.
@@ -180,39 +182,26 @@ pub(crate) struct UsbPlanner<'a> {
     devices: Vec<Unplaced>,
     errors: Vec<MachineError>,
     ports: UsbPorts,
-    numbered: usize,
+    pci: PciBuses<'a>,
 }
 
 fn bad(typed: &str, why: &str) -> MachineError {
     MachineError::Config(format!("{typed}: {why}"))
 }
 
-/// `1d.7`, `1d`: hexadecimal as in QEMU.
-fn parse_addr(text: &str) -> Option<(u8, u8)> {
-    let (device, function) = text.split_once('.').unwrap_or((text, "0"));
-    let device = u8::from_str_radix(device.trim_start_matches("0x"), 16).ok()?;
-    let function = function.parse::<u8>().ok()?;
-    (device < 32 && function < 8).then_some((device, function))
-}
-
-/// The value of `addr=`.
-pub(crate) fn pci_addr(typed: &str, text: &str) -> Result<(u8, u8), MachineError> {
-    parse_addr(text).ok_or_else(|| bad(typed, &format!("addr={text}: expected a PCI slot like 1d or 1d.7")))
-}
-
 impl<'a> UsbPlanner<'a> {
     /// Starts with the machine's own controller, or with none.
-    pub(crate) fn new(own: Option<Chipset>, drives: &'a [Drive]) -> Self {
+    pub(crate) fn new(own: Option<Chipset>, drives: &'a [Drive], pci: PciBuses<'a>) -> Self {
         let (controllers, devices, errors, ports) = (vec![], vec![], vec![], UsbPorts::default());
-        let mut planner = Self { drives, controllers, devices, errors, ports, numbered: 0 };
+        let mut planner = Self { drives, controllers, devices, errors, ports, pci };
         match own {
             None => {}
             Some(Chipset::I440fx) => {
-                let bus = planner.new_bus(None, usb::uhci::PORTS);
+                let bus = planner.ports.add_bus(None, usb::uhci::PORTS);
                 planner.own_controller("piix3-usb-uhci", &bus, None, OWN);
             }
             Some(Chipset::Q35) => {
-                let bus = planner.new_bus(None, usb::ehci::PORTS);
+                let bus = planner.ports.add_bus(None, usb::ehci::PORTS);
                 planner.own_controller("ich9-usb-ehci1", &bus, None, (OWN_ICH9, 7));
                 for (n, driver) in ["ich9-usb-uhci1", "ich9-usb-uhci2", "ich9-usb-uhci3"].into_iter().enumerate() {
                     planner.own_controller(driver, &bus, Some(2 * n), (OWN_ICH9, n as u8));
@@ -228,7 +217,8 @@ impl<'a> UsbPlanner<'a> {
             typed: "-usb".into(),
             bus: bus.into(),
             first_port,
-            addr: Some(addr),
+            id: None,
+            place: PciPlace { port: None, addr: Some(addr) },
             multifunction: addr.0 == OWN_ICH9,
             xhci: None,
         };
@@ -247,44 +237,12 @@ impl<'a> UsbPlanner<'a> {
 
     /// Takes a `-device`.
     pub(crate) fn add(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
-        match CONTROLLERS.iter().find(|c| c.0 == driver) {
-            Some((_, ports)) => self.controller(driver, *ports, spec),
-            None => self.device(driver, spec),
+        if Self::is_device(driver) {
+            return self.device(driver, spec);
         }
-    }
-
-    fn controller(&mut self, driver: &'static str, ports: usize, mut spec: DeviceSpec) -> Result<(), MachineError> {
-        let typed = spec.typed.clone();
-        let addr = match spec.take("addr") {
-            Some(a) => Some(pci_addr(&typed, &a)?),
-            None => None,
-        };
-        let multifunction = spec.take_bool("multifunction")?.unwrap_or(false) || addr.is_some_and(|a| a.1 != 0);
-        let first_port = spec.take_number("firstport")?;
-        let master = spec.take("masterbus");
-        if master.is_none() && first_port.is_some() {
-            return Err(bad(&typed, "firstport needs masterbus="));
-        }
-        let xhci = XhciPlan::new(driver, &mut spec)?;
-        let ports = xhci.map_or(ports, |x| x.ports.0);
-        let bus = match &master {
-            Some(m) => m.clone(),
-            None => self.new_bus(spec.id.as_deref(), ports),
-        };
-        let first_port = master.as_ref().map(|_| usize::try_from(first_port.unwrap_or(0)).unwrap_or(usize::MAX));
-        let plan = UsbControllerPlan { driver, typed, bus, first_port, addr, multifunction, xhci };
-        self.controllers.push((plan, master));
+        let new = controller(driver, spec, self.pci, &mut self.ports)?;
+        self.controllers.push(new);
         Ok(())
-    }
-
-    fn new_bus(&mut self, id: Option<&str>, ports: usize) -> String {
-        let name = match id {
-            Some(id) => format!("{id}.0"),
-            None => format!("usb-bus.{}", self.numbered),
-        };
-        self.numbered += usize::from(id.is_none());
-        self.ports.buses.push(Bus { name: name.clone(), free: (1..=ports as u8).map(|p| vec![p]).collect() });
-        name
     }
 
     fn device(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
@@ -335,6 +293,32 @@ impl<'a> UsbPlanner<'a> {
     }
 }
 
+/// The controller that an option asks for, its bus among `ports`, and the bus of its master if it has one.
+pub(crate) fn controller(
+    driver: &'static str,
+    mut spec: DeviceSpec,
+    pci: PciBuses<'_>,
+    ports: &mut UsbPorts,
+) -> Result<(UsbControllerPlan, Option<String>), MachineError> {
+    let typed = spec.typed.clone();
+    let place = pci.place(&mut spec)?;
+    let multifunction = spec.take_bool("multifunction")?.unwrap_or(false) || place.addr.is_some_and(|a| a.1 != 0);
+    let first_port = spec.take_number("firstport")?;
+    let master = spec.take("masterbus");
+    if master.is_none() && first_port.is_some() {
+        return Err(bad(&typed, "firstport needs masterbus="));
+    }
+    let xhci = XhciPlan::new(driver, &mut spec)?;
+    let own = CONTROLLERS.iter().find(|c| c.0 == driver).map_or(0, |c| c.1);
+    let bus = match &master {
+        Some(m) => m.clone(),
+        None => ports.add_bus(spec.id.as_deref(), xhci.map_or(own, |x| x.ports.0)),
+    };
+    let first_port = master.as_ref().map(|_| usize::try_from(first_port.unwrap_or(0)).unwrap_or(usize::MAX));
+    let id = spec.id.clone();
+    Ok((UsbControllerPlan { driver, typed, bus, first_port, id, place, multifunction, xhci }, master))
+}
+
 /// The device that an option asks for; which drives there are is the caller's business.
 pub(crate) fn unplaced(driver: &'static str, mut spec: DeviceSpec) -> Result<Unplaced, MachineError> {
     let typed = spec.typed.clone();
@@ -366,6 +350,22 @@ pub(crate) fn unplaced(driver: &'static str, mut spec: DeviceSpec) -> Result<Unp
 }
 
 impl UsbPorts {
+    /// A bus with so many ports: `ID.0`, or a number.
+    pub(crate) fn add_bus(&mut self, id: Option<&str>, ports: usize) -> String {
+        let name = match id {
+            Some(id) => format!("{id}.0"),
+            None => format!("usb-bus.{}", self.numbered),
+        };
+        self.numbered += usize::from(id.is_none());
+        self.buses.push(Bus { name: name.clone(), free: (1..=ports as u8).map(|p| vec![p]).collect() });
+        name
+    }
+
+    /// A bus is gone.
+    pub(crate) fn remove_bus(&mut self, name: &str) {
+        self.buses.retain(|b| b.name != name);
+    }
+
     /// Gives a device a port; the hub that must come before it, if any, then the device.
     pub(crate) fn place(&mut self, new: Unplaced) -> Result<Vec<UsbDevicePlan>, MachineError> {
         let Unplaced { mut device, bus, port } = new;

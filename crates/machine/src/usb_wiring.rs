@@ -16,7 +16,8 @@ use vm_core::{Clock, Device, MsiSink, Shared};
 
 use crate::MachineError;
 use crate::drives::DriveInfo;
-use crate::pc::Board;
+use crate::pc::{Board, device as erased};
+use crate::pcie::{Card, Slots};
 use crate::plan::Plan;
 use crate::usb_plan::{UsbControllerPlan, UsbDevicePlan, UsbPorts, path};
 
@@ -66,15 +67,19 @@ pub(crate) struct Usb {
 pub(crate) fn build(
     plan: &Plan,
     board: &Board,
-    pci: &PciBus,
+    (pci, slots): (&Arc<PciBus>, &Slots),
     msi: &Arc<dyn MsiSink>,
     backends: &Backends<'_>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<Usb, MachineError> {
     let mut usb = Usb { ports: plan.usb.ports.clone(), buses: Vec::new(), attached: Vec::new() };
     for c in &plan.usb.controllers {
-        let devfn = slot(c, plan, pci)?;
-        devices.push(controller(c, board, pci, msi, devfn, &mut usb.buses)?);
+        let target = slots.target(c.driver, &c.place, plan, pci)?;
+        let made = usb.add_controller(c, board, (&target.bus, target.devfn, target.slot.is_some()), msi)?;
+        match target.slot {
+            None => devices.push(made),
+            Some(slot) => slot.insert(card(c, target.devfn, made)),
+        }
     }
     for d in &plan.usb.devices {
         usb.attach(d.clone(), backends)?;
@@ -87,6 +92,26 @@ fn error(d: &UsbDevicePlan, source: UsbError) -> MachineError {
 }
 
 impl Usb {
+    /// Makes a controller and its bus; see `controller` for `pci`.
+    pub(crate) fn add_controller(
+        &mut self,
+        c: &UsbControllerPlan,
+        board: &Board,
+        pci: (&PciBus, u8, bool),
+        msi: &Arc<dyn MsiSink>,
+    ) -> Result<Arc<Mutex<dyn Device>>, MachineError> {
+        controller(c, board, pci, msi, &mut self.buses)
+    }
+
+    /// A controller is gone: its bus, and all that was plugged in there, those behind hubs first.
+    pub(crate) fn remove_bus(&mut self, name: &str) -> Vec<Attached> {
+        let mut gone: Vec<Attached> = self.attached.extract_if(.., |a| a.plan.bus == name).collect();
+        gone.sort_by_key(|a| std::cmp::Reverse(a.plan.port.len()));
+        self.buses.retain(|b| b.name() != name);
+        self.ports.remove_bus(name);
+        gone
+    }
+
     /// The devices, for reset: before the controllers, which look at them.
     pub(crate) fn devices(&self) -> impl Iterator<Item = &Attached> {
         self.attached.iter()
@@ -152,29 +177,23 @@ impl Usb {
     }
 }
 
-/// The place of a controller: as given, else the first slot that nobody has or asks for.
-fn slot(c: &UsbControllerPlan, plan: &Plan, pci: &PciBus) -> Result<u8, MachineError> {
-    if let Some((device, function)) = c.addr {
-        return Ok(pci::devfn(device, function));
-    }
-    let asked = |device: u8| plan.usb.controllers.iter().any(|c| c.addr.is_some_and(|a| a.0 == device));
-    let mut device = pci.free_device(c.driver, plan.chipset.first_slot())?;
-    while asked(device) {
-        device = pci.free_device(c.driver, device + 1)?;
-    }
-    Ok(pci::devfn(device, 0))
+/// A controller as a card.
+pub(crate) fn card(c: &UsbControllerPlan, devfn: u8, device: Arc<Mutex<dyn Device>>) -> Card {
+    let usb_bus = c.first_port.is_none().then(|| c.bus.clone());
+    Card { id: c.id.clone(), devfn, device, usb_bus, channel: None }
 }
 
+/// `pci` is the bus, the place there, and whether it is behind a PCI Express port.
 fn controller(
     c: &UsbControllerPlan,
     board: &Board,
-    pci: &PciBus,
+    (pci, devfn, express): (&PciBus, u8, bool),
     msi: &Arc<dyn MsiSink>,
-    devfn: u8,
     buses: &mut Vec<Arc<UsbBus>>,
 ) -> Result<Arc<Mutex<dyn Device>>, MachineError> {
     let (clock, memory, multifunction) = (board.clock.clone(), board.space.memory(), c.multifunction);
-    let name = format!("{} {:02x}.{}", c.driver, devfn >> 3, devfn & 7);
+    let place = || format!("{} {:02x}.{}", c.driver, devfn >> 3, devfn & 7);
+    let name = c.id.clone().unwrap_or_else(place);
     let ports = match (c.xhci, c.driver) {
         (Some(x), _) => x.ports.0,
         (None, "ich9-usb-ehci1") => ehci::PORTS,
@@ -189,11 +208,12 @@ fn controller(
     }
     if let Some(x) = c.xhci {
         let (ports2, ports3) = x.ports;
-        let options = xhci::Options { kind: x.kind, ports2, ports3, msi: x.msi, msix: x.msix, sink: msi.clone() };
+        let (sink, msi, msix) = (msi.clone(), x.msi, x.msix);
+        let options = xhci::Options { kind: x.kind, ports2, ports3, msi, msix, express, sink };
         let controller =
             Xhci::new(&name, options, Host { clock, memory, irq: pci.intx_line(devfn, 0), bus, multifunction });
         pci.add(devfn, &controller, Xhci::bars(&controller))?;
-        return Ok(controller);
+        return Ok(erased(&controller));
     }
     let kind = match c.driver {
         "ich9-usb-ehci1" => {

@@ -284,6 +284,38 @@ fn usb_devices_come_and_go() {
     assert!(c.fails("device_add", json!({"driver": "usb-tablet", "colour": "red"})).1.contains("colour"));
 }
 
+/// No guest lets go of anything here: a reset does.
+#[test]
+fn controllers_come_and_go_behind_a_root_port() {
+    let ports = ["-M", "q35", "-device", "pcie-root-port,id=rp", "-device", "qemu-xhci,id=cold,bus=rp"];
+    let mut b = Bench::new(&ports);
+    let thread = b.run();
+    let mut c = Client::new(&b);
+    c.call("device_add", json!({"driver": "usb-kbd", "id": "k", "bus": "cold.0"}));
+    let behind = |c: &mut Client| {
+        let pci = c.call("query-pci", json!({}));
+        let devices = pci[0]["devices"].as_array().unwrap().clone();
+        devices.into_iter().find(|d| d.get("pci_bridge").is_some()).unwrap()["pci_bridge"]["devices"].clone()
+    };
+    assert_eq!(behind(&mut c)[0]["id"]["device"], 0x000D);
+    assert!(c.fails("device_add", json!({"driver": "ahci", "bus": "rp"})).1.contains("in use"));
+    assert!(c.fails("device_add", json!({"driver": "ahci"})).1.contains("'pcie.0' does not support hotplugging"));
+    assert!(c.fails("device_add", json!({"driver": "ahci", "bus": "rq"})).1.contains("available: pcie.0, rp"));
+    assert!(c.fails("device_add", json!({"driver": "ahci", "id": "rp", "bus": "rp"})).1.contains("Duplicate"));
+    assert!(c.fails("device_del", json!({"id": "rp"})).1.contains("does not support hotplugging"));
+    c.call("device_del", json!({"id": "cold"}));
+    assert!(c.fails("device_del", json!({"id": "cold"})).1.contains("in the process of unplug"));
+    c.call("system_reset", json!({}));
+    assert_eq!(c.event("DEVICE_DELETED")["data"]["device"], "k");
+    assert_eq!(c.event("DEVICE_DELETED")["data"]["device"], "cold");
+    c.event("RESET");
+    assert_eq!(behind(&mut c), json!([]));
+    c.call("device_add", json!({"driver": "ahci", "id": "cold", "bus": "rp"}));
+    assert_eq!(behind(&mut c)[0]["class_info"]["desc"], "SATA controller");
+    c.call("quit", json!({}));
+    assert_eq!(thread.join().unwrap(), ExitReason::Done);
+}
+
 #[test]
 fn discs_trays_and_nodes() {
     let b = Bench::new(&["-drive", "media=cdrom,id=cd"]);

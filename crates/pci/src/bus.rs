@@ -1,10 +1,9 @@
 //! A PCI bus: functions by device and function number, their BARs in the address and port spaces.
 //!
-//! PCI Local Bus Specification 3.0, sections 3.2.2 and 6.2.5. Left out: buses behind bridges (type 1 headers can be
-//! built, but configuration cycles reach bus 0 only).
+//! PCI Local Bus Specification 3.0, sections 3.2.2 and 6.2.5. Buses behind bridges of the root bus are found by the
+//! bridges' bus number registers; what comes through to them is their [`Forwarding`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, RwLock};
 
 use vm_core::{
@@ -14,6 +13,7 @@ use vm_core::{
 
 use guest_memory::RamBlock;
 
+use crate::bridge::Forwarding;
 use crate::config::{BarKind, BarSpec, ConfigSpace, reg};
 use crate::intx::{self, IntxRouter};
 
@@ -74,6 +74,16 @@ pub enum PciError {
         /// Function number.
         function: u8,
     },
+    /// A link leads to one device.
+    #[error("{new}: PCI slot {device:02x}.{function} is not there: behind a root port is device 0 only")]
+    OneDevice {
+        /// The refused function.
+        new: String,
+        /// Device number.
+        device: u8,
+        /// Function number.
+        function: u8,
+    },
     /// All 32 devices are there.
     #[error("{0}: no free PCI slot is left on the bus")]
     Full(String),
@@ -113,9 +123,9 @@ struct MappedBar {
 }
 
 #[derive(Clone)]
-struct Slot {
-    name: Arc<str>,
-    function: Arc<Mutex<dyn PciFunction>>,
+pub(crate) struct Slot {
+    pub(crate) name: Arc<str>,
+    pub(crate) function: Arc<Mutex<dyn PciFunction>>,
     bars: Arc<Mutex<Vec<MappedBar>>>,
 }
 
@@ -125,6 +135,11 @@ pub struct PciBus {
     ports: Arc<PortSpace>,
     router: Arc<dyn IntxRouter>,
     slots: RwLock<BTreeMap<u8, Slot>>,
+    /// Buses behind bridges, by the bridges' devfn.
+    below: RwLock<BTreeMap<u8, Arc<PciBus>>>,
+    /// The devfn of the bridge that this bus is behind.
+    behind: Option<u8>,
+    forwarding: Mutex<Forwarding>,
     /// Held over a whole configuration write and what follows from it. Devices never take it.
     placing: Mutex<()>,
 }
@@ -132,7 +147,65 @@ pub struct PciBus {
 impl PciBus {
     /// An empty bus 0.
     pub fn new(space: Arc<AddressSpace>, ports: Arc<PortSpace>, router: Arc<dyn IntxRouter>) -> Arc<Self> {
-        Arc::new(Self { space, ports, router, slots: RwLock::default(), placing: Mutex::new(()) })
+        Arc::new(Self::with(space, ports, router, None, Forwarding::EVERYTHING))
+    }
+
+    fn with(
+        space: Arc<AddressSpace>,
+        ports: Arc<PortSpace>,
+        router: Arc<dyn IntxRouter>,
+        behind: Option<u8>,
+        forwarding: Forwarding,
+    ) -> Self {
+        let (slots, below, forwarding) = (RwLock::default(), RwLock::default(), Mutex::new(forwarding));
+        Self { space, ports, router, slots, below, behind, forwarding, placing: Mutex::new(()) }
+    }
+
+    /// An empty bus behind the bridge at `devfn` (a port with a link, so device 0 only), whose pins lead to `router`.
+    /// Nothing comes through before the bridge says so ([`PciBus::forward`]).
+    pub fn add_below(&self, devfn: u8, router: Arc<dyn IntxRouter>) -> Arc<Self> {
+        let (space, ports) = (self.space.clone(), self.ports.clone());
+        let bus = Arc::new(Self::with(space, ports, router, Some(devfn), Forwarding::NOTHING));
+        self.below.write().unwrap_or_else(|e| e.into_inner()).insert(devfn, bus.clone());
+        bus
+    }
+
+    /// The bus behind the bridge at `devfn`.
+    pub fn below(&self, devfn: u8) -> Option<Arc<Self>> {
+        self.below.read().unwrap_or_else(|e| e.into_inner()).get(&devfn).cloned()
+    }
+
+    /// The bus with this number, as seen from the root bus.
+    pub(crate) fn numbered(self: &Arc<Self>, number: u8) -> Option<Arc<Self>> {
+        if number == 0 {
+            return Some(self.clone());
+        }
+        let below = self.below.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let has = |devfn: u8| {
+            self.slot(devfn).is_some_and(|slot| lock(&slot.function).config().u8(reg::SECONDARY_BUS) == number)
+        };
+        below.into_iter().find(|(devfn, _)| has(*devfn)).map(|(_, bus)| bus)
+    }
+
+    /// The bridge that this bus is behind forwards something else now. When the link goes down, its functions are reset.
+    pub fn forward(&self, new: Forwarding) {
+        let _placing = lock(&self.placing);
+        let old = std::mem::replace(&mut *lock(&self.forwarding), new);
+        if old.link && !new.link {
+            self.slots().values().for_each(|slot| lock(&slot.function).reset());
+        }
+        if old != new {
+            self.slots().values().for_each(|slot| self.sync_slot(slot));
+        }
+    }
+
+    /// Resets the functions, as a bridge does by its control register.
+    pub fn reset_functions(&self) {
+        let _placing = lock(&self.placing);
+        for slot in self.slots().values() {
+            lock(&slot.function).reset();
+            self.sync_slot(slot);
+        }
     }
 
     /// The interrupt line of pin `pin` (0 is INTA) of a function at `devfn`.
@@ -140,7 +213,7 @@ impl PciBus {
         intx::line(&self.router, devfn, pin)
     }
 
-    fn slots(&self) -> BTreeMap<u8, Slot> {
+    pub(crate) fn slots(&self) -> BTreeMap<u8, Slot> {
         self.slots.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
@@ -171,6 +244,9 @@ impl PciBus {
             let f = lock(function);
             (f.name().to_owned(), f.config().bars().to_vec())
         };
+        if self.behind.is_some() && devfn >> 3 != 0 {
+            return Err(PciError::OneDevice { new: name, device: devfn >> 3, function: devfn & 7 });
+        }
         let mismatch = |index| PciError::Bars { name: name.clone(), index };
         if let Some((i, _)) = bars.iter().find(|(i, _)| specs.iter().all(|s| s.index != *i)) {
             return Err(mismatch(*i));
@@ -180,7 +256,8 @@ impl PciBus {
             let backing = bars.iter().find(|b| b.0 == spec.index).map(|b| b.1.clone());
             let place =
                 place(&spec, backing.ok_or_else(|| mismatch(spec.index))?).ok_or_else(|| mismatch(spec.index))?;
-            let priority = BAR_PRIORITY - (i32::from(devfn) * 8 + i32::from(spec.index));
+            let rank = self.behind.map_or(0, |bridge| i32::from(bridge) + 1) << 8 | i32::from(devfn);
+            let priority = BAR_PRIORITY - (rank * 8 + i32::from(spec.index));
             let bar = if spec.index == BarSpec::ROM { "ROM".into() } else { format!("BAR{}", spec.index) };
             mapped.push(MappedBar { spec, name: format!("{name} {bar}"), priority, wanted: None, place });
         }
@@ -212,9 +289,13 @@ impl PciBus {
         self.slots().into_iter().map(|(devfn, s)| (devfn, s.function)).collect()
     }
 
+    fn reachable(&self, devfn: u8) -> Option<Slot> {
+        self.slot(devfn).filter(|_| lock(&self.forwarding).link)
+    }
+
     /// A configuration read; all ones where no function is.
-    pub fn config_read(&self, devfn: u8, offset: u8, data: &mut [u8]) {
-        match self.slot(devfn) {
+    pub fn config_read(&self, devfn: u8, offset: u16, data: &mut [u8]) {
+        match self.reachable(devfn) {
             Some(slot) => lock(&slot.function).config().read(offset, data),
             None => data.fill(0xFF),
         }
@@ -222,31 +303,48 @@ impl PciBus {
     }
 
     /// A configuration write and all that follows from it.
-    pub fn config_write(&self, devfn: u8, offset: u8, data: &[u8]) {
+    pub fn config_write(&self, devfn: u8, offset: u16, data: &[u8]) {
         tracing::trace!(target: "pci_cfg_write", "dev={:02x}.{} offset={offset:#04x} {data:02x?}", devfn >> 3, devfn & 7);
-        let Some(slot) = self.slot(devfn) else { return };
+        let Some(slot) = self.reachable(devfn) else { return };
         let _placing = lock(&self.placing);
         {
             let mut function = lock(&slot.function);
             function.config_mut().write(offset, data);
-            function.config_written(offset, data.len());
+            // Registers of the extended space have no effect of their own.
+            if let Ok(offset) = u8::try_from(offset) {
+                function.config_written(offset, data.len());
+            }
         }
         self.sync_slot(&slot);
+    }
+
+    /// Brings the spaces in line with the registers of the function at `devfn`, which has changed by itself.
+    pub fn update(&self, devfn: u8) {
+        if let Some(slot) = self.slot(devfn) {
+            let _placing = lock(&self.placing);
+            self.sync_slot(&slot);
+        }
     }
 
     /// Brings the spaces in line with all functions' registers. The machine calls this after it has reset or
     /// restored the functions (with no device locked).
     pub fn sync(&self) {
-        let _placing = lock(&self.placing);
-        self.slots().values().for_each(|slot| self.sync_slot(slot));
+        {
+            let _placing = lock(&self.placing);
+            self.slots().values().for_each(|slot| self.sync_slot(slot));
+        }
+        let below = self.below.read().unwrap_or_else(|e| e.into_inner()).clone();
+        below.values().for_each(|bus| bus.sync());
     }
 
     fn sync_slot(&self, slot: &Slot) {
         let mut bars = lock(&slot.bars);
+        let forwarding = *lock(&self.forwarding);
         let deferred = {
             let mut function = lock(&slot.function);
             for bar in bars.iter_mut() {
-                bar.wanted = function.config().bar_address(&bar.spec);
+                let address = function.config().bar_address(&bar.spec);
+                bar.wanted = address.filter(|a| forwarding.passes(bar.spec.kind, *a, bar.spec.size));
             }
             function.placement()
         };
@@ -298,31 +396,6 @@ impl PciBus {
             REFUSED.warn(|| format!("{} stays unmapped: {error}", bar.name));
         }
     }
-
-    /// The list that the monitor's `info pci` prints.
-    pub fn info(&self) -> String {
-        let mut out = String::new();
-        for (devfn, slot) in self.slots() {
-            let function = lock(&slot.function);
-            let c = function.config();
-            let (class, vendor, device) = (c.u32(8) >> 8, c.u16(reg::VENDOR_ID), c.u16(reg::DEVICE_ID));
-            let _ = writeln!(out, "  Bus  0, device {:3}, function {}:", devfn >> 3, devfn & 7);
-            let _ = writeln!(out, "    {}: PCI device {vendor:04x}:{device:04x}", class_name(class));
-            let (sub_vendor, sub) = (c.u16(reg::SUBSYSTEM_VENDOR), c.u16(reg::SUBSYSTEM));
-            if sub_vendor != 0 {
-                let _ = writeln!(out, "      PCI subsystem {sub_vendor:04x}:{sub:04x}");
-            }
-            let pin = c.u8(reg::INTERRUPT_PIN);
-            if (1..=4).contains(&pin) {
-                let _ = writeln!(out, "      IRQ {}, pin {}", c.u8(reg::INTERRUPT_LINE), (b'@' + pin) as char);
-            }
-            for bar in c.bars() {
-                let _ = writeln!(out, "      {}", bar_text(bar, c.bar_address(bar)));
-            }
-            let _ = writeln!(out, "      id \"{}\"", slot.name);
-        }
-        out
-    }
 }
 
 fn place(spec: &BarSpec, backing: BarBacking) -> Option<Place> {
@@ -335,45 +408,6 @@ fn place(spec: &BarSpec, backing: BarBacking) -> Option<Place> {
         }
         _ => None,
     }
-}
-
-fn bar_text(bar: &BarSpec, address: Option<u64>) -> String {
-    let kind = match bar.kind {
-        BarKind::Io => "I/O",
-        BarKind::Mem32 { prefetch: false } => "32 bit memory",
-        BarKind::Mem32 { prefetch: true } => "32 bit prefetchable memory",
-        BarKind::Mem64 { prefetch: false } => "64 bit memory",
-        BarKind::Mem64 { prefetch: true } => "64 bit prefetchable memory",
-        BarKind::Rom => "expansion ROM",
-    };
-    match address {
-        Some(a) => format!("BAR{}: {kind} at {a:#010x} [{:#010x}]", bar.index, a + (bar.size - 1)),
-        None => format!("BAR{}: {kind}, not mapped, size {:#x}", bar.index, bar.size),
-    }
-}
-
-/// What a class code (base class, subclass, programming interface) means.
-pub fn class_name(class: u32) -> String {
-    let name = match class >> 8 {
-        0x0100 => "SCSI controller",
-        0x0101 => "IDE controller",
-        0x0106 => "SATA controller",
-        0x0108 => "NVMe controller",
-        0x0200 => "Ethernet controller",
-        0x0300 => "VGA controller",
-        0x0380 => "Display controller",
-        0x0401 => "Audio controller",
-        0x0403 => "HD audio controller",
-        0x0600 => "Host bridge",
-        0x0601 => "ISA bridge",
-        0x0604 => "PCI bridge",
-        0x0680 => "Bridge",
-        0x0780 => "Communication controller",
-        0x0C03 => "USB controller",
-        0x0C05 => "SMBus",
-        other => return format!("Class {other:04x}"),
-    };
-    name.into()
 }
 
 #[cfg(test)]
@@ -527,6 +561,63 @@ mod tests {
             b.ports.read(0xCFC, &mut x);
             assert_eq!(x, [0xFF; 4], "{what}");
         }
+    }
+
+    /// The function at `devfn` is a bridge; a device with the registers of `board()`'s behind it.
+    fn board_with_bridge() -> (Board, Arc<PciBus>, Shared<Dev>) {
+        let b = board();
+        let id = Identity { vendor: 0x1B36, device: 0xC, revision: 0, class: 0x06_0400, subsystem: (0, 0) };
+        let port = shared(Dev { config: ConfigSpace::bridge(id), written: vec![] });
+        b.bus.add(devfn(4, 0), &port, vec![]).unwrap();
+        let below = b.bus.add_below(devfn(4, 0), Arc::new(NoRouter));
+        let id = Identity { vendor: 0x1AF4, device: 2, revision: 0, class: 0x02_0000, subsystem: (0, 0) };
+        let bar = BarSpec { index: 0, kind: BarKind::Mem32 { prefetch: false }, size: 0x1000 };
+        let dev = shared(Dev { config: ConfigSpace::endpoint(id).with_bar(bar), written: vec![] });
+        assert!(matches!(below.add(devfn(1, 0), &dev, vec![]), Err(PciError::OneDevice { device: 1, .. })));
+        below.add(0, &dev, vec![(0, BarBacking::Mmio(shared(Answer(0x70))))]).unwrap();
+        b.bus.config_write(devfn(4, 0), 0x18, &[0, 5, 5]);
+        b.bus.config_write(devfn(4, 0), 0x20, &[0x00, 0xE0, 0x00, 0xE0]);
+        b.bus.config_write(devfn(4, 0), 0x04, &[7]);
+        (b, below, port)
+    }
+
+    fn forward(b: &Board, below: &PciBus, port: &Shared<Dev>, link: bool) {
+        let forwarding = Forwarding::of(&lock(port).config, link);
+        below.forward(forwarding);
+        b.bus.sync();
+    }
+
+    #[test]
+    fn a_bus_behind_a_bridge_is_reached_by_its_number_and_its_windows() {
+        let (b, below, port) = board_with_bridge();
+        let (address, data) = mechanism1(&b.bus, None);
+        b.ports.add(0xCF8, 4, "pci-address", false, &address).unwrap();
+        b.ports.add(0xCFC, 4, "pci-data", false, &data).unwrap();
+        let id = |bus: u32| {
+            let mut x = [0; 4];
+            b.ports.write(0xCF8, &(1 << 31 | bus << 16).to_le_bytes());
+            b.ports.read(0xCFC, &mut x);
+            u32::from_le_bytes(x)
+        };
+        assert_eq!(id(5), u32::MAX, "no link");
+        forward(&b, &below, &port, true);
+        assert_eq!((id(5), id(4), id(6)), (0x0002_1AF4, u32::MAX, u32::MAX));
+        below.config_write(0, 0x10, &0xE000_1000u32.to_le_bytes());
+        below.config_write(0, 0x04, &[2]);
+        assert_eq!(read8(&b, 0xE000_1004), 0x74);
+        below.config_write(0, 0x10, &0xE010_0000u32.to_le_bytes());
+        assert_eq!(read8(&b, 0xE010_0004), 0xFF, "outside of the window");
+        b.bus.config_write(devfn(4, 0), 0x22, &[0x10, 0xE0]);
+        forward(&b, &below, &port, true);
+        assert_eq!(read8(&b, 0xE010_0004), 0x74, "the window has grown");
+        let text = b.bus.info();
+        for line in ["secondary bus 5.", "memory range [0xe0000000, 0xe01fffff]", "Bus  5, device   0, function 0:"] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        forward(&b, &below, &port, false);
+        assert_eq!((id(5), read8(&b, 0xE010_0004)), (u32::MAX, 0xFF));
+        forward(&b, &below, &port, true);
+        assert_eq!(read8(&b, 0xE010_0004), 0xFF, "the device was reset with the link");
     }
 
     #[test]

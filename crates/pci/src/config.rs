@@ -1,10 +1,15 @@
-//! The 256 bytes of configuration space: values, write masks, base address registers, capabilities.
+//! Configuration space, 256 bytes or the 4096 of PCI Express: values, write masks, base address registers, capabilities.
 //!
-//! PCI Local Bus Specification 3.0, chapter 6 (header type 0, sections 6.1 and 6.2; BARs 6.2.5) and PCI-to-PCI
-//! Bridge Architecture 1.2, section 3.2 (header type 1). Left out: extended (PCIe) space.
+//! PCI Local Bus Specification 3.0, chapter 6 (header type 0, sections 6.1 and 6.2; BARs 6.2.5), PCI-to-PCI Bridge
+//! Architecture 1.2, section 3.2 (header type 1), PCI Express Base Specification 3.0, sections 7.2 and 7.9.1 (extended
+//! space and its capabilities; what a device does not implement there reads 0).
 
 use serde::{Deserialize, Serialize};
 use vm_core::StateError;
+
+/// Bytes of a conventional function's space, and of a PCI Express function's.
+const CONVENTIONAL: usize = 256;
+const EXTENDED: usize = 4096;
 
 /// Register offsets of the common header.
 pub mod reg {
@@ -40,6 +45,22 @@ pub mod reg {
     pub const INTERRUPT_LINE: u8 = 0x3C;
     /// Interrupt pin.
     pub const INTERRUPT_PIN: u8 = 0x3D;
+    /// Primary bus number (header type 1); secondary and subordinate follow.
+    pub const PRIMARY_BUS: u8 = 0x18;
+    /// Secondary bus number.
+    pub const SECONDARY_BUS: u8 = 0x19;
+    /// Subordinate bus number.
+    pub const SUBORDINATE_BUS: u8 = 0x1A;
+    /// I/O window: base, limit.
+    pub const IO_BASE: u8 = 0x1C;
+    /// Memory window: base, limit, 16 bits each.
+    pub const MEMORY_BASE: u8 = 0x20;
+    /// Prefetchable window: base, limit, 16 bits each.
+    pub const PREFETCH_BASE: u8 = 0x24;
+    /// Upper halves of its base and limit, 32 bits each.
+    pub const PREFETCH_BASE_HIGH: u8 = 0x28;
+    /// Bridge control, 16 bits.
+    pub const BRIDGE_CONTROL: u8 = 0x3E;
 }
 
 /// Bits of the command register.
@@ -135,7 +156,7 @@ impl BarSpec {
     }
 }
 
-/// The guest-visible state of a configuration space: its 256 bytes. Devices put it into their `State`.
+/// The guest-visible state of a configuration space: its bytes. Devices put it into their `State`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigState {
     bytes: Vec<u8>,
@@ -144,26 +165,29 @@ pub struct ConfigState {
 /// See the module's documentation. Built with the `with_*` methods, which also set the reset value.
 #[derive(Clone)]
 pub struct ConfigSpace {
-    bytes: [u8; 256],
-    reset: [u8; 256],
-    writable: [u8; 256],
-    write_clears: [u8; 256],
+    bytes: Vec<u8>,
+    reset: Vec<u8>,
+    writable: Vec<u8>,
+    write_clears: Vec<u8>,
     bars: Vec<BarSpec>,
     last_capability: u8,
     free: u8,
+    /// Where the last extended capability is, and where the next would be.
+    extended: (usize, usize),
 }
 
 impl ConfigSpace {
     /// A header of type 0.
     pub fn endpoint(id: Identity) -> Self {
         let mut c = Self {
-            bytes: [0; 256],
-            reset: [0; 256],
-            writable: [0; 256],
-            write_clears: [0; 256],
+            bytes: vec![0; CONVENTIONAL],
+            reset: vec![0; CONVENTIONAL],
+            writable: vec![0; CONVENTIONAL],
+            write_clears: vec![0; CONVENTIONAL],
             bars: vec![],
             last_capability: 0,
             free: 0x40,
+            extended: (0, CONVENTIONAL),
         };
         c.put(reg::VENDOR_ID, &id.vendor.to_le_bytes());
         c.put(reg::DEVICE_ID, &id.device.to_le_bytes());
@@ -179,17 +203,28 @@ impl ConfigSpace {
             .with_write_clears(reg::STATUS, &status::WRITE_CLEARS.to_le_bytes())
     }
 
-    /// A header of type 1 (PCI-to-PCI bridge): bus numbers, windows and bridge control writable.
+    /// A header of type 1 (PCI-to-PCI bridge) as a PCI Express port has it: bus numbers, windows (16-bit I/O, 64-bit
+    /// prefetchable) and bridge control (parity, SERR#, secondary bus reset) writable; no VGA and ISA forwarding.
     pub fn bridge(id: Identity) -> Self {
         Self::endpoint(Identity { subsystem: (0, 0), ..id })
             .with(reg::HEADER_TYPE, &[1])
-            .with_writable(0x18, &[0xFF; 4]) // primary, secondary, subordinate bus, secondary latency
-            .with_writable(0x1C, &[0xF0, 0xF0]) // I/O base and limit
+            .with_writable(reg::LATENCY, &[0])
+            .with_writable(reg::PRIMARY_BUS, &[0xFF; 3])
+            .with_writable(reg::IO_BASE, &[0xF0, 0xF0])
             .with_write_clears(0x1E, &status::WRITE_CLEARS.to_le_bytes())
-            .with_writable(0x20, &[0xF0, 0xFF, 0xF0, 0xFF, 0xF0, 0xFF, 0xF0, 0xFF])
-            .with_writable(0x28, &[0xFF; 8]) // prefetchable upper halves
-            .with_writable(0x30, &[0xFF; 4]) // I/O upper halves
-            .with_writable(0x3E, &[0xFF, 0x03]) // bridge control
+            .with(reg::PREFETCH_BASE, &[1, 0, 1, 0])
+            .with_writable(reg::MEMORY_BASE, &[0xF0, 0xFF, 0xF0, 0xFF, 0xF0, 0xFF, 0xF0, 0xFF])
+            .with_writable(reg::PREFETCH_BASE_HIGH, &[0xFF; 8])
+            .with_writable(reg::BRIDGE_CONTROL, &[0x43, 0x00])
+    }
+
+    /// Makes it 4096 bytes long, as a PCI Express function has it.
+    #[must_use]
+    pub fn extended(mut self) -> Self {
+        for part in [&mut self.bytes, &mut self.reset, &mut self.writable, &mut self.write_clears] {
+            part.resize(EXTENDED, 0);
+        }
+        self
     }
 
     fn put(&mut self, offset: u8, data: &[u8]) {
@@ -269,7 +304,7 @@ impl ConfigSpace {
     pub fn with_capability(mut self, id: u8, body: &[u8]) -> (Self, u8) {
         let at = self.free;
         let end = usize::from(at) + 2 + body.len();
-        assert!(end <= 256, "no room for capability {id:#x}");
+        assert!(end <= CONVENTIONAL, "no room for capability {id:#x}");
         self.put(at, &[id, 0]);
         self.put(at + 2, body);
         let link = if self.last_capability == 0 { reg::CAPABILITIES } else { self.last_capability + 1 };
@@ -279,6 +314,40 @@ impl ConfigSpace {
         self.last_capability = at;
         self.free = u8::try_from(end.next_multiple_of(4)).unwrap_or(u8::MAX);
         (self, at)
+    }
+
+    /// Adds an extended capability at the next free place from 0x100, with what follows its header and the bits of that
+    /// which can be written and which are cleared by writing one. Returns where it is.
+    ///
+    /// # Panics
+    /// When there is no extended space or no room (a host-side error).
+    #[must_use]
+    pub fn with_extended_capability(
+        mut self,
+        (id, version): (u16, u8),
+        body: &[u8],
+        writable: &[u8],
+        write_clears: &[u8],
+    ) -> (Self, u16) {
+        let (last, at) = self.extended;
+        let start = at + 4;
+        let end = start + body.len().max(writable.len()).max(write_clears.len());
+        assert!(end <= self.bytes.len(), "no room for extended capability {id:#x}");
+        let header = u32::from(id) | u32::from(version & 0xF) << 16;
+        for (part, data) in [(&mut self.bytes, body), (&mut self.reset, body)] {
+            part[at..start].copy_from_slice(&header.to_le_bytes());
+            part[start..start + data.len()].copy_from_slice(data);
+        }
+        self.writable[start..start + writable.len()].copy_from_slice(writable);
+        self.write_clears[start..start + write_clears.len()].copy_from_slice(write_clears);
+        if last != 0 {
+            for part in [&mut self.bytes, &mut self.reset] {
+                let link = u16::from_le_bytes([part[last + 2], part[last + 3]]) & 0xF | (at as u16) << 4;
+                part[last + 2..last + 4].copy_from_slice(&link.to_le_bytes());
+            }
+        }
+        self.extended = (at, end.next_multiple_of(4));
+        (self, at as u16)
     }
 
     /// Capabilities added from now on are placed from `offset` (for chips with registers at 0x40).
@@ -328,14 +397,14 @@ impl ConfigSpace {
     }
 
     /// A read by the guest; bytes past the end are all ones.
-    pub fn read(&self, offset: u8, data: &mut [u8]) {
+    pub fn read(&self, offset: u16, data: &mut [u8]) {
         for (i, b) in data.iter_mut().enumerate() {
             *b = self.bytes.get(usize::from(offset) + i).copied().unwrap_or(0xFF);
         }
     }
 
     /// A write by the guest, through the masks.
-    pub fn write(&mut self, offset: u8, data: &[u8]) {
+    pub fn write(&mut self, offset: u16, data: &[u8]) {
         for (i, &value) in data.iter().enumerate() {
             let at = usize::from(offset) + i;
             if let Some(byte) = self.bytes.get_mut(at) {
@@ -373,12 +442,12 @@ impl ConfigSpace {
 
     /// Back to the reset values.
     pub fn reset(&mut self) {
-        self.bytes = self.reset;
+        self.bytes.copy_from_slice(&self.reset);
     }
 
     /// The state to save.
     pub fn state(&self) -> ConfigState {
-        ConfigState { bytes: self.bytes.to_vec() }
+        ConfigState { bytes: self.bytes.clone() }
     }
 
     /// Takes a saved state of the same function.
@@ -387,12 +456,15 @@ impl ConfigSpace {
     /// [`StateError::Mismatch`] when it is another function's: read-only bits of the header differ.
     pub fn restore(&mut self, device: &str, state: &ConfigState) -> Result<(), StateError> {
         let bad = |reason: String| StateError::Mismatch { device: device.into(), reason };
-        let bytes: [u8; 256] = state.bytes.as_slice().try_into().map_err(|_| bad("not 256 bytes".into()))?;
+        let bytes = &state.bytes;
+        if bytes.len() != self.bytes.len() {
+            return Err(bad(format!("not {} bytes", self.bytes.len())));
+        }
         let ids = [0, 1, 2, 3, 9, 10, 11, 14];
         if let Some(i) = ids.into_iter().find(|&i| bytes[i] != self.reset[i]) {
             return Err(bad(format!("configuration byte {i:#x} is {:#x}, not {:#x}", bytes[i], self.reset[i])));
         }
-        self.bytes = bytes;
+        self.bytes.clone_from(bytes);
         Ok(())
     }
 }
@@ -410,8 +482,43 @@ mod tests {
     }
 
     fn probe(c: &mut ConfigSpace, offset: u8) -> u32 {
-        c.write(offset, &[0xFF; 4]);
+        c.write(offset.into(), &[0xFF; 4]);
         c.u32(offset)
+    }
+
+    fn dword(c: &ConfigSpace, offset: u16) -> u32 {
+        let mut x = [0; 4];
+        c.read(offset, &mut x);
+        u32::from_le_bytes(x)
+    }
+
+    #[test]
+    fn extended_capabilities_link_and_the_rest_reads_zero() {
+        let c = ConfigSpace::endpoint(id());
+        assert_eq!(dword(&c, 0x100), u32::MAX, "a conventional function ends at 256");
+        let (c, first) = c.extended().with_extended_capability((1, 2), &[0; 8], &[0xFF; 4], &[]);
+        let (mut c, second) = c.with_extended_capability((0x0D, 1), &[0x1D, 0], &[], &[]);
+        assert_eq!((first, second, dword(&c, 0x100), dword(&c, 0x10C)), (0x100, 0x10C, 0x10C2_0001, 0x0001_000D));
+        assert_eq!((dword(&c, 0x110), dword(&c, 0xFFC)), (0x1D, 0));
+        c.write(0x102, &[0xFF; 8]);
+        assert_eq!([0x100, 0x104, 0x108].map(|o| dword(&c, o)), [0x10C2_0001, u32::MAX, 0]);
+        c.write(0xFFF, &[1, 2, 3, 4]);
+        let saved = c.state();
+        c.reset();
+        assert_eq!(dword(&c, 0x104), 0);
+        c.restore("c", &saved).unwrap();
+        assert_eq!(dword(&c, 0x104), u32::MAX);
+        assert!(ConfigSpace::endpoint(id()).restore("c", &saved).is_err(), "another length");
+    }
+
+    #[test]
+    fn a_bridge_header() {
+        let mut c = ConfigSpace::bridge(id());
+        (0x04..0x40).step_by(4).for_each(|o| c.write(o, &[0xFF; 4]));
+        assert_eq!((c.u8(0x0E), c.u32(0x18), c.u16(0x1C)), (1, 0x00FF_FFFF, 0xF0F0));
+        assert_eq!((c.u32(0x20), c.u32(0x24)), (0xFFF0_FFF0, 0xFFF1_FFF1), "memory; 64-bit prefetchable");
+        assert_eq!([0x28, 0x2C, 0x30, 0x38].map(|o| c.u32(o)), [u32::MAX, u32::MAX, 0, 0], "I/O is 16-bit, no ROM");
+        assert_eq!((c.u16(0x3E), c.u8(0x0D)), (0x0043, 0));
     }
 
     #[test]

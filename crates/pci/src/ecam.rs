@@ -1,7 +1,6 @@
 //! The enhanced configuration access mechanism: configuration space as memory, 4 KiB a function.
 //!
-//! PCI Express Base Specification 3.0, section 7.2.2. The functions here have no extended configuration space: what is
-//! past their 256 bytes reads all ones.
+//! PCI Express Base Specification 3.0, section 7.2.2. What is past the 256 bytes of a conventional function reads all ones.
 
 use std::sync::Arc;
 
@@ -21,24 +20,24 @@ impl Ecam {
         shared(Self { bus: bus.clone() })
     }
 
-    /// Function and register that an access at `offset` means.
-    fn target(offset: u64) -> Option<(u8, u8)> {
-        let (bus, register) = (offset >> 20, offset & 0xFFF);
-        (bus == 0).then_some(((offset >> 12) as u8, u8::try_from(register).ok()?))
+    /// Bus, function and register that an access at `offset` means.
+    fn target(&self, offset: u64) -> Option<(Arc<PciBus>, u8, u16)> {
+        let bus = self.bus.numbered(u8::try_from(offset >> 20).ok()?)?;
+        Some((bus, (offset >> 12) as u8, (offset & 0xFFF) as u16))
     }
 }
 
 impl Mmio for Ecam {
     fn mmio_read(&mut self, offset: u64, data: &mut [u8]) {
-        match Self::target(offset) {
-            Some((devfn, register)) => self.bus.config_read(devfn, register, data),
+        match self.target(offset) {
+            Some((bus, devfn, register)) => bus.config_read(devfn, register, data),
             None => data.fill(0xFF),
         }
     }
 
     fn mmio_write(&mut self, offset: u64, data: &[u8]) {
-        if let Some((devfn, register)) = Self::target(offset) {
-            self.bus.config_write(devfn, register, data);
+        if let Some((bus, devfn, register)) = self.target(offset) {
+            bus.config_write(devfn, register, data);
         }
     }
 }

@@ -78,26 +78,26 @@ impl Device for ConfigAddressPort {
 }
 
 impl ConfigDataPort {
-    /// Function and register that an access at `offset` means.
-    fn target(&self, offset: u16) -> Option<(u8, u8)> {
+    /// Bus, function and register that an access at `offset` means.
+    fn target(&self, offset: u16) -> Option<(Arc<PciBus>, u8, u16)> {
         let address = self.address.load(Ordering::SeqCst);
-        let bus_zero = address >> 16 & 0xFF == 0;
-        let register = (address & 0xFC) as u8 | (offset & 3) as u8;
-        (address >> 31 == 1 && bus_zero).then_some(((address >> 8) as u8, register))
+        let register = (address & 0xFC) as u16 | offset & 3;
+        let bus = self.bus.numbered((address >> 16) as u8).filter(|_| address >> 31 == 1)?;
+        Some((bus, (address >> 8) as u8, register))
     }
 }
 
 impl PortIo for ConfigDataPort {
     fn port_read(&mut self, offset: u16, data: &mut [u8]) {
         match self.target(offset) {
-            Some((devfn, register)) => self.bus.config_read(devfn, register, data),
+            Some((bus, devfn, register)) => bus.config_read(devfn, register, data),
             None => data.fill(0xFF),
         }
     }
 
     fn port_write(&mut self, offset: u16, data: &[u8]) {
-        if let Some((devfn, register)) = self.target(offset) {
-            self.bus.config_write(devfn, register, data);
+        if let Some((bus, devfn, register)) = self.target(offset) {
+            bus.config_write(devfn, register, data);
         }
     }
 }

@@ -152,7 +152,8 @@ impl Bench {
             }
             Kind::Xhci => {
                 let sink: Arc<dyn MsiSink> = Arc::new(Nowhere);
-                let options = Options { kind: XhciKind::Nec, ports2: 4, ports3: 4, msi: true, msix: true, sink };
+                let options =
+                    Options { kind: XhciKind::Nec, ports2: 4, ports3: 4, msi: true, msix: true, express: true, sink };
                 let c = Xhci::new("xhci", options, host);
                 lock(&c).config_mut().write(4, &[6, 0]);
                 Controller::Xhci(c)

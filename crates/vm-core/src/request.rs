@@ -10,6 +10,9 @@ pub enum MachineRequest {
     PowerOff(&'static str),
     /// End the process with this status (isa-debug-exit).
     Exit(u8),
+    /// The guest has let go of the card in the slot of this PCI Express port (the machine's number for it): it may be
+    /// taken out.
+    Eject(usize),
     /// The guest cannot go on; the text says why.
     Panicked(&'static str),
 }

@@ -95,7 +95,7 @@ fn check(accel: &Accel) -> Result<(), String> {
         other => {
             let near = cli::nearest(other, ACCELS.iter().map(|a| a.0));
             let hint = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            Err(format!("{typed}: unknown accelerator{hint} '-accel help' lists them"))
+            Err(format!("{typed}: unknown accelerator{hint}; '-accel help' lists them"))
         }
     }
 }
@@ -109,7 +109,8 @@ fn property(typed: &str, key: &str, value: &str) -> Result<(), String> {
         "hyperv" | "ssd" | "ignore-unknown-msr" | "intercept-msr-gp" => &["on", "off", "auto"],
         _ => {
             let near = cli::nearest(key, PROPS.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
-            return Err(format!("{typed}: unknown property '{key}'{}", near.unwrap_or_default()));
+            let near = near.unwrap_or_default();
+            return Err(format!("{typed}: unknown property '{key}'{near}; '-accel whpx,help' lists them"));
         }
     };
     if allowed.contains(&value) {

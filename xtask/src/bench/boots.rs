@@ -49,6 +49,26 @@ pub(super) const KERNEL_4_CPUS: Group = Group {
     measure: |column| direct(column, "smp-kernel", "kernel-6.1", 4),
 };
 
+pub(super) const REBOOT_4_CPUS: Group = Group {
+    rows: &[seconds("smp-reboot", "reboot of kernel 6.1, 4 vCPUs, shell to shell")],
+    has: guests,
+    measure: reboot,
+};
+
+/// The mean of five: an interpreter's is the same each time.
+fn reboot(column: &Column) -> Result<Values> {
+    const REBOOTS: u32 = 5;
+    let mut guest = shell(column, "smp-reboot", "kernel-6.1", 4)?;
+    guest.expect("# ", 60)?;
+    let first = guest.elapsed();
+    for _ in 0..REBOOTS {
+        guest.line("reboot -f")?;
+        ready(&mut guest)?;
+        guest.expect("# ", 60)?;
+    }
+    Ok(vec![("smp-reboot", (guest.elapsed() - first).as_secs_f64() / f64::from(REBOOTS))])
+}
+
 /// The demo disk at its login prompt.
 pub(super) fn login(column: &Column, name: &str, cpus: u32) -> Result<Guest> {
     let vmm = column.vmm().context("a guest needs a monitor")?;
@@ -102,10 +122,15 @@ pub(super) fn shell(column: &Column, name: &str, kernel: &str, cpus: u32) -> Res
         .args(["-cpu", "max"])
         .linux_with(kernel, "bench-initramfs")?
         .start(vmm)?;
-    // (A panic waits for nothing: QEMU's timer test fails now and then on a busy machine.)
+    ready(&mut guest)?;
+    Ok(guest)
+}
+
+/// (A panic waits for nothing: QEMU's timer test fails now and then on a busy machine.)
+fn ready(guest: &mut Guest) -> Result<()> {
     let ends = ["WHPX-SHELL-READY", "Kernel panic"];
     match guest.serial()?.expect_any(&ends, Duration::from_secs(600))? {
-        (0, _) => Ok(guest),
+        (0, _) => Ok(()),
         _ => bail!("the guest's kernel panicked: {}", guest.expect("\n", 10)?.trim()),
     }
 }

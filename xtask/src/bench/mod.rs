@@ -4,6 +4,7 @@
 
 mod boots;
 mod exits;
+mod mmio;
 mod programs;
 mod table;
 mod whole;
@@ -78,6 +79,7 @@ const GROUPS: &[Group] = &[
     boots::KERNEL_6_1,
     boots::KERNEL_6_12,
     boots::KERNEL_4_CPUS,
+    boots::REBOOT_4_CPUS,
     programs::KERNELS,
     programs::LOCKED,
     programs::TOOLS,
@@ -89,6 +91,9 @@ const GROUPS: &[Group] = &[
 pub fn command(names: &[String], runs: usize, vmm: Option<&str>, tiers: &[&'static str]) -> Result<()> {
     if names == ["exits"] {
         return exits::command();
+    }
+    if names == ["mmio"] {
+        return mmio::command(vmm);
     }
     if names == ["list"] {
         GROUPS.iter().flat_map(|group| group.rows).for_each(|row| println!("{:<22} {}", row.name, row.what));
@@ -128,6 +133,7 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>, tiers: &[&'stat
     print!("{}", table.text());
     if names.is_empty() {
         exits::command()?;
+        mmio::command(vmm)?;
     }
     if table.failed() {
         bail!("some measurements failed");

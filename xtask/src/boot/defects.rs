@@ -1,5 +1,5 @@
-//! What is known to go wrong with QEMU's WHPX (`docs/known-issues.md`), with Linux as the guest: reboots of guests with
-//! several processors, NMIs from the monitor, machines without an 8259 pair.
+//! What is known to go wrong with QEMU's WHPX (`docs/known-issues.md`), with Linux as the guest: NMIs from the monitor, machines
+//! without an 8259 pair, old systems behind the DLL (reboots are in [`super::reboots`]).
 
 use super::tests::{fresh, power_off, shell_ready};
 use super::{Test, skip};
@@ -7,12 +7,6 @@ use crate::vmm::{Guest, Machine, Vmm};
 use crate::{paths, run};
 use anyhow::{Result, bail, ensure};
 use std::process::Command;
-
-/// Processors of the guests that reboot.
-const CPUS: u32 = 4;
-/// Reboots in a test that runs always, and in one that runs when it is named.
-const SOME: u32 = 10;
-const MANY: u32 = 50;
 
 pub(super) fn all() -> Vec<Test> {
     let mut all = Vec::new();
@@ -22,14 +16,6 @@ pub(super) fn all() -> Vec<Test> {
         ("windows11", "behave=windows11"),
         ("windows10", "behave=windows10"),
     ] {
-        let name = format!("smp-reboot-{mode}");
-        if mode == "on" || mode == "off" {
-            all.push(Test::new(&name, CPUS, move |name, vmm| reboots(name, vmm, "pc", options, SOME)));
-        }
-        let mut many =
-            Test::new(&format!("{name}-{MANY}"), CPUS, move |name, vmm| reboots(name, vmm, "pc", options, MANY));
-        many.only_named = Some("many reboots take a few minutes");
-        all.push(many);
         all.push(Test::new(&format!("nmi-{mode}"), 2, move |name, vmm| nmi(name, vmm, options)));
     }
     for (name, machine, options) in [
@@ -39,8 +25,6 @@ pub(super) fn all() -> Vec<Test> {
     ] {
         all.push(Test::new(name, 2, move |name, vmm| pic_off(name, vmm, machine, options)));
     }
-    let q35 = |name: &str, vmm: &Vmm| reboots(name, vmm, "q35", "kernel-irqchip=off", SOME);
-    all.push(Test::new("smp-reboot-q35-off", CPUS, q35));
     for (name, behave, irqchip) in [
         ("dll-windows10", "windows10", ""),
         ("dll-windows10-irqchip-on", "windows10", ",kernel-irqchip=on"),
@@ -60,24 +44,6 @@ fn options_of(vmm: &Vmm, options: &str) -> Result<Vmm> {
         return skip("the options are those of -accel whpx");
     }
     Ok(vmm.with_accel(&format!("whpx,{options}")))
-}
-
-/// All processors come back each time, and the time of one reboot is told.
-fn reboots(name: &str, vmm: &Vmm, machine: &'static str, options: &str, count: u32) -> Result<String> {
-    let vmm = &options_of(vmm, options)?;
-    let mut guest = Machine::new(name).kind(machine).cpus(CPUS).memory(512).linux("kernel-6.1")?.start(vmm)?;
-    shell_ready(&mut guest, CPUS)?;
-    let first = guest.elapsed();
-    for n in 1..=count {
-        guest.line("reboot -f")?;
-        shell_ready(&mut guest, CPUS)?;
-        run::say(name, &format!("reboot {n} of {count} after {:.1} s", guest.elapsed().as_secs_f64()));
-    }
-    let one = (guest.elapsed() - first).as_secs_f64() / f64::from(count);
-    let sum = guest.shell("seq 20000 | sha256sum", 120)?;
-    ensure!(sum.starts_with(&super::tests::reference_sum()?), "the guest computes a wrong SHA-256: {sum}");
-    power_off(&mut guest)?;
-    Ok(format!("{count} reboots with {CPUS} processors, {one:.2} s each"))
 }
 
 /// Whether the guest's kernel has met an NMI that it did not expect.

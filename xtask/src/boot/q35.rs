@@ -7,7 +7,7 @@ use super::tests::{check, ext4_as_qcow2, fresh, power_off, shell_ready};
 use crate::channel::strip_escapes;
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{image, paths, run};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,16 +40,6 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("ovmf-login", 2, |name, vmm| login(name, vmm, "q35", true)));
     all.push(Test::new("ovmf-pic-off", 2, |name, vmm| login(name, vmm, "q35,pic=off", true)));
     all.push(Test::new("ovmf-kill-9", 1, ovmf_kill_9));
-    all.push(Test::new("q35-smp-reboot", 4, |name, vmm| smp_reboot(name, vmm, 5)));
-    all.push(Test::new("ovmf-smp-reboot", 4, |name, vmm| ovmf_smp_reboot(name, vmm, 3)));
-    for (name, run) in [
-        ("q35-smp-reboot-50", (|name, vmm| smp_reboot(name, vmm, 50)) as fn(&str, &Vmm) -> _),
-        ("ovmf-smp-reboot-50", |name, vmm| ovmf_smp_reboot(name, vmm, 50)),
-    ] {
-        let mut test = Test::new(name, 4, run);
-        test.only_named = Some("fifty reboots take many minutes");
-        all.push(test);
-    }
     all
 }
 
@@ -274,7 +264,7 @@ fn pc_ahci_login(name: &str, vmm: &Vmm) -> Result<String> {
 }
 
 /// A copy of OVMF's empty variables.
-fn fresh_variables(name: &str) -> Result<PathBuf> {
+pub(super) fn fresh_variables(name: &str) -> Result<PathBuf> {
     image::uefi()?;
     let path = fresh(&format!("{name}-vars.fd"))?;
     std::fs::copy(paths::asset("ovmf-vars")?, &path).context("cannot copy OVMF's variables")?;
@@ -282,7 +272,7 @@ fn fresh_variables(name: &str) -> Result<PathBuf> {
 }
 
 /// OVMF in flash, with these variables.
-fn flash(variables: &Path) -> Result<Vec<String>> {
+pub(super) fn flash(variables: &Path) -> Result<Vec<String>> {
     let code = paths::asset("ovmf-code")?;
     Ok(vec![
         "-drive".into(),
@@ -358,36 +348,4 @@ fn ovmf_kill_9(name: &str, vmm: &Vmm) -> Result<String> {
     ensure!(text.contains("77"), "a new variable cannot be read: {text}");
     guest.kill()?;
     Ok("the variable outlives kill -9, the store takes new ones".into())
-}
-
-/// Reboots of a machine with four processors by SeaBIOS.
-fn smp_reboot(name: &str, vmm: &Vmm, count: u32) -> Result<String> {
-    let mut guest = machine(name).cpus(4).linux("kernel-6.1")?.start(vmm)?;
-    shell_ready(&mut guest, 4)?;
-    for _ in 0..count {
-        guest.line("reboot -f")?;
-        shell_ready(&mut guest, 4)?;
-    }
-    power_off(&mut guest)?;
-    Ok(format!("{count} reboots with 4 vCPUs in {:.1} s", guest.elapsed().as_secs_f64()))
-}
-
-/// The same by OVMF, which starts the kernel that it is given.
-fn ovmf_smp_reboot(name: &str, vmm: &Vmm, count: u32) -> Result<String> {
-    if vmm.is_qemu() {
-        return skip("the kernel's initramfs waits for our serial line");
-    }
-    let variables = fresh_variables(name)?;
-    let mut guest = machine(name).cpus(4).args(flash(&variables)?).linux("kernel-6.1")?.start(vmm)?;
-    shell_ready(&mut guest, 4)?;
-    let efi = guest.shell("[ -d /sys/firmware/efi ] && echo UEFI || echo BIOS", 60)?;
-    if efi != "UEFI" {
-        bail!("the guest was not booted by UEFI");
-    }
-    for _ in 0..count {
-        guest.line("reboot -f")?;
-        shell_ready(&mut guest, 4)?;
-    }
-    power_off(&mut guest)?;
-    Ok(format!("{count} reboots with 4 vCPUs in {:.1} s", guest.elapsed().as_secs_f64()))
 }

@@ -42,7 +42,7 @@ fn drive(id: &str, path: &Path) -> String {
 }
 
 /// Repeats a command in the guest until its output has `wanted`.
-fn until(guest: &mut Guest, command: &str, wanted: &str, tries: u32) -> Result<String> {
+pub(super) fn until(guest: &mut Guest, command: &str, wanted: &str, tries: u32) -> Result<String> {
     let mut text = String::new();
     for _ in 0..tries {
         text = guest.shell(&format!("{command} || true"), 120)?;
@@ -96,7 +96,7 @@ pub(super) fn xhci(name: &str, vmm: &Vmm) -> Result<String> {
 }
 
 /// A monitor command; what it said.
-fn command(guest: &mut Guest, text: &str) -> Result<String> {
+pub(super) fn command(guest: &mut Guest, text: &str) -> Result<String> {
     let monitor = guest.monitor()?;
     monitor.take();
     monitor.line(text)?;

@@ -68,7 +68,7 @@ impl Bench {
 
     fn config(&self, offset: u8, data: &[u8]) {
         let mut a = lock(&self.ahci);
-        a.config_mut().write(offset, data);
+        a.config_mut().write(offset.into(), data);
         a.config_written(offset, data.len());
     }
 

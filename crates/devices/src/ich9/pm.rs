@@ -3,11 +3,12 @@
 //! Intel ICH9 data sheet, section 13.8. PM1, the timer and processor control (00h-1Fh) and GPE0 (20h-2Fh, 64 bits of
 //! which the low 16 exist) are [`AcpiPm`]'s. There is no system management mode: SMI_EN and the registers around it hold
 //! what is written and raise nothing, SMI_STS reads 0; APMC_EN is set from the start, which firmware takes for "SMM was
-//! set up already". Left out: the TCO timer (its registers read 0; GCS in the chipset registers says NO REBOOT).
+//! set up already". The TCO watchdog (60h-7Fh) is [`Tco`]'s.
 
 use serde::{Deserialize, Serialize};
 use vm_core::{Device, PortIo, Shared, StateError, load_state, lock, save_state, shared};
 
+use super::tco::{TCO_OFFSET, Tco};
 use crate::acpi_pm::{AcpiPm, GpePorts};
 
 /// Ports of the block.
@@ -42,12 +43,13 @@ pub struct Ich9Pm {
     state: State,
     pm: Shared<AcpiPm>,
     gpe: Shared<GpePorts>,
+    tco: Shared<Tco>,
 }
 
 impl Ich9Pm {
-    /// The ports of `pm`.
-    pub fn new(pm: &Shared<AcpiPm>) -> Shared<Self> {
-        shared(Self { state: State::at_reset(), pm: pm.clone(), gpe: AcpiPm::gpe_ports(pm) })
+    /// The ports of `pm` and `tco`.
+    pub fn new(pm: &Shared<AcpiPm>, tco: &Shared<Tco>) -> Shared<Self> {
+        shared(Self { state: State::at_reset(), pm: pm.clone(), gpe: AcpiPm::gpe_ports(pm), tco: tco.clone() })
     }
 
     /// GPE0's bytes that exist, as [`GpePorts`] numbers them.
@@ -69,6 +71,9 @@ impl PortIo for Ich9Pm {
         if offset < GPE0_OFFSET {
             return lock(&self.pm).port_read(offset, data);
         }
+        if let Some(offset) = offset.checked_sub(TCO_OFFSET) {
+            return lock(&self.tco).port_read(offset, data);
+        }
         for (i, b) in data.iter_mut().enumerate() {
             let at = offset.wrapping_add(i as u16);
             *b = 0;
@@ -83,6 +88,9 @@ impl PortIo for Ich9Pm {
     fn port_write(&mut self, offset: u16, data: &[u8]) {
         if offset < GPE0_OFFSET {
             return lock(&self.pm).port_write(offset, data);
+        }
+        if let Some(offset) = offset.checked_sub(TCO_OFFSET) {
+            return lock(&self.tco).port_write(offset, data);
         }
         for (i, &v) in data.iter().enumerate() {
             let at = offset.wrapping_add(i as u16);
@@ -131,8 +139,9 @@ mod tests {
     #[test]
     fn blocks_are_where_the_data_sheet_has_them() {
         let (sci, line) = RecordedLine::line();
-        let pm = AcpiPm::new(&Clock::manual(), line, Arc::new(Requests::default()));
-        let ports = Ich9Pm::new(&pm);
+        let (clock, requests) = (Clock::manual(), Arc::new(Requests::default()));
+        let pm = AcpiPm::new(&clock, line, requests.clone());
+        let ports = Ich9Pm::new(&pm, &Tco::new(&clock, Arc::default(), requests));
         let mut p = lock(&ports);
         let mut x = [0; 4];
         p.port_read(0x30, &mut x);
@@ -153,7 +162,7 @@ mod tests {
         assert_eq!(x, [0; 4]);
         p.port_write(0x7F, &[1, 2, 3, 4]);
         p.port_read(0x68, &mut x);
-        assert_eq!(x, [0; 4], "no TCO timer");
+        assert_eq!(x, [0, 8, 8, 0], "the TCO timer's control registers");
         p.port_write(0x30, &[0x21, 0, 0, 0]);
         crate::test_util::round_trip(&mut *p);
     }

@@ -1,10 +1,12 @@
 //! Chipset configuration registers: 16 KiB of memory where RCBA says.
 //!
-//! Intel ICH9 data sheet, section 10.1. The interrupt route registers (DxxIR) have their effect; GCS says NO REBOOT and
-//! keeps saying it, since there is no TCO timer; the others hold what is written (HPTC: the HPET answers always, at its
+//! Intel ICH9 data sheet, section 10.1. The interrupt route registers (DxxIR) have their effect, and the NO REBOOT bit of GCS
+//! on the watchdog ([`super::Tco`]): it is what the strap says at reset, and cannot be cleared when the strap is high; the
+//! others hold what is written (HPTC: the HPET answers always, at its
 //! first address; function disable: nothing is hidden).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use vm_core::{Device, Mmio, Shared, StateError, load_state, save_state, shared};
@@ -32,7 +34,6 @@ impl State {
         for (at, _) in DEVICE_ROUTES {
             bytes[at..at + 2].copy_from_slice(&0x3210u16.to_le_bytes());
         }
-        bytes[GCS] = NO_REBOOT;
         Self { bytes }
     }
 }
@@ -41,12 +42,22 @@ impl State {
 pub struct Rcba {
     state: State,
     router: Arc<Ich9Router>,
+    /// The strap at the speaker pin: no reboots by the watchdog.
+    strap: bool,
+    no_reboot: Arc<AtomicBool>,
 }
 
 impl Rcba {
-    /// Registers that program `router`.
-    pub fn new(router: Arc<Ich9Router>) -> Shared<Self> {
-        shared(Self { state: State::at_reset(), router })
+    /// Registers that program `router` and tell `no_reboot`; `strap` is the NO REBOOT strap.
+    pub fn new(router: Arc<Ich9Router>, strap: bool, no_reboot: Arc<AtomicBool>) -> Shared<Self> {
+        let mut rcba = Self { state: State::at_reset(), router, strap, no_reboot };
+        rcba.apply_strap();
+        shared(rcba)
+    }
+
+    fn apply_strap(&mut self) {
+        self.state.bytes[GCS] |= if self.strap { NO_REBOOT } else { 0 };
+        self.no_reboot.store(self.state.bytes[GCS] & NO_REBOOT != 0, Ordering::SeqCst);
     }
 
     fn index(offset: u64) -> Option<usize> {
@@ -67,7 +78,7 @@ impl Mmio for Rcba {
                 self.state.bytes[at] = *b;
             }
         }
-        self.state.bytes[GCS] |= NO_REBOOT;
+        self.apply_strap();
         for (at, index) in DEVICE_ROUTES {
             let end = offset.saturating_add(data.len() as u64);
             if offset < FIRST + at as u64 + 2 && end > FIRST + at as u64 {
@@ -85,6 +96,7 @@ impl Device for Rcba {
 
     fn reset(&mut self) {
         self.state = State::at_reset();
+        self.apply_strap();
         self.router.reset_device_routes();
     }
 
@@ -98,6 +110,7 @@ impl Device for Rcba {
             return Err(StateError::Mismatch { device: self.name().into(), reason: "wrong length".into() });
         }
         self.state = state; // the router restores its own view
+        self.apply_strap();
         Ok(())
     }
 }
@@ -112,7 +125,8 @@ mod tests {
     fn device_interrupt_routes_take_effect() {
         let (apic, lines): (Vec<_>, Vec<_>) = (0..8).map(|_| RecordedLine::line()).unzip();
         let router = Ich9Router::new(std::array::from_fn(|_| IrqLine::unconnected()), lines.try_into().unwrap());
-        let rcba = Rcba::new(router.clone());
+        let no_reboot = Arc::new(AtomicBool::new(false));
+        let rcba = Rcba::new(router.clone(), false, no_reboot.clone());
         let mut rcba = lock(&rcba);
         let mut x = [0; 4];
         rcba.mmio_read(0x3140, &mut x);
@@ -122,9 +136,14 @@ mod tests {
         assert!(apic[5].is_high() && !apic[0].is_high());
         rcba.reset();
         assert!(apic[0].is_high() && !apic[5].is_high());
-        rcba.mmio_write(0x3410, &[0; 4]);
-        rcba.mmio_read(0x3410, &mut x);
-        assert_eq!(x[0], 0x20, "no reboot by the timer");
+        rcba.mmio_write(0x3410, &[0x20, 0, 0, 0]);
+        assert!(no_reboot.load(Ordering::SeqCst));
+        rcba.reset();
+        assert!(!no_reboot.load(Ordering::SeqCst));
+        let strapped = Rcba::new(router.clone(), true, no_reboot.clone());
+        lock(&strapped).mmio_write(0x3410, &[0; 4]);
+        lock(&strapped).mmio_read(0x3410, &mut x);
+        assert_eq!((x[0], no_reboot.load(Ordering::SeqCst)), (0x20, true), "the strap is stronger");
         rcba.mmio_write(u64::MAX, &[1, 2]);
         rcba.mmio_write(0x34FF, &[1, 2, 3, 4]);
         crate::test_util::round_trip(&mut *rcba);

@@ -168,7 +168,7 @@ mod tests {
             x[0]
         };
         assert_eq!(read(0), 0xFF, "off");
-        f.config_mut().write(HOSTC, &[1]);
+        f.config_mut().write(HOSTC.into(), &[1]);
         f.config_written(HOSTC, 1);
         assert_eq!((read(0), read(0)), (0, INUSE), "the semaphore");
         lock(&ports).port_write(4, &[0xA1]);

@@ -1,5 +1,6 @@
 //! Processors: `info registers`, `cpus`, `exits`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use whp::{RegisterName as R, RegisterValue};
@@ -113,7 +114,35 @@ pub(crate) fn threads() -> Vec<(usize, u64)> {
 }
 
 pub(super) fn exits(context: &mut Context, rest: &str) -> Outcome {
-    plain(context, rest, |c| exit_table(&c.machine.accel().stats()))
+    plain(context, rest, |c| {
+        let mut s = exit_table(&c.machine.accel().stats());
+        s.push_str(&access_table(accesses(&c.machine)));
+        s
+    })
+}
+
+/// How often each device was reached: its name, by ports, by memory.
+fn accesses(machine: &machine::MachineHandle) -> BTreeMap<String, (u64, u64)> {
+    let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for range in machine.ports().ranges().iter() {
+        counts.entry(range.name.to_string()).or_default().0 += range.accesses();
+    }
+    for range in machine.space().flat().iter().filter(|r| matches!(r.backing, vm_core::Backing::Mmio(_))) {
+        counts.entry(range.name.to_string()).or_default().1 += range.accesses();
+    }
+    counts
+}
+
+/// Those that were reached at all, the busiest first.
+fn access_table(counts: BTreeMap<String, (u64, u64)>) -> String {
+    let mut rows: Vec<_> = counts.into_iter().filter(|(_, (ports, memory))| ports + memory != 0).collect();
+    rows.sort_by_key(|(_, (ports, memory))| std::cmp::Reverse(ports + memory));
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("accesses of".len());
+    let mut s = format!("\n{:<width$} {:>14} {:>14}\n", "accesses of", "ports", "memory");
+    for (name, (ports, memory)) in rows {
+        let _ = writeln!(s, "{name:<width$} {ports:>14} {memory:>14}");
+    }
+    s
 }
 
 pub(super) fn jit(context: &mut Context, rest: &str) -> Outcome {
@@ -165,6 +194,17 @@ halt                     3              4
 port access             12              0
 ";
         assert_eq!(exit_table(&rows), want);
+    }
+
+    #[test]
+    fn accesses_of_devices_are_listed_by_their_number() {
+        let counts = [("pit", (7, 0)), ("rtc", (0, 0)), ("vga-window", (0, 900))].map(|(n, c)| (n.to_owned(), c));
+        let want = "
+accesses of          ports         memory
+vga-window               0            900
+pit                      7              0
+";
+        assert_eq!(access_table(counts.into()), want);
     }
 
     #[test]

@@ -138,6 +138,8 @@ pub struct Options {
     pub msi: bool,
     /// The MSI-X capability is there.
     pub msix: bool,
+    /// It is behind a PCI Express port: the capability is there, and the extended configuration space.
+    pub express: bool,
     /// Where messages go.
     pub sink: Arc<dyn MsiSink>,
 }
@@ -158,7 +160,7 @@ pub type Xhci = Controller<Registers>;
 impl Xhci {
     /// A controller called `name`.
     pub fn new(name: &str, options: Options, host: Host) -> Shared<Self> {
-        let Options { kind, ports2, ports3, msi, msix, sink } = options;
+        let Options { kind, ports2, ports3, msi, msix, express, sink } = options;
         let mut config = ConfigSpace::endpoint(kind.identity())
             .with_interrupt_pin(1)
             .with_bar(BarSpec { index: 0, kind: BarKind::Mem64 { prefetch: false }, size: WINDOW })
@@ -174,6 +176,9 @@ impl Xhci {
             let layout = MsixLayout { bar: 0, vectors: INTERRUPTERS as u16, table: MSIX_TABLE, pending: MSIX_PENDING };
             let (c, m) = Msix::add(config, layout);
             (config, has_msix) = (c, Some(m));
+        }
+        if express {
+            config = pci::express_endpoint(config.capabilities_from(0xA0));
         }
         let ports = |n: usize| n.min(MOST_PORTS);
         let (ports2, ports3) = (ports(ports2), ports(ports3));

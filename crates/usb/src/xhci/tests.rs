@@ -73,7 +73,7 @@ impl Bench {
         let messages = Arc::new(Messages::default());
         let host = Host { clock: clock.clone(), memory: memory.clone(), irq, bus: bus.clone(), multifunction: false };
         let sink: Arc<dyn MsiSink> = messages.clone();
-        let options = Options { kind: XhciKind::Nec, ports2: 4, ports3: 4, msi: true, msix: true, sink };
+        let options = Options { kind: XhciKind::Nec, ports2: 4, ports3: 4, msi: true, msix: true, express: true, sink };
         let xhci = Xhci::new("xhci", options, host);
         let (input, tablet) = tablet(&clock);
         bus.attach(1, &tablet).unwrap();

@@ -134,7 +134,10 @@ impl Vp {
         }
         // Linux waits for locks in idle with interrupts off, also inside the handler of a vector that holds the kick back.
         let requested = irq.lapic.as_ref().is_some_and(Lapic::has_requests);
-        if irq.idle && (injection || requested || self.wakes(true, nmi_blocked)) {
+        // A local APIC that is switched off takes no kick, and there is none: Linux's processors wait for locks before they
+        // have switched theirs on.
+        let kicks = irq.lapic.as_ref().is_none_or(Lapic::software_enabled);
+        if irq.idle && (injection || requested || !kicks || self.wakes(true, nmi_blocked)) {
             irq.idle = false;
         }
         if !irq.halted && !irq.startup_suspend && !irq.idle {

@@ -199,6 +199,14 @@ fn idle_ends_for_a_vector_that_is_held_back() {
     assert_eq!(v.u32(0x7000), 0, "pending, not taken");
 }
 
+/// A processor that waits for a lock before it has switched its local APIC on: the kick is lost, so idle must not last.
+#[test]
+fn idle_does_not_last_while_no_interrupt_can_come() {
+    const WITHOUT_SVR: usize = 15;
+    let v = vm(1, &GUEST_IDLE64[WITHOUT_SVR..]);
+    v.run_to_f4();
+}
+
 #[test]
 fn the_apic_by_synthetic_msrs() {
     let v = vm(1, HV_SELF_IPI64);
