@@ -4,6 +4,7 @@
 
 mod defects;
 mod front_ends;
+mod pictures;
 mod q35;
 mod qmp;
 mod run_disk;

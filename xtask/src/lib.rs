@@ -10,6 +10,7 @@ pub mod docs;
 pub mod image;
 pub mod known_issues;
 pub mod paths;
+mod pf2;
 pub mod run;
 pub mod screen;
 pub mod suite;

@@ -1,6 +1,6 @@
 //! Who gets which event: the most recently activated device that can take it.
 
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crate::Key;
 
@@ -117,12 +117,20 @@ struct Entries {
 #[derive(Default)]
 pub struct InputBus {
     entries: Mutex<Entries>,
+    on_press: OnceLock<OnPress>,
 }
+
+type OnPress = Box<dyn Fn() + Send + Sync>;
 
 impl InputBus {
     /// A bus with nothing on it.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Has `f` called at each press of a key or button, before the device gets it: once, by whoever builds the machine.
+    pub fn on_press(&self, f: impl Fn() + Send + Sync + 'static) {
+        assert!(self.on_press.set(Box::new(f)).is_ok(), "the bus has somebody to call already");
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -191,6 +199,11 @@ impl InputBus {
 
     /// Delivers an event. `false` when nothing takes it.
     pub fn send(&self, event: &InputEvent) -> bool {
+        if let (InputEvent::Key { down: true, .. } | InputEvent::Button { down: true, .. }, Some(f)) =
+            (event, self.on_press.get())
+        {
+            f();
+        }
         let handler = match event {
             InputEvent::Key { .. } => self.find(|c| c.keyboard),
             InputEvent::RelMove { .. } => self.find(|c| c.relative),

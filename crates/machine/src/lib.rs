@@ -18,6 +18,7 @@ mod pc;
 mod plan;
 mod q35;
 mod sata;
+mod suspend;
 mod usb_plan;
 mod usb_wiring;
 mod vga;

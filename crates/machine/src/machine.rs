@@ -11,7 +11,7 @@ use display::{DisplaySource, RemoteDisplay};
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
-use vm_core::{AddressSpace, Clock, Device, MachineRequest, PortSpace, RequestSink, Shared, lock};
+use vm_core::{AddressSpace, Clock, Device, MachineRequest, PortSpace, RequestSink, Shared, WakeCause, lock};
 use whp::Platform;
 
 use crate::MachineError;
@@ -30,6 +30,8 @@ pub enum RunState {
     Running,
     /// Stopped by the user.
     Paused,
+    /// Suspended to RAM by the guest; its time goes on.
+    Suspended,
     /// The guest has powered off and `-no-shutdown` was given.
     Shutdown,
     /// The guest cannot go on.
@@ -43,6 +45,7 @@ impl RunState {
             Self::Prelaunch => "prelaunch",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::InternalError => "internal-error",
         }
@@ -106,15 +109,15 @@ impl RequestSink for Queue {
 #[derive(Clone)]
 pub struct MachineHandle(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     plan: Plan,
-    board: Board,
-    accel: Accelerator,
-    pc: Pc,
+    pub(crate) board: Board,
+    pub(crate) accel: Accelerator,
+    pub(crate) pc: Pc,
     queue: Arc<Queue>,
-    state: Mutex<RunState>,
+    pub(crate) state: Mutex<RunState>,
     remote: Mutex<Option<Arc<dyn RemoteDisplay>>>,
-    events: Arc<Events>,
+    pub(crate) events: Arc<Events>,
     nodes: BlockNodes,
 }
 
@@ -197,7 +200,7 @@ impl Machine {
 
 impl Inner {
     /// Changes the state and tells it.
-    fn set_state(&self, state: &mut RunState, to: RunState) {
+    pub(crate) fn set_state(&self, state: &mut RunState, to: RunState) {
         tracing::trace!(target: "runstate_set", "current_state={} new_state={}", state.name(), to.name());
         let from = std::mem::replace(state, to);
         if from != to {
@@ -224,7 +227,7 @@ impl Inner {
         }
     }
 
-    fn stop(&self, to: RunState) {
+    pub(crate) fn stop(&self, to: RunState) {
         let mut state = lock(&self.state);
         self.halt();
         self.set_state(&mut state, to);
@@ -245,15 +248,19 @@ impl Inner {
 
     /// Devices, then processors, to their power-on state. Processors must be paused.
     fn reset(&self) -> Result<(), MachineError> {
+        self.reset_devices(|device| device.reset());
+        Ok(self.accel.reset()?)
+    }
+
+    /// USB devices to their power-on state, and the other devices to what `reset` makes of them.
+    pub(crate) fn reset_devices(&self, reset: impl Fn(&mut dyn Device)) {
         self.pc.drives.iter().filter_map(|d| d.medium().queue).for_each(|q| q.drain());
         // USB devices before their controllers, which look at them.
         lock(&self.pc.usb).devices().for_each(|a| lock(&a.device).reset());
         for device in &self.pc.devices {
-            lock(device).reset();
+            reset(&mut *lock(device));
         }
         self.pc.pci.sync();
-        self.accel.reset()?;
-        Ok(())
     }
 
     fn serve(&self, request: MachineRequest) -> Option<ExitReason> {
@@ -272,6 +279,15 @@ impl Inner {
                 self.stop(RunState::Shutdown);
                 None
             }
+            MachineRequest::Suspend => {
+                crate::suspend::suspend(self);
+                None
+            }
+            MachineRequest::SuspendToDisk => {
+                self.events.emit(&MachineEvent::SuspendToDisk);
+                self.serve(MachineRequest::PowerOff("ACPI S4"))
+            }
+            MachineRequest::Wake(cause) => crate::suspend::wake(self, cause),
             MachineRequest::Panicked(why) => {
                 self.stop(RunState::InternalError);
                 if self.pc.monitors.is_empty() {
@@ -299,7 +315,9 @@ impl Inner {
         }
         self.events.emit(&MachineEvent::Reset(cause));
         match *state {
-            RunState::Running | RunState::Shutdown | RunState::InternalError => self.go(&mut state),
+            RunState::Running | RunState::Suspended | RunState::Shutdown | RunState::InternalError => {
+                self.go(&mut state);
+            }
             RunState::Prelaunch | RunState::Paused => {}
         }
         None
@@ -307,7 +325,7 @@ impl Inner {
 
     /// Requests that the guest made before a reset (a second triple fault, the other processors') mean nothing
     /// after it.
-    fn drop_stale_requests(&self) {
+    pub(crate) fn drop_stale_requests(&self) {
         lock(&self.queue.messages).retain(|m| {
             !matches!(m, Message::Reset | Message::Guest(MachineRequest::Reset(_) | MachineRequest::Panicked(_)))
         });
@@ -359,6 +377,7 @@ impl MachineHandle {
     /// When the guest has died or is powered off: it must be reset first.
     pub fn cont(&self) -> Result<(), &'static str> {
         match self.state() {
+            RunState::Suspended => Ok(()), // only what wakes it lets it go on
             RunState::Shutdown | RunState::InternalError => Err("Resetting the Virtual Machine is required"),
             _ => {
                 self.0.start();
@@ -374,8 +393,24 @@ impl MachineHandle {
 
     /// `system_powerdown`: presses the power button.
     pub fn power_button(&self) {
-        lock(&self.0.pc.pm).press_power_button();
         self.0.events.emit(&MachineEvent::PowerButton);
+        if self.state() == RunState::Suspended {
+            self.0.queue.request(MachineRequest::Wake(WakeCause::PowerButton));
+        } else {
+            lock(&self.0.pc.pm).press_power_button();
+        }
+    }
+
+    /// `system_wakeup`.
+    ///
+    /// # Errors
+    /// When the guest is not suspended.
+    pub fn wake(&self) -> Result<(), &'static str> {
+        if self.state() != RunState::Suspended {
+            return Err("Unable to wake up: guest is not in suspended state");
+        }
+        self.0.queue.request(MachineRequest::Wake(WakeCause::Other));
+        Ok(())
     }
 
     /// Ends the machine: `quit`, a signal, a closed window.

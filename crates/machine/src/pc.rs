@@ -39,6 +39,7 @@ use crate::drives::DriveInfo;
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
 use crate::plan::Plan;
+use crate::suspend::Sleep;
 use crate::usb_wiring::{self, Backends, Usb};
 
 /// I/O APIC registers.
@@ -73,6 +74,7 @@ pub(crate) struct Pc {
     pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
     pub(crate) screen: Option<Arc<dyn DisplaySource>>,
     pub(crate) irq_counts: Arc<IrqCounts>,
+    pub(crate) sleep: Arc<Sleep>,
     pub(crate) _input_guard: I8042Input,
 }
 
@@ -223,6 +225,8 @@ pub(crate) fn build(
     ports.add(0x61, 1, "speaker", true, &Pit::speaker_port(&pit))?;
     let rtc = Rtc::new(clock, gate.rtc_input(), rtc_base(plan));
     ports.add(0x70, 4, "rtc", true, &rtc)?;
+    let sleep = Sleep::new(requests.clone());
+    lock(&rtc).connect_wake(IrqLine::new("rtc wake", sleep.clone(), 0));
     devices.extend([device(&pit), device(&rtc)]);
     if plan.hpet {
         let hpet = Hpet::new(clock, Arc::new(ioapic.clone()), accel.msi(), &gate);
@@ -237,6 +241,8 @@ pub(crate) fn build(
     devices.push(device(&dma));
 
     let input = InputBus::new();
+    let own = sleep.clone();
+    input.on_press(move || own.pressed());
     let a20 = IrqLine::unconnected();
     let i8042 = I8042::new(clock, isa.line(1, "keyboard"), isa.line(12, "mouse"), a20, requests.clone());
     ports.add(0x60, 1, "i8042", true, &I8042::data_port(&i8042))?;
@@ -297,6 +303,7 @@ pub(crate) fn build(
         monitors,
         screen,
         irq_counts,
+        sleep,
         _input_guard: input_guard,
     })
 }
@@ -494,6 +501,10 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<Fw
     if let Some(timeout) = plan.boot.reboot_timeout {
         items.add_file("etc/boot-fail-wait", u32::from(timeout).to_le_bytes().to_vec());
     }
+    // S3 is there with the value 1, S4 with 2; UEFI firmware prepares for S3 if so.
+    items.add_file("etc/system-states", vec![0x80, 0, 0, 0x81, 0x82, 0x80]);
+    // SeaBIOS runs the video BIOS when waking up: no guest without a driver for the card could use it otherwise.
+    items.add_file("etc/s3-resume-vga-init", 1u64.to_le_bytes().to_vec());
     let ram: Vec<_> = plan.memory.ranges().into_iter().map(|(s, l)| (s, l, fw_cfg::E820_RAM)).collect();
     items.add_file("etc/e820", fw_cfg::e820(&ram));
     if plan.acpi {

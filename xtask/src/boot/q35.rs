@@ -274,7 +274,7 @@ fn pc_ahci_login(name: &str, vmm: &Vmm) -> Result<String> {
 }
 
 /// A copy of OVMF's empty variables.
-fn fresh_variables(name: &str) -> Result<PathBuf> {
+pub(super) fn fresh_variables(name: &str) -> Result<PathBuf> {
     image::uefi()?;
     let path = fresh(&format!("{name}-vars.fd"))?;
     std::fs::copy(paths::asset("ovmf-vars")?, &path).context("cannot copy OVMF's variables")?;
@@ -282,7 +282,7 @@ fn fresh_variables(name: &str) -> Result<PathBuf> {
 }
 
 /// OVMF in flash, with these variables.
-fn flash(variables: &Path) -> Result<Vec<String>> {
+pub(super) fn flash(variables: &Path) -> Result<Vec<String>> {
     let code = paths::asset("ovmf-code")?;
     Ok(vec![
         "-drive".into(),

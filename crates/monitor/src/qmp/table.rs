@@ -160,6 +160,9 @@ pub(crate) const EVENTS: &[(&str, &[Arg])] = &[
     ("RESUME", NONE),
     ("SHUTDOWN", &[must("guest", Bool), must("reason", Str)]),
     ("STOP", NONE),
+    ("SUSPEND", NONE),
+    ("SUSPEND_DISK", NONE),
+    ("WAKEUP", NONE),
 ];
 
 /// The command called `name`.
