@@ -8,6 +8,7 @@ mod pictures;
 mod q35;
 mod qmp;
 mod run_disk;
+mod suspend;
 pub(crate) mod tests;
 mod usb;
 mod vnc_clients;

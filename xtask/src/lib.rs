@@ -11,6 +11,7 @@ pub mod image;
 pub mod known_issues;
 pub mod paths;
 mod pf2;
+mod qmp;
 pub mod run;
 pub mod screen;
 pub mod suite;

@@ -313,10 +313,10 @@ impl Rtc {
         self.wake = line;
     }
 
-    /// Tells firmware that the next reset is the end of a suspend to RAM (the shutdown status byte, 0Fh).
-    pub fn set_suspended(&mut self) {
+    /// Tells firmware whether the next reset is the end of a suspend to RAM (the shutdown status byte, 0Fh).
+    pub fn set_suspended(&mut self, suspended: bool) {
         if let Some(status) = self.state.cmos.get_mut(SHUTDOWN_STATUS) {
-            *status = RESUME;
+            *status = if suspended { RESUME } else { 0 };
         }
     }
 

@@ -308,6 +308,9 @@ impl Inner {
         let mut state = lock(&self.state);
         self.halt();
         self.drop_stale_requests();
+        if *state == RunState::Suspended {
+            crate::suspend::forget(self);
+        }
         if let Err(e) = self.reset() {
             tracing::error!("reset failed: {e}");
             self.set_state(&mut state, RunState::InternalError);

@@ -63,11 +63,17 @@ pub(crate) fn suspend(machine: &Inner) {
         return;
     }
     machine.accel.pause();
-    lock(&machine.pc.rtc).set_suspended();
+    lock(&machine.pc.rtc).set_suspended(true);
     let by_rtc = lock(&machine.pc.pm).wakes_by_rtc();
     machine.set_state(&mut state, RunState::Suspended);
     machine.events.emit(&MachineEvent::Suspend);
     machine.pc.sleep.set(true, by_rtc);
+}
+
+/// A reset ends the sleep: firmware is to begin anew.
+pub(crate) fn forget(machine: &Inner) {
+    machine.pc.sleep.set(false, false);
+    lock(&machine.pc.rtc).set_suspended(false);
 }
 
 /// The guest goes on, if it is suspended.

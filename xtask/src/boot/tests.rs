@@ -51,6 +51,7 @@ pub(super) fn all() -> Vec<Test> {
     all.extend(super::q35::all());
     all.extend(super::front_ends::all());
     all.extend(super::pictures::all());
+    all.extend(super::suspend::all());
     all.extend(super::defects::all());
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));
     full.only_named = Some("the bit fade test waits for minutes");
