@@ -2,6 +2,7 @@
 //!
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
+mod blockdev;
 mod defects;
 mod front_ends;
 mod pictures;

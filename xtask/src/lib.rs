@@ -7,6 +7,7 @@ pub mod boot;
 pub mod channel;
 pub mod demo;
 pub mod docs;
+pub mod fuzz;
 pub mod image;
 pub mod known_issues;
 pub mod paths;

@@ -90,8 +90,14 @@ impl MachineHandle {
     /// The drive or block node with this name.
     fn storage(&self, id: &str) -> Result<Storage, String> {
         usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.node(id) {
-            Ok(node) => Ok(Storage { queue: node.queue, cache: node.cache, serial: None }),
-            Err(_) => Err("no drive or block node with this name; give -drive if=none or blockdev-add it".into()),
+            Ok(_) => {
+                let (cache, queue) = self.take_node(id).map_err(|e| e.to_string())?;
+                Ok(Storage { queue, cache, serial: None })
+            }
+            Err(_) => {
+                Err("no drive or block node with this name; give -drive if=none or -blockdev, or blockdev-add it"
+                    .into())
+            }
         })
     }
 

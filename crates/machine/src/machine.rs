@@ -118,7 +118,6 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<RunState>,
     remote: Mutex<Option<Arc<dyn RemoteDisplay>>>,
     pub(crate) events: Arc<Events>,
-    nodes: BlockNodes,
 }
 
 /// A built machine.
@@ -149,8 +148,8 @@ impl Machine {
         let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids(), options }, attachments)?;
         let pc = pc::build(&plan, &board, &accel, &requests)?;
         let (state, remote) = (Mutex::new(RunState::Prelaunch), Mutex::default());
-        let (events, nodes) = (Arc::default(), BlockNodes::default());
-        let inner = Inner { plan, board, accel, pc, queue, state, remote, events, nodes };
+        let events = Arc::default();
+        let inner = Inner { plan, board, accel, pc, queue, state, remote, events };
         let machine = Self { handle: MachineHandle(Arc::new(inner)) };
         machine.handle.0.reset()?;
         for (_, chardev) in machine.handle.chardevs() {
@@ -336,7 +335,7 @@ impl Inner {
 
     /// Stops everything and leaves nothing unwritten.
     fn finish(&self) {
-        let added = self.nodes.queues();
+        let added = self.pc.nodes.queues();
         let state = lock(&self.state);
         self.halt();
         drop(state);
@@ -426,7 +425,7 @@ impl MachineHandle {
     }
 
     pub(crate) fn nodes(&self) -> &BlockNodes {
-        &self.0.nodes
+        &self.0.pc.nodes
     }
 
     /// Runs `f` with the processors standing, and lets them go on if they ran.

@@ -35,12 +35,13 @@ use vm_core::{
 use crate::MachineError;
 use crate::chars::{Chars, Finished};
 use crate::chipset::Chipset;
-use crate::drives::DriveInfo;
+use crate::drives::{DriveInfo, Opened};
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
+use crate::nodes::BlockNodes;
 use crate::plan::Plan;
 use crate::suspend::Sleep;
-use crate::usb_wiring::{self, Backends, Usb};
+use crate::usb_wiring::{self, Backends, Storage, Usb};
 
 /// I/O APIC registers.
 const IOAPIC_BASE: u64 = 0xFEC0_0000;
@@ -68,6 +69,7 @@ pub(crate) struct Pc {
     pub(crate) rtc: Shared<Rtc>,
     pub(crate) input: Arc<InputBus>,
     pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) nodes: BlockNodes,
     pub(crate) usb: Mutex<Usb>,
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<MonitorBackend>,
@@ -113,7 +115,7 @@ pub(crate) struct Channel {
 pub(crate) struct Chips {
     pub(crate) pci: Arc<PciBus>,
     pub(crate) pm: Shared<AcpiPm>,
-    pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) drives: Opened,
     pub(crate) channels: Vec<Channel>,
     /// Where the ACPI tables hear of the PCI Express configuration window.
     pub(crate) ecam: Option<EcamPlace>,
@@ -263,9 +265,14 @@ pub(crate) fn build(
         Chipset::I440fx => crate::i440fx::build(&around, &mut devices)?,
         Chipset::Q35 => crate::q35::build(&around, &mut devices)?,
     };
-    let Chips { pci: bus, pm, drives: infos, channels, ecam } = chips;
+    let Chips { pci: bus, pm, drives: Opened { drives: infos, nodes }, channels, ecam } = chips;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
-    let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
+    let storage = |id: &str| {
+        usb_wiring::drive(&infos, id).unwrap_or_else(|| {
+            let (cache, queue) = nodes.take(id).map_err(|e| e.to_string())?;
+            Ok(Storage { queue, cache, serial: None })
+        })
+    };
     let backends = Backends { clock, input: &input, storage: &storage };
     let usb = usb_wiring::build(plan, board, &bus, &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
@@ -297,6 +304,7 @@ pub(crate) fn build(
         rtc,
         input,
         drives: infos,
+        nodes,
         usb: Mutex::new(usb),
         chardevs,
         consoles: Mutex::new(consoles),

@@ -3,8 +3,8 @@
 
 use super::tests::{fresh, power_off};
 use super::{Test, skip};
-use crate::vmm::{Guest, Machine, Vmm};
 use crate::qmp::free_port;
+use crate::vmm::{Guest, Machine, Vmm};
 use crate::{paths, run};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::{Path, PathBuf};

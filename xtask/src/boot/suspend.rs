@@ -113,7 +113,11 @@ fn suspend(name: &str, vmm: &Vmm, board: Board) -> Result<String> {
     sleeps(&mut guest, &mut qmp)?;
     qmp.ask("system_reset", json!({}))?;
     qmp.event("RESET", 60)?;
-    if board == Board::Pc { shell_ready(&mut guest, 2)? } else { ready(&mut guest)? }
+    if board == Board::Pc {
+        shell_ready(&mut guest, 2)?
+    } else {
+        ready(&mut guest)?
+    }
     power_off(&mut guest)?;
     Ok(format!("awake by {}; after {:.1} s", ways.join(", "), guest.elapsed().as_secs_f64()))
 }
@@ -173,11 +177,13 @@ fn runtime(guest: &mut Guest, qmp: &mut Qmp, bus: &str) -> Result<()> {
     for _ in 0..3 {
         until(guest, "cat $D/power/runtime_status", "suspended", 100)?;
         guest.shell("wc -c < /tmp/events > /tmp/before", 60)?;
-        let moves = [("x", 1000), ("y", 2000)].map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
+        let moves = [("x", 1000), ("y", 2000)]
+            .map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
         qmp.ask("input-send-event", json!({"events": moves}))?;
         until(guest, "cat $D/power/runtime_status", "active", 20)?;
         // The same place again is no event.
-        let moves = [("x", 3000), ("y", 4000)].map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
+        let moves = [("x", 3000), ("y", 4000)]
+            .map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
         qmp.ask("input-send-event", json!({"events": moves}))?;
         until(guest, "[ $(wc -c < /tmp/events) -gt $(cat /tmp/before) ] && echo more", "more", 20)?;
     }

@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("vga-modes", 1, crate::vga::modes));
     all.push(Test::new("vnc-clients", 2, super::vnc_clients::run_all));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
+    all.push(Test::new("blockdev", 1, super::blockdev::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     all.extend(super::run_disk::all());
     all.push(Test::new("xhci", 1, usb::xhci));

@@ -2,9 +2,9 @@
 //! headless Chromium through the websocket. Each sees the guest's picture, pixel by pixel, and types.
 
 use super::front_ends::python;
-use crate::qmp::free_port;
 use super::skip;
 use super::tests::fresh;
+use crate::qmp::free_port;
 use crate::vga::{Agent, Code, Picture};
 use crate::vmm::Vmm;
 use crate::xvfb::{Ended, Xvfb};

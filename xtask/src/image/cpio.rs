@@ -66,9 +66,8 @@ pub fn find<'a>(archive: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut at = 0usize;
     loop {
         let header = archive.get(at..at.checked_add(110)?)?;
-        let field = |n: usize| {
-            usize::from_str_radix(std::str::from_utf8(&header[6 + 8 * n..14 + 8 * n]).ok()?, 16).ok()
-        };
+        let field =
+            |n: usize| usize::from_str_radix(std::str::from_utf8(&header[6 + 8 * n..14 + 8 * n]).ok()?, 16).ok();
         let (size, length) = (field(6)?, field(11)?);
         let found = archive.get(at + 110..(at + 110).checked_add(length.checked_sub(1)?)?)?;
         let start = (at + 110 + length).next_multiple_of(4);

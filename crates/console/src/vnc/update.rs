@@ -79,7 +79,8 @@ impl Update {
         self.header([middle, middle, side, side], encoding::CURSOR); // the place is the hot spot
         let dots = DOT.iter().flat_map(|row| row.iter());
         dots.for_each(|dot| format.put(&mut self.bytes, if *dot == 2 { 0xFF_FFFF } else { 0 }));
-        self.bytes.extend(DOT.iter().map(|row| row.iter().enumerate().fold(0, |m, (x, d)| m | u8::from(*d != 0) << (7 - x))));
+        self.bytes
+            .extend(DOT.iter().map(|row| row.iter().enumerate().fold(0, |m, (x, d)| m | u8::from(*d != 0) << (7 - x))));
     }
 
     /// The message.
