@@ -9,7 +9,7 @@ use vm_core::lock;
 use crate::plan::known;
 use crate::usb_plan::{self, UsbPlanner};
 use crate::usb_wiring::{self, Backends, Storage};
-use crate::{MachineError, MachineEvent, MachineHandle};
+use crate::{MachineError, MachineEvent, MachineHandle, NodeError};
 
 /// A USB device as the monitor shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,15 +89,13 @@ impl MachineHandle {
 
     /// The drive or block node with this name.
     fn storage(&self, id: &str) -> Result<Storage, String> {
-        usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.node(id) {
-            Ok(_) => {
-                let (cache, queue) = self.take_node(id).map_err(|e| e.to_string())?;
-                Ok(Storage { queue, cache, serial: None })
-            }
-            Err(_) => {
+        usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.take_node(id) {
+            Ok((cache, queue)) => Ok(Storage { queue, cache, serial: None }),
+            Err(NodeError::NotFound(_)) => {
                 Err("no drive or block node with this name; give -drive if=none or -blockdev, or blockdev-add it"
                     .into())
             }
+            Err(e) => Err(e.to_string()),
         })
     }
 

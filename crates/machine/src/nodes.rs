@@ -247,7 +247,7 @@ impl BlockNodes {
                 let mut child = BlockNode::new(&inner, below.driver.name(), source);
                 let node = BlockNode::new(&name, format, over(spec, format, &child)?).open()?;
                 (child.parent, child.inner, child.size) = (Some(name), true, node.size);
-                nodes.extend([child, node]);
+                nodes.extend([node, child]);
             }
         }
         Ok(())

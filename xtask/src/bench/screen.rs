@@ -56,11 +56,11 @@ const SPAN: Duration = Duration::from_secs(3);
 /// `count` scrolls by a line of text, and a new last line.
 fn text(count: u16) -> Code {
     let [low, high] = count.to_le_bytes();
-    // mov bp, count; again: ds = es = B800h; si = 160; di = 0; cx = 1920; rep movsw; ax = bp; cx = 80; rep stosw; dec bp; jnz again
-    Code::new().bytes(&[0xBD, low, high]).bytes(&[
-        0xB8, 0x00, 0xB8, 0x8E, 0xD8, 0x8E, 0xC0, 0xBE, 0xA0, 0x00, 0x31, 0xFF, 0xB9, 0x80, 0x07, 0xF3, 0xA5, 0x89,
-        0xE8, 0xB9, 0x50, 0x00, 0xF3, 0xAB, 0x4D, 0x75, 0xE5, 0x31, 0xC0, 0x8E, 0xD8,
-    ])
+    // mov bp, count; again: ds = es = B800h; si = 160; di = 0; cx = 1920; rep movsw
+    let code = Code::new().bytes(&[0xBD, low, high]).bytes(&[0xB8, 0x00, 0xB8, 0x8E, 0xD8, 0x8E, 0xC0]);
+    let code = code.bytes(&[0xBE, 0xA0, 0x00, 0x31, 0xFF, 0xB9, 0x80, 0x07, 0xF3, 0xA5]);
+    // ax = bp; or ah, 1Fh; cx = 80; rep stosw; dec bp; jnz again; ds = 0
+    code.bytes(&[0x89, 0xE8, 0x80, 0xCC, 0x1F, 0xB9, 0x50, 0x00, 0xF3, 0xAB, 0x4D, 0x75, 0xE2, 0x31, 0xC0, 0x8E, 0xD8])
 }
 
 /// `count` scrolls by eight rows through the latches (write mode 1), and new rows (write mode 0).
@@ -278,8 +278,8 @@ fn rate(
     }
     let one = (time.as_secs_f64() / f64::from(count)).max(1e-6);
     let count = (SPAN.as_secs_f64() / one).clamp(1.0, 65_535.0) as u16;
-    let mut client = Vnc::connect(port)?;
-    client.update()?;
+    let mut client = Vnc::connect(port).context(names[0])?;
+    client.update().with_context(|| format!("{}, the first picture", names[0]))?;
     let (stop, frames) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| -> Result<Values> {
         let watcher = scope.spawn(|| -> Result<()> {
@@ -297,7 +297,8 @@ fn rate(
         // One more picture, so that the client sees that it is over.
         agent.run(code(1))?;
         let time = time?.as_secs_f64();
-        watcher.join().map_err(|_| anyhow::anyhow!("the client's thread panicked"))??;
+        let watched = watcher.join().map_err(|_| anyhow::anyhow!("the client's thread panicked"))?;
+        watched.with_context(|| format!("{}, {shown} pictures in {time:.1} s", names[0]))?;
         let count = f64::from(count);
         Ok(vec![
             (names[0], count / time),
@@ -358,6 +359,7 @@ fn latency(column: &Column) -> Result<Values> {
             .to_owned();
         let mut page = Page::connect(&url)?;
         let [median, p90] = keys(&mut agent, &mut |key| {
+            page.drain()?;
             page.send(&format!("key Key{} 1", char::from(key).to_ascii_uppercase()))?;
             page.picture()?;
             page.send(&format!("key Key{} 0", char::from(key).to_ascii_uppercase()))
@@ -416,9 +418,28 @@ impl Page {
         self.stream.get_mut().write_all(&frame).context("the web console is gone")
     }
 
+    /// Takes what is there already.
+    fn drain(&mut self) -> Result<()> {
+        loop {
+            self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
+            let waiting = self.stream.fill_buf().is_ok_and(|b| !b.is_empty());
+            self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
+            if !waiting {
+                return Ok(());
+            }
+            self.message()?;
+        }
+    }
+
     /// Waits for a picture, and says that it was drawn.
     fn picture(&mut self) -> Result<()> {
-        loop {
+        while !self.message()? {}
+        Ok(())
+    }
+
+    /// Takes a message; whether it is a picture.
+    fn message(&mut self) -> Result<bool> {
+        {
             let mut head = [0; 2];
             self.stream.read_exact(&mut head).context("the web console says nothing")?;
             let mut long = [0; 8];
@@ -436,8 +457,10 @@ impl Page {
             let mut body = vec![0; usize::try_from(length)?];
             self.stream.read_exact(&mut body)?;
             if head[0] & 0xF == 2 && body.first() == Some(&1) {
-                return self.send("ack");
+                self.send("ack")?;
+                return Ok(true);
             }
+            Ok(false)
         }
     }
 }

@@ -38,9 +38,11 @@ fn ide(name: &str, vmm: &Vmm) -> Result<()> {
     }
     let mut guest = guest?;
     guest.shell("disks", 120)?;
-    let read = guest.shell("sha256sum < /dev/sda", 240)?;
+    // The kernel names disks in no order.
+    guest.shell("for n in 0 1; do ln -s /dev/$(ls /sys/bus/scsi/devices/0:0:$n:0/block) /tmp/disk$n; done", 60)?;
+    let read = guest.shell("sha256sum < /tmp/disk0", 240)?;
     ensure!(read.starts_with(&sum), "the raw node reads as {read}");
-    let zeros = guest.shell("echo x | dd of=/dev/sdb conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; tr -d '\\000' < /dev/sdb | wc -c", 120)?;
+    let zeros = guest.shell("echo x | dd of=/tmp/disk1 conv=fsync 2>/dev/null; echo 3 > /proc/sys/vm/drop_caches; tr -d '\\000' < /tmp/disk1 | wc -c", 120)?;
     ensure!(zeros == "0", "{zeros} bytes of the disk that forgets are not zero");
     power_off(&mut guest)
 }
