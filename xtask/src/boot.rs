@@ -2,13 +2,16 @@
 //!
 //! The tests that need one vCPU run side by side as far as this machine has processors.
 
+mod blockdev;
 mod defects;
 mod front_ends;
 mod pcie;
+mod pictures;
 mod q35;
 mod qmp;
 mod reboots;
 mod run_disk;
+mod suspend;
 pub(crate) mod tests;
 mod usb;
 mod vnc_clients;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use xtask::{bench, boot, demo, docs, image, known_issues, suite, windows, wine};
+use xtask::{bench, boot, demo, docs, fuzz, image, known_issues, suite, windows, wine};
 
 const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--check] [-- OPTIONS]            boot Debian 12 from a disk to its login; with --check log in, power off and report by itself
@@ -14,7 +14,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   docs [--check]                         tables in docs that are made from the code; with --check fail when one is out of date
   bench [--runs N] [--fast] [ROW...|list]  times and speeds, beside QEMU's TCG and this machine itself; --fast: without the interpreter
   bench exits                            round trips of exits in ns: C API, decoded accesses, /dev/kvm, QEMU's TCG
-  image [demo|kernel|extras|bench|all]...  make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
+  fuzz [TARGET...|list] [--seconds N]    libFuzzer on the targets of fuzz/, a minute each by default
+  image [demo|kernel|extras|bench|pictures|all]...  make guest images from Debian packages, each once, in images/ (or $WHPX_IMAGES)
 demo, boot and bench take --vmm whpx|qemu|PATH: the program to run (default: our release build).
 ";
 
@@ -25,6 +26,7 @@ struct Args {
     flags: Vec<String>,
     vmm: Option<String>,
     runs: Option<usize>,
+    seconds: Option<usize>,
     extra: Vec<String>,
 }
 
@@ -34,10 +36,14 @@ fn parse(args: &[String], flags: &[&str]) -> Result<Args> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--" => parsed.extra = args.by_ref().cloned().collect(),
-            "--vmm" | "--runs" if flags.contains(&arg.as_str()) => {
+            "--vmm" | "--runs" | "--seconds" if flags.contains(&arg.as_str()) => {
                 let Some(value) = args.next() else { bail!("{arg} needs a value\n{USAGE}") };
                 match arg.as_str() {
                     "--vmm" => parsed.vmm = Some(value.clone()),
+                    "--seconds" => match value.parse() {
+                        Ok(seconds @ 1..) => parsed.seconds = Some(seconds),
+                        _ => bail!("--seconds {value}: give a number of seconds"),
+                    },
                     _ => match value.parse() {
                         Ok(count @ 1..=99) => parsed.runs = Some(count),
                         _ => bail!("--runs {value}: give a number from 1 to 99"),
@@ -88,6 +94,10 @@ fn command(args: &[String]) -> Result<ExitCode> {
         }
         "known-issues" => Ok(status(known_issues::command()?.failed == 0)),
         "docs" => docs::command(!parse(rest, &["--check"])?.flags.is_empty()).map(|()| ExitCode::SUCCESS),
+        "fuzz" => {
+            let args = parse(rest, &["--seconds"])?;
+            fuzz::command(&args.names, args.seconds.unwrap_or(fuzz::SECONDS)).map(|()| ExitCode::SUCCESS)
+        }
         "image" => image::command(&parse(rest, &[])?.names).map(|()| ExitCode::SUCCESS),
         "-h" | "--help" | "help" => {
             print!("{USAGE}");

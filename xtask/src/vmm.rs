@@ -248,6 +248,11 @@ impl Guest {
         self.started.elapsed()
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The file with what the process says on standard error.
     pub fn errors(&self) -> &Path {
         &self.errors

@@ -295,6 +295,23 @@ impl Accelerator {
         self.shared.partition.reset().map_err(|source| self.error("reset partition", source))
     }
 
+    /// [`Self::reset`] at the end of a suspend to RAM: the hypervisor's own memory of the guest is not gone with the
+    /// processors' state. Linux names itself to it once and expects its hypercall page to come back without.
+    ///
+    /// # Errors
+    /// [`AccelError`].
+    pub fn wake(&self) -> Result<(), AccelError> {
+        let identity = self.read(0, &[RegisterName::GUEST_OS_ID]).ok();
+        self.reset()?;
+        if let (Some(values), Some(vcpu)) = (identity, self.shared.vcpus.first())
+            && values.first().is_some_and(|v| *v != RegisterValue::default())
+            && let Err(e) = vcpu.vp.set_registers(&[RegisterName::GUEST_OS_ID], &values)
+        {
+            tracing::warn!("the guest has to tell the hypervisor again who it is: {e}");
+        }
+        Ok(())
+    }
+
     /// Reads the registers of processor `index`, which must be paused.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ mod storage;
 
 pub use config::{BlockConfig, CacheMode, Format};
 pub use error::BlockError;
-pub use open::{MemoryDisk, open};
+pub use open::{MemoryDisk, NullDisk, open};
 pub use queue::{BlockOp, BlockQueue, BlockStats, Completion};
 
 use std::io;

@@ -154,6 +154,50 @@ fn length(path: &Path, file: &mut std::fs::File) -> Result<u64, BlockError> {
     file.seek(io::SeekFrom::End(0)).map_err(|e| BlockError::open(path, &e)) // block devices have no length in metadata
 }
 
+/// A disk that forgets what is written and reads as zeros (`null-co`).
+pub struct NullDisk {
+    size: u64,
+}
+
+impl NullDisk {
+    /// A disk of `size` bytes, cut down to whole sectors.
+    pub fn new(size: u64) -> Self {
+        Self { size: size / SECTOR * SECTOR }
+    }
+}
+
+impl BlockBackend for NullDisk {
+    fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        check_range(self.size, offset, data.len() as u64)?;
+        data.fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        check_range(self.size, offset, data.len() as u64)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        check_range(self.size, offset, len)
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn format(&self) -> &'static str {
+        "null-co"
+    }
+
+    fn readonly(&self) -> bool {
+        false
+    }
+}
+
 /// A disk in memory, for tests and for small generated disks.
 pub struct MemoryDisk {
     bytes: RwLock<Vec<u8>>,

@@ -8,10 +8,12 @@ use crate::{UsageError, parse_size, smp};
 
 mod display;
 mod drives;
+mod nodes;
 mod parts;
 mod trace;
 
 pub use display::{DisplayKind, VncShare, VncSpec, WebSpec};
+pub use nodes::{NodeDriver, NodeRef, NodeSpec};
 pub use parts::*;
 pub use trace::{Trace, TraceItem};
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub uuid: Option<String>,
     /// Drives in order.
     pub drives: Vec<Drive>,
+    /// `-blockdev`, in order.
+    pub nodes: Vec<NodeSpec>,
     /// `-snapshot`.
     pub snapshot: bool,
     /// Boot order and menu.
@@ -126,6 +130,7 @@ struct Builder {
     name: Option<String>,
     uuid: Option<String>,
     drives: drives::Drives,
+    nodes: Vec<NodeSpec>,
     snapshot: bool,
     boot: Boot,
     kernel: Option<PathBuf>,
@@ -169,6 +174,7 @@ impl Builder {
             "uuid" => self.uuid = Some(uuid(v)?),
             "hda" | "hdb" | "hdc" | "hdd" | "cdrom" => self.drives.short(&o.name, v)?,
             "drive" => self.drives.drive(v)?,
+            "blockdev" => self.nodes.push(NodeSpec::parse(v)?),
             "pflash" => self.drives.flash(v)?,
             "snapshot" => self.snapshot = true,
             "boot" => self.boot = Boot::parse(v)?,
@@ -379,6 +385,7 @@ impl Builder {
             name: self.name,
             uuid: self.uuid,
             drives,
+            nodes: self.nodes,
             snapshot: self.snapshot,
             boot: self.boot,
             kernel: self.kernel,

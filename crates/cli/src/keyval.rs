@@ -101,7 +101,7 @@ impl KeyVal {
 }
 
 /// Splits at single commas; `,,` stands for a comma.
-fn split_commas(text: &str) -> Vec<String> {
+pub(crate) fn split_commas(text: &str) -> Vec<String> {
     let mut items = vec![String::new()];
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

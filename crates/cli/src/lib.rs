@@ -13,8 +13,8 @@ mod smp;
 
 pub use config::{
     Accel, Boot, CharSpec, Config, Cpu, DebugLog, DeviceSpec, DisplayKind, Drive, DriveInterface, Global, HelpTopic,
-    Media, MonitorMode, MonitorSpec, Rtc, RtcBase, SerialTarget, Topology, Trace, TraceItem, VgaKind, VncShare,
-    VncSpec, WebSpec,
+    Media, MonitorMode, MonitorSpec, NodeDriver, NodeRef, NodeSpec, Rtc, RtcBase, SerialTarget, Topology, Trace,
+    TraceItem, VgaKind, VncShare, VncSpec, WebSpec,
 };
 pub use help::{help_text, version_text};
 pub use keyval::KeyVal;

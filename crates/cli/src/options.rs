@@ -40,6 +40,12 @@ pub(crate) const KNOWN: &[Known] = &[
     k("hdc", Value, "file", "disk image on IDE channel 1, master"),
     k("hdd", Value, "file", "disk image on IDE channel 1, slave"),
     k("cdrom", Value, "file", "CD image on IDE channel 1, master"),
+    k(
+        "blockdev",
+        Value,
+        "driver=d,node-name=n[,file=...][,filename=f][,read-only=][,cache.direct=]",
+        "define a block node",
+    ),
     k("drive", Value, "file=f[,if=][,format=][,media=][,index=][,readonly=][,snapshot=][,cache=]", "define a drive"),
     k(
         "pflash",

@@ -128,7 +128,8 @@ function status(s) {
   $('cpu').textContent = `CPUs ${s.cpus} · exits ${s.exits}/s`;
   $('disk').textContent = `disk read ${s.disk_read} KiB/s, write ${s.disk_write} KiB/s`;
   $('pointer').textContent = absolute ? 'absolute pointer' : 'relative pointer: click the screen to catch it, Esc lets go';
-  canvas.classList.toggle('hidden-pointer', absolute);
+  canvas.classList.toggle('dot-pointer', absolute);
+  ['num', 'caps', 'scroll'].forEach((name) => $(name).classList.toggle('on', s.leds[name]));
 }
 
 function connect() {

@@ -1,5 +1,4 @@
-//! Translated code that is used at several addresses, code that crosses pages, branches to where nothing can be, tables of
-//! several pages, and the interrupt flag: what the translator does is what the interpreter does.
+//! Sites of translated code: tables of several pages that follow each other in memory, or do not.
 #![cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 
 mod machine;
@@ -8,15 +7,8 @@ use iced_x86::code_asm::*;
 use machine::tiers::every;
 use machine::{CODE, Machine, P, W};
 
-/// Somewhere else in the address space, where `alias` maps pages.
+/// Where the table is mapped.
 const ELSEWHERE: u64 = 0x80_0000;
-
-/// Maps `count` pages of `to` at `at`, too.
-fn alias(m: &mut Machine, at: u64, to: u64, count: u64) {
-    for n in 0..count {
-        m.set_pte(at + n * 0x1000, (to + n * 0x1000) | P | W);
-    }
-}
 
 /// Reads a table of eight pages at random: how often its block was translated again.
 fn table_of_pages(page: impl Fn(u64) -> u64) -> u64 {

@@ -4,7 +4,8 @@
 //! Intel 82371AB (PIIX4) data sheet, section 7; ACPI specification 6.5, section 4.8. There is no SMM here: the
 //! commands that would enter it to switch ACPI mode ([`ACPI_ENABLE`], [`ACPI_DISABLE`]) set SCI_EN directly.
 //!
-//! Left out on purpose: sleep states other than S5 (tables must offer none), clock throttling (PCNTRL is kept and
+//! S3 suspends to RAM and [`AcpiPm::wake`] says afterwards what woke the machine; S4 is power off that programs hear
+//! of. Left out on purpose: S1 and S2 (the tables offer none), clock throttling (PCNTRL is kept and
 //! without effect), device monitors (their status registers read 0), and SMIs. The SMBus has no device on it, so
 //! every transaction ends in DEV_ERR.
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, Weak};
 use serde::{Deserialize, Serialize};
 use vm_core::{
     Clock, Device, GuestWarnings, IrqLine, MachineRequest, PortIo, PortSpace, RequestSink, Shared, SpaceError,
-    StateError, Timer, load_state, lock, save_state, shared,
+    StateError, Timer, WakeCause, load_state, lock, save_state, shared,
 };
 
 /// Frequency of the power management timer in Hz.
@@ -32,6 +33,10 @@ pub const ACPI_ENABLE: u8 = 0xF1;
 pub const ACPI_DISABLE: u8 = 0xF0;
 /// SLP_TYP of S5 for the tables' `\_S5`.
 pub const SLP_TYP_S5: u8 = 0;
+/// SLP_TYP of S3.
+pub const SLP_TYP_S3: u8 = 1;
+/// SLP_TYP of S4.
+pub const SLP_TYP_S4: u8 = 2;
 /// Length of the SMBus register block.
 pub const SMBUS_LEN: u16 = 16;
 
@@ -129,6 +134,22 @@ impl AcpiPm {
         self.update();
     }
 
+    /// Whether the alarm of the real-time clock wakes the machine.
+    pub fn wakes_by_rtc(&self) -> bool {
+        self.state.pm1_enable & RTC != 0
+    }
+
+    /// After the reset that waking up is: says what woke the machine.
+    pub fn woken(&mut self, cause: WakeCause) {
+        self.state.pm1_status |= WAK
+            | match cause {
+                WakeCause::Rtc => RTC,
+                WakeCause::PowerButton => PWRBTN,
+                WakeCause::Other => 0,
+            };
+        self.update();
+    }
+
     /// Raises general purpose event `bit` (0 to 15), for hot plug.
     pub fn raise_gpe(&mut self, bit: u8) {
         self.state.gpe_status |= 1u16.checked_shl(bit.into()).unwrap_or(0);
@@ -164,10 +185,11 @@ impl AcpiPm {
     fn sleep(&mut self) {
         static WARN: GuestWarnings = GuestWarnings::new(4);
         let kind = (self.state.pm1_control >> 10 & 7) as u8;
-        if kind == SLP_TYP_S5 {
-            self.requests.request(MachineRequest::PowerOff("ACPI S5"));
-        } else {
-            WARN.warn(|| format!("acpi: sleep type {kind} is not supported and ignored"));
+        match kind {
+            SLP_TYP_S5 => self.requests.request(MachineRequest::PowerOff("ACPI S5")),
+            SLP_TYP_S3 => self.requests.request(MachineRequest::Suspend),
+            SLP_TYP_S4 => self.requests.request(MachineRequest::SuspendToDisk),
+            _ => WARN.warn(|| format!("acpi: sleep type {kind} is not supported and ignored")),
         }
     }
 
@@ -480,11 +502,32 @@ mod tests {
     #[test]
     fn soft_off_and_other_sleep_types() {
         let b = Bench::new();
-        b.outw(0x604, 0x2401);
+        b.outw(0x604, 0x2C01);
         assert_eq!(b.requests.take(), []);
+        b.outw(0x604, 0x2401);
+        assert_eq!(b.requests.take(), [MachineRequest::Suspend]);
+        b.outw(0x604, 0x2801);
+        assert_eq!(b.requests.take(), [MachineRequest::SuspendToDisk]);
         b.outw(0x604, 0x2001);
         assert_eq!(b.requests.take(), [MachineRequest::PowerOff("ACPI S5")]);
         assert_eq!(b.inw(0x604), 1, "SLP_EN reads 0");
+    }
+
+    #[test]
+    fn waking_says_why() {
+        let b = Bench::new();
+        b.outw(0x602, RTC);
+        assert!(lock(&b.pm).wakes_by_rtc());
+        lock(&b.pm).wake();
+        assert!(!lock(&b.pm).wakes_by_rtc());
+        for (cause, bits) in
+            [(WakeCause::Rtc, WAK | RTC), (WakeCause::PowerButton, WAK | PWRBTN), (WakeCause::Other, WAK)]
+        {
+            lock(&b.pm).woken(cause);
+            assert_eq!(b.inw(0x600), bits);
+            b.outw(0x600, 0xFFFF);
+            assert_eq!(b.inw(0x600), 0);
+        }
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Device for I440fx {
         self.config.reset();
     }
 
+    /// What says where memory is stays with it: by the shadow RAM firmware tells waking up from power-on.
+    fn wake(&mut self) {}
+
     fn save(&self) -> Result<Vec<u8>, StateError> {
         save_state(self.name(), &State { config: self.config.state() })
     }

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
-use input::{Capabilities, InputBus, InputEvent, InputHandler};
+use input::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, Leds};
 use serde::{Deserialize, Serialize};
 use vm_core::{
     Clock, Device, IrqLine, MachineRequest, PortIo, RequestSink, Shared, StateError, Timer, load_state, lock,
@@ -184,6 +184,8 @@ pub struct I8042 {
     a20: IrqLine,
     requests: Arc<dyn RequestSink>,
     timer: Timer,
+    /// Where the keyboard's lights are shown.
+    lights: Option<(Arc<InputBus>, HandlerId)>,
 }
 
 struct Listener(Weak<Mutex<I8042>>);
@@ -227,16 +229,26 @@ impl I8042 {
                     c.update();
                 }
             });
-            Mutex::new(Self { state: State::at_reset(), clock: clock.clone(), irq1, irq12, a20, requests, timer })
+            let state = State::at_reset();
+            Mutex::new(Self { state, clock: clock.clone(), irq1, irq12, a20, requests, timer, lights: None })
         })
     }
 
     /// Connects keyboard and mouse to `bus` for as long as the result lives.
-    pub fn connect(chip: &Shared<Self>, bus: &InputBus) -> I8042Input {
+    pub fn connect(chip: &Shared<Self>, bus: &Arc<InputBus>) -> I8042Input {
         let listener: Arc<dyn InputHandler> = Arc::new(Listener(Arc::downgrade(chip)));
         let all = Capabilities { keyboard: true, relative: true, absolute: false };
-        bus.register("PS/2 keyboard and mouse", all, Arc::downgrade(&listener));
+        let id = bus.register("PS/2 keyboard and mouse", all, Arc::downgrade(&listener));
+        lock(chip).lights = Some((bus.clone(), id));
         I8042Input { _listener: listener }
+    }
+
+    /// Tells front ends of the keyboard's lights.
+    fn show_leds(&self) {
+        let leds = self.leds();
+        if let Some((bus, id)) = &self.lights {
+            bus.set_leds(*id, Leds { scroll: leds & 1 != 0, num: leds & 2 != 0, caps: leds & 4 != 0 });
+        }
     }
 
     /// Port 0x60.
@@ -298,6 +310,7 @@ impl I8042 {
                 s.ram[0] &= !MODE_NO_KBD;
                 s.break_prefix = false;
                 s.keyboard.write(v);
+                self.show_leds();
             }
             Some(c @ 0x60..=0x7F) => {
                 s.ram[usize::from(c & 0x1F)] = v;
@@ -376,6 +389,7 @@ impl Device for I8042 {
 
     fn reset(&mut self) {
         self.state = State::at_reset();
+        self.show_leds();
         self.update();
     }
 
@@ -392,6 +406,7 @@ impl Device for I8042 {
         self.irq1.import_level(keyboard);
         self.irq12.import_level(aux);
         self.state = new;
+        self.show_leds();
         // Not `update`: nothing may move. The A20 gate's owner needs to hear of the level.
         self.a20.set(self.state.a20());
         match self.state.keyboard.repeat_at() {

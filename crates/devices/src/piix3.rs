@@ -135,6 +135,9 @@ impl Device for Piix3Isa {
         self.route();
     }
 
+    /// What firmware sets at power-on only stays: SeaBIOS does not find its way to all of it again.
+    fn wake(&mut self) {}
+
     fn save(&self) -> Result<Vec<u8>, StateError> {
         save_state(self.name(), &IsaState { config: self.config.state(), router: lock(&self.router.state).clone() })
     }
@@ -241,6 +244,9 @@ impl Device for Piix4Pm {
     fn reset(&mut self) {
         self.config.reset();
     }
+
+    /// What firmware sets at power-on only stays: SeaBIOS does not find its way to all of it again.
+    fn wake(&mut self) {}
 
     fn save(&self) -> Result<Vec<u8>, StateError> {
         save_state(self.name(), &PmState { config: self.config.state() })

@@ -20,6 +20,10 @@ const SECOND: i128 = 1_000_000_000;
 /// UIP rises this long before the registers change: 244 us ahead of an update of 1984 us.
 const UPDATE_NS: i128 = 244_000 + 1_984_000;
 const CENTURY: usize = 0x32;
+/// Why the processor was reset, for firmware.
+const SHUTDOWN_STATUS: usize = 0x0F;
+/// The shutdown status that SeaBIOS and OVMF take for the end of S3.
+const RESUME: u8 = 0xFE;
 const DAY: i64 = 86_400;
 
 const REG_A: usize = 10;
@@ -276,6 +280,8 @@ pub struct Rtc {
     state: State,
     clock: Clock,
     irq8: IrqLine,
+    /// Follows IRQ 8, for what an alarm wakes.
+    wake: IrqLine,
     timer: Timer,
 }
 
@@ -296,10 +302,22 @@ impl Rtc {
                     lock(&rtc).update();
                 }
             });
-            let mut rtc = Self { state, clock: clock.clone(), irq8, timer };
+            let mut rtc = Self { state, clock: clock.clone(), irq8, wake: IrqLine::unconnected(), timer };
             rtc.state.show(start);
             Mutex::new(rtc)
         })
+    }
+
+    /// Connects the line that wakes a suspended machine: it follows IRQ 8, wherever that is routed.
+    pub fn connect_wake(&mut self, line: IrqLine) {
+        self.wake = line;
+    }
+
+    /// Tells firmware whether the next reset is the end of a suspend to RAM (the shutdown status byte, 0Fh).
+    pub fn set_suspended(&mut self, suspended: bool) {
+        if let Some(status) = self.state.cmos.get_mut(SHUTDOWN_STATUS) {
+            *status = if suspended { RESUME } else { 0 };
+        }
     }
 
     /// Writes what the BIOS wants to find in the CMOS memory.
@@ -395,6 +413,7 @@ impl Rtc {
         let irq = c & enabled & (C_PF | C_AF | C_UF) != 0;
         s.put(REG_C, if irq { c | C_IRQF } else { c & !C_IRQF });
         self.irq8.set(irq);
+        self.wake.set(irq);
         if irq || s.held.is_some() {
             self.timer.cancel();
         } else {
@@ -543,6 +562,7 @@ impl Device for Rtc {
         self.state.seen = self.time();
         self.timer.cancel();
         self.irq8.set(false);
+        self.wake.set(false);
     }
 
     fn save(&self) -> Result<Vec<u8>, StateError> {
@@ -562,6 +582,7 @@ impl Device for Rtc {
         self.state = new;
         let c = self.state.byte(REG_C);
         self.irq8.import_level(c & C_IRQF != 0);
+        self.wake.import_level(c & C_IRQF != 0);
         self.timer.cancel();
         if c & C_IRQF == 0 && self.state.held.is_none() {
             let enabled = self.state.byte(REG_B) & (B_PIE | B_AIE | B_UIE);

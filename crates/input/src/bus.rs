@@ -1,6 +1,6 @@
 //! Who gets which event: the most recently activated device that can take it.
 
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use crate::Key;
 
@@ -117,12 +117,24 @@ struct Entries {
 #[derive(Default)]
 pub struct InputBus {
     entries: Mutex<Entries>,
+    on_press: OnceLock<OnPress>,
+    led_watchers: Mutex<Vec<Weak<LedWatcher>>>,
 }
+
+/// Called when lights change: on the guest's thread, perhaps with a device locked, so it may only wake somebody.
+pub type LedWatcher = dyn Fn() + Send + Sync;
+
+type OnPress = Box<dyn Fn() + Send + Sync>;
 
 impl InputBus {
     /// A bus with nothing on it.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// Has `f` called at each press of a key or button, before the device gets it: once, by whoever builds the machine.
+    pub fn on_press(&self, f: impl Fn() + Send + Sync + 'static) {
+        assert!(self.on_press.set(Box::new(f)).is_ok(), "the bus has somebody to call already");
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
@@ -159,9 +171,23 @@ impl InputBus {
 
     /// The guest has set the lights of a keyboard.
     pub fn set_leds(&self, id: HandlerId, leds: Leds) {
-        if let Some(h) = self.lock().list.iter_mut().find(|h| h.id == id.0) {
-            h.leds = leds;
+        let changed = |h: &mut Entry| std::mem::replace(&mut h.leds, leds) != leds;
+        if !self.lock().list.iter_mut().find(|h| h.id == id.0).is_some_and(changed) {
+            return;
         }
+        let watchers: Vec<_> = self.watchers().iter().filter_map(Weak::upgrade).collect();
+        watchers.iter().for_each(|w| w());
+    }
+
+    /// Has `watcher` called, for as long as it lives, when the guest sets lights.
+    pub fn watch_leds(&self, watcher: &Arc<LedWatcher>) {
+        let mut watchers = self.watchers();
+        watchers.retain(|w| w.strong_count() != 0);
+        watchers.push(Arc::downgrade(watcher));
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<LedWatcher>>> {
+        self.led_watchers.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// The lights of the keyboard that keys go to.
@@ -191,6 +217,11 @@ impl InputBus {
 
     /// Delivers an event. `false` when nothing takes it.
     pub fn send(&self, event: &InputEvent) -> bool {
+        if let (InputEvent::Key { down: true, .. } | InputEvent::Button { down: true, .. }, Some(f)) =
+            (event, self.on_press.get())
+        {
+            f();
+        }
         let handler = match event {
             InputEvent::Key { .. } => self.find(|c| c.keyboard),
             InputEvent::RelMove { .. } => self.find(|c| c.relative),
@@ -258,5 +289,24 @@ mod tests {
         assert!(bus.send(&press));
         assert!(!bus.send(&InputEvent::AbsMove { x: 1, y: 2 }));
         assert!(!bus.is_absolute());
+    }
+
+    #[test]
+    fn watchers_hear_of_lights_that_change() {
+        let (bus, log) = (InputBus::new(), Arc::new(Log::default()));
+        let handler: Arc<dyn InputHandler> = log.clone();
+        let keyboard = Capabilities { keyboard: true, ..Default::default() };
+        let id = bus.register("keyboard", keyboard, Arc::downgrade(&handler));
+        let count = Arc::new(Mutex::new(0));
+        let own = count.clone();
+        let watcher: Arc<LedWatcher> = Arc::new(move || *own.lock().unwrap() += 1);
+        bus.watch_leds(&watcher);
+        let caps = Leds { caps: true, ..Default::default() };
+        bus.set_leds(id, caps);
+        bus.set_leds(id, caps);
+        assert_eq!((*count.lock().unwrap(), bus.leds()), (1, caps));
+        drop(watcher);
+        bus.set_leds(id, Leds::default());
+        assert_eq!(*count.lock().unwrap(), 1);
     }
 }

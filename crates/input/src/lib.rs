@@ -8,7 +8,7 @@ mod codes;
 mod keys;
 mod text;
 
-pub use bus::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, Leds, MouseButton};
+pub use bus::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, LedWatcher, Leds, MouseButton};
 pub use codes::KeyStroke;
 pub use keys::{Key, KeyNameError, parse_chord};
 pub use text::text_to_keys;

@@ -10,6 +10,7 @@ use devices::ide::{CdromConfig, DiskConfig, DriveConfig};
 use vm_core::lock;
 
 use crate::MachineError;
+use crate::nodes::BlockNodes;
 use crate::plan::{DrivePlan, Plan};
 
 /// A drive as the monitor knows it.
@@ -22,6 +23,8 @@ pub struct DriveInfo {
     pub removable: bool,
     /// Cache mode.
     pub cache: CacheMode,
+    /// The block node that it is made of.
+    pub node: Option<String>,
     /// `serial=`.
     pub(crate) serial: Option<String>,
     medium: Mutex<Medium>,
@@ -44,7 +47,7 @@ impl DriveInfo {
 
     /// The node name of its image, made from the drive's name as QEMU makes one up.
     pub fn node_name(&self) -> String {
-        format!("#block-{}", self.id)
+        self.node.clone().unwrap_or_else(|| format!("#block-{}", self.id))
     }
 
     pub(crate) fn set_medium(&self, file: Option<PathBuf>, queue: Option<Arc<BlockQueue>>) {
@@ -56,25 +59,32 @@ impl DriveInfo {
 /// Drives by their places: channel (or controller) and unit (or port).
 pub(crate) type Drives = BTreeMap<(u8, u8), DriveConfig>;
 
+/// What is open: the drives, and the nodes of `-blockdev`.
+pub(crate) struct Opened {
+    pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) nodes: BlockNodes,
+}
+
 /// Opens the images of the plan.
-pub(crate) fn open(plan: &Plan) -> Result<(Drives, Vec<DriveInfo>), MachineError> {
+pub(crate) fn open(plan: &Plan) -> Result<(Drives, Opened), MachineError> {
+    let nodes = BlockNodes::open(&plan.nodes).map_err(|e| MachineError::Config(format!("-blockdev: {e}")))?;
     let mut configs = Drives::new();
     let mut infos = Vec::new();
     for d in &plan.drives {
-        let (config, info) = open_one(plan, d)?;
+        let (config, info) = open_one(plan, &nodes, d)?;
         configs.insert((d.channel, d.unit), config);
         infos.push(info);
     }
     for drive in &plan.other_drives {
-        let (cache, queue) = open_queue(plan, drive)?;
+        let (cache, queue) = open_queue(plan, &nodes, drive)?;
         infos.push(info(drive, None, cache, queue.as_ref()));
     }
-    Ok((configs, infos))
+    Ok((configs, Opened { drives: infos, nodes }))
 }
 
-fn open_one(plan: &Plan, d: &DrivePlan) -> Result<(DriveConfig, DriveInfo), MachineError> {
+fn open_one(plan: &Plan, nodes: &BlockNodes, d: &DrivePlan) -> Result<(DriveConfig, DriveInfo), MachineError> {
     let drive = &d.drive;
-    let (cache, queue) = open_queue(plan, drive)?;
+    let (cache, queue) = open_queue(plan, nodes, drive)?;
     let info = info(drive, Some((d.channel, d.unit)), cache, queue.as_ref());
     let number = plan.drive_number(d);
     let config = match (drive.media, queue) {
@@ -101,7 +111,8 @@ fn open_one(plan: &Plan, d: &DrivePlan) -> Result<(DriveConfig, DriveInfo), Mach
 /// What the monitor shows of a drive.
 fn info(drive: &cli::Drive, ide: Option<(u8, u8)>, cache: CacheMode, queue: Option<&Arc<BlockQueue>>) -> DriveInfo {
     DriveInfo {
-        id: drive.id.clone(),
+        id: drive.device.as_ref().filter(|_| drive.node.is_some()).unwrap_or(&drive.id).clone(),
+        node: drive.node.clone(),
         ide,
         removable: ide.is_some() && drive.media == Media::Cdrom,
         cache,
@@ -111,7 +122,15 @@ fn info(drive: &cli::Drive, ide: Option<(u8, u8)>, cache: CacheMode, queue: Opti
 }
 
 /// Opens a drive's image; no queue for an empty CD drive.
-fn open_queue(plan: &Plan, drive: &cli::Drive) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
+fn open_queue(
+    plan: &Plan,
+    nodes: &BlockNodes,
+    drive: &cli::Drive,
+) -> Result<(CacheMode, Option<Arc<BlockQueue>>), MachineError> {
+    if let Some(node) = &drive.node {
+        let taken = nodes.take(node).map_err(|e| MachineError::Config(format!("drive={node}: {e}")));
+        return taken.map(|(cache, queue)| (cache, Some(queue)));
+    }
     let error = |source| MachineError::Drive { option: drive.typed.clone(), source };
     let cache: CacheMode = match drive.cache {
         Some(text) => text.parse().map_err(|e: String| MachineError::Config(format!("{}: {e}", drive.typed)))?,

@@ -62,6 +62,12 @@ pub enum MachineEvent {
     Reset(Cause),
     /// It powered off or ends.
     Shutdown(Cause),
+    /// The guest suspended itself to RAM.
+    Suspend,
+    /// The guest suspended itself to its disk; it powers off.
+    SuspendToDisk,
+    /// It goes on after a suspend to RAM.
+    Wakeup,
     /// The power button was pressed.
     PowerButton,
     /// A device is gone.

@@ -18,7 +18,7 @@ use crate::pcie::{Card, PortSlot};
 use crate::plan::known;
 use crate::usb_plan::{self, UsbPlanner};
 use crate::usb_wiring::{self, Backends, Storage};
-use crate::{MachineError, MachineEvent, MachineHandle, sata};
+use crate::{MachineError, MachineEvent, MachineHandle, NodeError, sata};
 
 /// A USB device as the monitor shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,9 +187,13 @@ impl MachineHandle {
 
     /// The drive or block node with this name.
     fn storage(&self, id: &str) -> Result<Storage, String> {
-        usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.node(id) {
-            Ok(node) => Ok(Storage { queue: node.queue, cache: node.cache, serial: None }),
-            Err(_) => Err("no drive or block node with this name; give -drive if=none or blockdev-add it".into()),
+        usb_wiring::drive(self.drives(), id).unwrap_or_else(|| match self.take_node(id) {
+            Ok((cache, queue)) => Ok(Storage { queue, cache, serial: None }),
+            Err(NodeError::NotFound(_)) => {
+                Err("no drive or block node with this name; give -drive if=none or -blockdev, or blockdev-add it"
+                    .into())
+            }
+            Err(e) => Err(e.to_string()),
         })
     }
 

@@ -20,6 +20,7 @@ mod pcie;
 mod plan;
 mod q35;
 mod sata;
+mod suspend;
 mod usb_plan;
 mod usb_wiring;
 mod vga;

@@ -11,7 +11,7 @@ use display::{DisplaySource, RemoteDisplay};
 use input::InputBus;
 use irqchip::{IoApic, Pic};
 use pci::PciBus;
-use vm_core::{AddressSpace, Clock, Device, MachineRequest, PortSpace, RequestSink, Shared, lock};
+use vm_core::{AddressSpace, Clock, Device, MachineRequest, PortSpace, RequestSink, Shared, WakeCause, lock};
 use whp::Platform;
 
 use crate::MachineError;
@@ -32,6 +32,8 @@ pub enum RunState {
     Running,
     /// Stopped by the user.
     Paused,
+    /// Suspended to RAM by the guest; its time goes on.
+    Suspended,
     /// The guest has powered off and `-no-shutdown` was given.
     Shutdown,
     /// The guest cannot go on.
@@ -45,6 +47,7 @@ impl RunState {
             Self::Prelaunch => "prelaunch",
             Self::Running => "running",
             Self::Paused => "paused",
+            Self::Suspended => "suspended",
             Self::Shutdown => "shutdown",
             Self::InternalError => "internal-error",
         }
@@ -108,16 +111,15 @@ impl RequestSink for Queue {
 #[derive(Clone)]
 pub struct MachineHandle(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     plan: Plan,
-    board: Board,
-    accel: Accelerator,
-    pc: Pc,
+    pub(crate) board: Board,
+    pub(crate) accel: Accelerator,
+    pub(crate) pc: Pc,
     queue: Arc<Queue>,
-    state: Mutex<RunState>,
+    pub(crate) state: Mutex<RunState>,
     remote: Mutex<Option<Arc<dyn RemoteDisplay>>>,
-    events: Arc<Events>,
-    nodes: BlockNodes,
+    pub(crate) events: Arc<Events>,
 }
 
 /// A built machine.
@@ -148,8 +150,8 @@ impl Machine {
         let accel = Accelerator::new(platform, &AccelConfig { apic_ids: plan.apic_ids(), options }, attachments)?;
         let pc = pc::build(&plan, &board, &accel, &requests)?;
         let (state, remote) = (Mutex::new(RunState::Prelaunch), Mutex::default());
-        let (events, nodes) = (Arc::default(), BlockNodes::default());
-        let inner = Inner { plan, board, accel, pc, queue, state, remote, events, nodes };
+        let events = Arc::default();
+        let inner = Inner { plan, board, accel, pc, queue, state, remote, events };
         let machine = Self { handle: MachineHandle(Arc::new(inner)) };
         machine.handle.0.reset()?;
         for (_, chardev) in machine.handle.chardevs() {
@@ -199,7 +201,7 @@ impl Machine {
 
 impl Inner {
     /// Changes the state and tells it.
-    fn set_state(&self, state: &mut RunState, to: RunState) {
+    pub(crate) fn set_state(&self, state: &mut RunState, to: RunState) {
         tracing::trace!(target: "runstate_set", "current_state={} new_state={}", state.name(), to.name());
         let from = std::mem::replace(state, to);
         if from != to {
@@ -226,7 +228,7 @@ impl Inner {
         }
     }
 
-    fn stop(&self, to: RunState) {
+    pub(crate) fn stop(&self, to: RunState) {
         let mut state = lock(&self.state);
         self.halt();
         self.set_state(&mut state, to);
@@ -247,16 +249,20 @@ impl Inner {
 
     /// Devices, then processors, to their power-on state. Processors must be paused.
     fn reset(&self) -> Result<(), MachineError> {
+        self.reset_devices(|device| device.reset());
+        Ok(self.accel.reset()?)
+    }
+
+    /// USB devices to their power-on state, and the other devices to what `reset` makes of them.
+    pub(crate) fn reset_devices(&self, reset: impl Fn(&mut dyn Device)) {
         self.pc.drives.iter().filter_map(|d| d.medium().queue).for_each(|q| q.drain());
         // USB devices before their controllers, which look at them.
         lock(&self.pc.usb).devices().for_each(|a| lock(&a.device).reset());
         for device in &self.pc.devices {
-            lock(device).reset();
+            reset(&mut *lock(device));
         }
         self.pc.slots.devices().iter().for_each(|card| lock(card).reset());
         self.pc.pci.sync();
-        self.accel.reset()?;
-        Ok(())
     }
 
     /// Takes the cards out of a slot, and with them what they are the controllers of.
@@ -302,6 +308,15 @@ impl Inner {
                 }
                 None
             }
+            MachineRequest::Suspend => {
+                crate::suspend::suspend(self);
+                None
+            }
+            MachineRequest::SuspendToDisk => {
+                self.events.emit(&MachineEvent::SuspendToDisk);
+                self.serve(MachineRequest::PowerOff("ACPI S4"))
+            }
+            MachineRequest::Wake(cause) => crate::suspend::wake(self, cause),
             MachineRequest::Panicked(why) => {
                 self.stop(RunState::InternalError);
                 if self.pc.monitors.is_empty() {
@@ -324,6 +339,9 @@ impl Inner {
         self.drop_stale_requests();
         // What the guest has not let go of it loses now.
         self.pc.slots.pending().for_each(|slot| self.take_out(slot));
+        if *state == RunState::Suspended {
+            crate::suspend::forget(self);
+        }
         if let Err(e) = self.reset() {
             tracing::error!("reset failed: {e}");
             self.set_state(&mut state, RunState::InternalError);
@@ -331,7 +349,9 @@ impl Inner {
         }
         self.events.emit(&MachineEvent::Reset(cause));
         match *state {
-            RunState::Running | RunState::Shutdown | RunState::InternalError => self.go(&mut state),
+            RunState::Running | RunState::Suspended | RunState::Shutdown | RunState::InternalError => {
+                self.go(&mut state);
+            }
             RunState::Prelaunch | RunState::Paused => {}
         }
         None
@@ -339,7 +359,7 @@ impl Inner {
 
     /// Requests that the guest made before a reset (a second triple fault, the other processors') mean nothing
     /// after it.
-    fn drop_stale_requests(&self) {
+    pub(crate) fn drop_stale_requests(&self) {
         lock(&self.queue.messages).retain(|m| {
             !matches!(m, Message::Reset | Message::Guest(MachineRequest::Reset(_) | MachineRequest::Panicked(_)))
         });
@@ -347,7 +367,7 @@ impl Inner {
 
     /// Stops everything and leaves nothing unwritten.
     fn finish(&self) {
-        let added = self.nodes.queues();
+        let added = self.pc.nodes.queues();
         let state = lock(&self.state);
         self.halt();
         drop(state);
@@ -391,6 +411,7 @@ impl MachineHandle {
     /// When the guest has died or is powered off: it must be reset first.
     pub fn cont(&self) -> Result<(), &'static str> {
         match self.state() {
+            RunState::Suspended => Ok(()), // only what wakes it lets it go on
             RunState::Shutdown | RunState::InternalError => Err("Resetting the Virtual Machine is required"),
             _ => {
                 self.0.start();
@@ -406,8 +427,24 @@ impl MachineHandle {
 
     /// `system_powerdown`: presses the power button.
     pub fn power_button(&self) {
-        lock(&self.0.pc.pm).press_power_button();
         self.0.events.emit(&MachineEvent::PowerButton);
+        if self.state() == RunState::Suspended {
+            self.0.queue.request(MachineRequest::Wake(WakeCause::PowerButton));
+        } else {
+            lock(&self.0.pc.pm).press_power_button();
+        }
+    }
+
+    /// `system_wakeup`.
+    ///
+    /// # Errors
+    /// When the guest is not suspended.
+    pub fn wake(&self) -> Result<(), &'static str> {
+        if self.state() != RunState::Suspended {
+            return Err("Unable to wake up: guest is not in suspended state");
+        }
+        self.0.queue.request(MachineRequest::Wake(WakeCause::Other));
+        Ok(())
     }
 
     /// Ends the machine: `quit`, a signal, a closed window.
@@ -420,7 +457,7 @@ impl MachineHandle {
     }
 
     pub(crate) fn nodes(&self) -> &BlockNodes {
-        &self.0.nodes
+        &self.0.pc.nodes
     }
 
     /// Runs `f` with the processors standing, and lets them go on if they ran.

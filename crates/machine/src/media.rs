@@ -7,7 +7,7 @@ use std::sync::Arc;
 use block::{BlockConfig, BlockQueue, Format};
 use vm_core::lock;
 
-use crate::{BlockNode, DriveInfo, MachineEvent, MachineHandle};
+use crate::{DriveInfo, MachineEvent, MachineHandle, NodeError};
 
 /// Why a medium could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,9 @@ pub enum MediaError {
     /// There is a medium.
     #[error("There already is a medium in device '{0}'")]
     Occupied(String),
+    /// The node cannot be its medium.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// The host has no thread for it.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -81,12 +84,14 @@ impl MachineHandle {
     ///
     /// # Errors
     /// [`MediaError`].
-    pub fn insert_medium(&self, id: &str, node: &BlockNode) -> Result<(), MediaError> {
+    pub fn insert_medium(&self, id: &str, node: &str) -> Result<(), MediaError> {
         self.check_tray_open(id)?;
         if self.drive(id)?.medium().queue.is_some() {
             return Err(MediaError::Occupied(id.into()));
         }
-        self.replace(id, Some((node.file.clone(), node.queue.clone())))
+        let file = self.node(node)?.file;
+        let (_, queue) = self.take_node(node)?;
+        self.replace(id, Some((file, queue)))
     }
 
     /// Takes the medium out of a drive whose tray is open.

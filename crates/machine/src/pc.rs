@@ -35,12 +35,14 @@ use vm_core::{
 use crate::MachineError;
 use crate::chars::{Chars, Finished};
 use crate::chipset::Chipset;
-use crate::drives::DriveInfo;
+use crate::drives::{DriveInfo, Opened};
 use crate::irq_counts::IrqCounts;
 use crate::layout::{FOUR_GIB, LOW_BIOS, apic_ids};
+use crate::nodes::BlockNodes;
 use crate::pcie::Slots;
 use crate::plan::Plan;
-use crate::usb_wiring::{self, Backends, Usb};
+use crate::suspend::Sleep;
+use crate::usb_wiring::{self, Backends, Storage, Usb};
 
 /// I/O APIC registers.
 const IOAPIC_BASE: u64 = 0xFEC0_0000;
@@ -69,12 +71,14 @@ pub(crate) struct Pc {
     pub(crate) rtc: Shared<Rtc>,
     pub(crate) input: Arc<InputBus>,
     pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) nodes: BlockNodes,
     pub(crate) usb: Mutex<Usb>,
     pub(crate) chardevs: Vec<(String, Chardev)>,
     pub(crate) monitors: Vec<MonitorBackend>,
     pub(crate) consoles: Mutex<Vec<(String, CharPeer)>>,
     pub(crate) screen: Option<Arc<dyn DisplaySource>>,
     pub(crate) irq_counts: Arc<IrqCounts>,
+    pub(crate) sleep: Arc<Sleep>,
     pub(crate) _input_guard: I8042Input,
 }
 
@@ -115,7 +119,7 @@ pub(crate) struct Channel {
 pub(crate) struct Chips {
     pub(crate) pci: Arc<PciBus>,
     pub(crate) pm: Shared<AcpiPm>,
-    pub(crate) drives: Vec<DriveInfo>,
+    pub(crate) drives: Opened,
     pub(crate) channels: Vec<Channel>,
     pub(crate) slots: Slots,
     /// Where the ACPI tables hear of what firmware places.
@@ -228,6 +232,8 @@ pub(crate) fn build(
     ports.add(0x61, 1, "speaker", true, &Pit::speaker_port(&pit))?;
     let rtc = Rtc::new(clock, gate.rtc_input(), rtc_base(plan));
     ports.add(0x70, 4, "rtc", true, &rtc)?;
+    let sleep = Sleep::new(requests.clone());
+    lock(&rtc).connect_wake(IrqLine::new("rtc wake", sleep.clone(), 0));
     devices.extend([device(&pit), device(&rtc)]);
     if plan.hpet {
         let hpet = Hpet::new(clock, Arc::new(ioapic.clone()), accel.msi(), &gate);
@@ -242,6 +248,8 @@ pub(crate) fn build(
     devices.push(device(&dma));
 
     let input = InputBus::new();
+    let own = sleep.clone();
+    input.on_press(move || own.pressed());
     let a20 = IrqLine::unconnected();
     let i8042 = I8042::new(clock, isa.line(1, "keyboard"), isa.line(12, "mouse"), a20, requests.clone());
     ports.add(0x60, 1, "i8042", true, &I8042::data_port(&i8042))?;
@@ -262,9 +270,14 @@ pub(crate) fn build(
         Chipset::I440fx => crate::i440fx::build(&around, &mut devices)?,
         Chipset::Q35 => crate::q35::build(&around, &mut devices)?,
     };
-    let Chips { pci: bus, pm, drives: infos, channels, slots, placed } = chips;
+    let Chips { pci: bus, pm, drives: Opened { drives: infos, nodes }, channels, slots, placed } = chips;
     let vga = crate::vga::build(plan, board, &bus, &mut devices)?;
-    let storage = |id: &str| usb_wiring::drive(&infos, id).unwrap_or_else(|| Err("no drive with this id".into()));
+    let storage = |id: &str| {
+        usb_wiring::drive(&infos, id).unwrap_or_else(|| {
+            let (cache, queue) = nodes.take(id).map_err(|e| e.to_string())?;
+            Ok(Storage { queue, cache, serial: None })
+        })
+    };
     let backends = Backends { clock, input: &input, storage: &storage };
     let usb = usb_wiring::build(plan, board, (&bus, &slots), &accel.msi(), &backends, &mut devices)?;
     for (n, m) in plan.monitors.iter().enumerate() {
@@ -295,12 +308,14 @@ pub(crate) fn build(
         rtc,
         input,
         drives: infos,
+        nodes,
         usb: Mutex::new(usb),
         chardevs,
         consoles: Mutex::new(consoles),
         monitors,
         screen,
         irq_counts,
+        sleep,
         _input_guard: input_guard,
     })
 }
@@ -543,6 +558,10 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<Fw
     if let Some(timeout) = plan.boot.reboot_timeout {
         items.add_file("etc/boot-fail-wait", u32::from(timeout).to_le_bytes().to_vec());
     }
+    // S3 is there with the value 1, S4 with 2; UEFI firmware prepares for S3 if so.
+    items.add_file("etc/system-states", vec![0x80, 0, 0, 0x81, 0x82, 0x80]);
+    // SeaBIOS runs the video BIOS when waking up: no guest without a driver for the card could use it otherwise.
+    items.add_file("etc/s3-resume-vga-init", 1u64.to_le_bytes().to_vec());
     let ram: Vec<_> = plan.memory.ranges().into_iter().map(|(s, l)| (s, l, fw_cfg::E820_RAM)).collect();
     items.add_file("etc/e820", fw_cfg::e820(&ram));
     if plan.acpi {

@@ -102,6 +102,10 @@ pub struct Plan {
     pub chardevs: Vec<CharSpec>,
     /// Drives.
     pub drives: Vec<DrivePlan>,
+    /// `-device`, as they were given.
+    pub devices: Vec<DeviceSpec>,
+    /// Block nodes of `-blockdev`.
+    pub nodes: Vec<cli::NodeSpec>,
     /// Drives that are not on IDE: USB devices use them, or nobody does yet.
     pub other_drives: Vec<cli::Drive>,
     /// PCI Express root ports.
@@ -205,6 +209,8 @@ impl Planner<'_> {
             monitors: c.monitors.clone(),
             chardevs: c.chardevs.clone(),
             drives: Vec::new(),
+            devices: c.devices.clone(),
+            nodes: c.nodes.clone(),
             other_drives: Vec::new(),
             root_ports: pci_plan::root_ports(&c.devices, &c.globals, chipset, &mut self.errors),
             ahci: Vec::new(),
@@ -234,7 +240,8 @@ impl Planner<'_> {
         }
         let ports = plan.root_ports.clone();
         let buses = pci_plan::PciBuses { chipset, ports: &ports };
-        let mut usb = UsbPlanner::new(self.usb.then_some(chipset), &c.drives, buses);
+        let drives: Vec<_> = c.drives.iter().cloned().chain(node_drives(c)).collect();
+        let mut usb = UsbPlanner::new(self.usb.then_some(chipset), &drives, buses);
         for device in &c.devices {
             if let Err(e) = self.device(device, &mut plan, &mut usb) {
                 self.errors.push(e);
@@ -386,8 +393,11 @@ impl Planner<'_> {
         }
         let mut drive = match spec.take("drive") {
             Some(id) => {
-                let found = self.config.drives.iter().find(|d| d.id == id && d.interface == DriveInterface::None);
-                found.cloned().ok_or_else(|| bad(format!("drive={id}: no -drive with if=none and id={id}")))?
+                let drives = self.config.drives.iter().filter(|d| d.interface == DriveInterface::None);
+                let found = drives.cloned().chain(node_drives(self.config)).find(|d| d.id == id);
+                let none =
+                    || format!("drive={id}: no -drive with if=none and id={id}, and no -blockdev with node-name={id}");
+                found.ok_or_else(|| bad(none()))?
             }
             None if cd => empty_cd(&typed),
             None => return Err(bad("drive= is missing".into())),
@@ -398,6 +408,7 @@ impl Planner<'_> {
             bus.as_ref().is_none_or(|b| b == *name) && unit.is_none_or(|u| u == *n) && !used(place.0, place.1)
         });
         let (channel, unit) = free.next().map(|f| f.1).ok_or_else(|| bad("the IDE unit is in use".into()))?;
+        drive.device = spec.id.clone();
         drive.media = if cd { Media::Cdrom } else { Media::Disk };
         drive.readonly |= cd;
         drive.serial = spec.take("serial").or(drive.serial);
@@ -516,7 +527,14 @@ fn empty_cd(typed: &str) -> cli::Drive {
         cache: None,
         discard: false,
         serial: None,
+        node: None,
+        device: None,
     }
+}
+
+/// The block nodes as drives that a device may name.
+fn node_drives(config: &Config) -> impl Iterator<Item = cli::Drive> {
+    config.nodes.iter().filter_map(cli::NodeSpec::drive)
 }
 
 impl Chipset {

@@ -250,7 +250,7 @@ impl<'a> UsbPlanner<'a> {
         let typed = &new.device.typed;
         if let Some(id) = &new.device.drive {
             let found = self.drives.iter().find(|d| d.id == *id && d.interface == DriveInterface::None);
-            let why = format!("drive={id}: no -drive with if=none and id={id}");
+            let why = format!("drive={id}: no -drive with if=none and id={id}, and no -blockdev with node-name={id}");
             let drive = found.ok_or_else(|| bad(typed, &why))?;
             if drive.file.is_none() || drive.media == cli::Media::Cdrom {
                 return Err(bad(typed, "drive= must name a disk with an image; for a CD use ide-cd"));

@@ -250,7 +250,7 @@ fn queries_answer() {
     assert_eq!(c.call("query-chardev", json!({}))[0]["label"], "r");
     assert_eq!(c.call("ringbuf-read", json!({"device": "r", "size": 10})), "");
     assert!(c.fails("screendump", json!({"filename": "/tmp/x.ppm"})).1.contains("no console"));
-    assert!(c.fails("system_wakeup", json!({})).1.contains("wake-up"));
+    assert!(c.fails("system_wakeup", json!({})).1.contains("not in suspended state"));
     let keys = |k: &str| json!({"keys": [{"type": "qcode", "data": k}], "hold-time": 1});
     c.call("send-key", keys("ret"));
     assert!(c.fails("send-key", keys("nokey")).1.contains("nokey"));
@@ -354,4 +354,93 @@ fn discs_trays_and_nodes() {
     ] {
         c.fails("blockdev-add", wrong);
     }
+}
+
+#[test]
+fn nodes_of_the_command_line_and_of_qmp() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("a.img");
+    std::fs::write(&image, [7; 1 << 20]).unwrap();
+    let file = format!("driver=file,node-name=f,filename={}", image.display());
+    let b = Bench::new(&[
+        "-nodefaults",
+        "-blockdev",
+        &file,
+        "-blockdev",
+        "driver=raw,node-name=r,file=f,read-only=on",
+        "-blockdev",
+        "{\"driver\": \"null-co\", \"node-name\": \"n\", \"size\": 1048576}",
+        "-device",
+        "ide-hd,drive=r,id=disk",
+        "-device",
+        "qemu-xhci,id=x",
+        "-device",
+        "usb-storage,drive=n,id=stick,bus=x.0",
+    ]);
+    let mut c = Client::new(&b);
+    let nodes = c.call("query-named-block-nodes", json!({}));
+    let short: Vec<_> = nodes.as_array().unwrap().iter().map(|n| (&n["node-name"], &n["drv"], &n["ro"])).collect();
+    let text = |s: &str| json!(s);
+    let (f, raw, null) = (text("file"), text("raw"), text("null-co"));
+    let (yes, no) = (json!(true), json!(false));
+    assert_eq!(short, [(&text("f"), &f, &no), (&text("r"), &raw, &yes), (&text("n"), &null, &no)]);
+    let block = c.call("query-block", json!({}));
+    assert_eq!((&block[0]["device"], &block[0]["qdev"]), (&text(""), &text("disk")));
+    assert_eq!(block[0]["inserted"]["node-name"], "r");
+    assert!(c.fails("blockdev-del", json!({"node-name": "r"})).1.contains("busy"));
+    assert!(c.fails("blockdev-del", json!({"node-name": "f"})).1.contains("lies over"));
+    let twice = c.fails("device_add", json!({"driver": "usb-storage", "drive": "n", "bus": "x.0"})).1;
+    assert!(twice.contains("drive=n"), "{twice}");
+    let wrong = json!({"driver": "raw", "node-name": "z", "file": "nobody"});
+    assert!(c.fails("blockdev-add", wrong).1.contains("Cannot find device='nobody' nor node-name='nobody'"));
+    let wrong = json!({"driver": "raw", "file": {"driver": "null-co"}});
+    assert!(c.fails("blockdev-add", wrong).1.contains("must be specified for the root node"));
+    let inner = json!({"driver": "raw", "node-name": "z", "file": {"driver": "null-co", "size": 4096}});
+    c.call("blockdev-add", inner);
+    c.call("device_add", json!({"driver": "usb-storage", "drive": "z", "id": "second", "bus": "x.0"}));
+    c.call("device_del", json!({"id": "second"}));
+    c.call("blockdev-del", json!({"node-name": "z"}));
+    assert_eq!(c.call("query-named-block-nodes", json!({})).as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn the_object_tree_is_shown_and_cannot_be_set() {
+    let b = Bench::new(&["-device", "qemu-xhci,id=x", "-device", "usb-kbd,bus=x.0", "-device", "isa-debug-exit"]);
+    let mut c = Client::new(&b);
+    let get =
+        |c: &mut Client, path: &str, property: &str| c.call("qom-get", json!({"path": path, "property": property}));
+    c.call("device_add", json!({"driver": "usb-tablet", "id": "t", "bus": "x.0", "port": "3"}));
+    let names: Vec<Value> = c.call("qom-list", json!({"path": "/machine/peripheral"})).as_array().unwrap().clone();
+    assert_eq!(
+        names[1..],
+        [json!({"name": "t", "type": "child<usb-tablet>"}), json!({"name": "x", "type": "child<qemu-xhci>"})]
+    );
+    assert_eq!(get(&mut c, "/machine", "type"), "pc-machine");
+    assert_eq!(get(&mut c, "/machine", "peripheral"), "/machine/peripheral");
+    for (path, property, value) in [
+        ("/machine/peripheral/t", "type", json!("usb-tablet")),
+        ("/machine/peripheral/t", "realized", json!(true)),
+        ("/machine/peripheral/t", "hotplugged", json!(true)),
+        ("/machine/peripheral/t/", "port", json!("3")),
+        ("peripheral/x", "hotplugged", json!(false)),
+        ("t", "bus", json!("x.0")),
+        ("/machine/unattached/device[0]", "apic-id", json!(0)),
+    ] {
+        assert_eq!(get(&mut c, path, property), value, "{path}.{property}");
+    }
+    let anonymous = c.call("qom-list", json!({"path": "/machine/peripheral-anon"}));
+    assert_eq!(anonymous.as_array().unwrap().len(), 3, "its type, the keyboard, the port: {anonymous}");
+    let fails = |c: &mut Client, command: &str, path: &str, more: Value| {
+        let mut arguments = json!({"path": path});
+        arguments.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        c.fails(command, arguments)
+    };
+    let (class, text) = fails(&mut c, "qom-list", "/machine/peripheral/nobody", json!({}));
+    assert_eq!((class.as_str(), text.as_str()), ("DeviceNotFound", "Device '/machine/peripheral/nobody' not found"));
+    assert_eq!(fails(&mut c, "qom-get", "t", json!({"property": "x"})).1, "Property 'usb-tablet.x' not found");
+    let set = json!({"property": "realized", "value": false});
+    assert_eq!(fails(&mut c, "qom-set", "t", set).1, "Property 'usb-tablet.realized' is not writable");
+    assert!(fails(&mut c, "qom-get", "device[0]", json!({"property": "type"})).1.contains("uniquely"));
+    c.call("device_del", json!({"id": "t"}));
+    assert_eq!(fails(&mut c, "qom-list", "/machine/peripheral/t", json!({})).0, "DeviceNotFound");
 }

@@ -31,6 +31,11 @@ pub trait Device: Send {
     fn name(&self) -> &str;
     /// Back to the power-on state, lines low.
     fn reset(&mut self);
+    /// Back from suspend to RAM (ACPI S3), where only memory had power. What keeps its state with the memory says so
+    /// by its own version of this.
+    fn wake(&mut self) {
+        self.reset();
+    }
     /// The state as bytes ([`save_state`]).
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub use clock::{Clock, Timer};
 pub use device::{Device, StateError, load_state, save_state};
 pub use line::{IrqLine, LineSink, MsiSink, OrGate, RecordedLine};
 pub use ports::{Mmio, PortIo, PortRange, PortSpace};
-pub use request::{MachineRequest, RequestSink};
+pub use request::{MachineRequest, RequestSink, WakeCause};
 pub use warn::GuestWarnings;
 
 /// A device as the machine holds it.

@@ -8,6 +8,12 @@ pub enum MachineRequest {
     Reset(&'static str),
     /// Power off, as by ACPI S5.
     PowerOff(&'static str),
+    /// Suspend to RAM (ACPI S3): processors stop, memory stays.
+    Suspend,
+    /// The guest has put itself on a disk and wants to be off (ACPI S4).
+    SuspendToDisk,
+    /// Something wakes a suspended machine; nothing when it is not suspended.
+    Wake(WakeCause),
     /// End the process with this status (isa-debug-exit).
     Exit(u8),
     /// The guest has let go of the card in the slot of this PCI Express port (the machine's number for it): it may be
@@ -15,6 +21,17 @@ pub enum MachineRequest {
     Eject(usize),
     /// The guest cannot go on; the text says why.
     Panicked(&'static str),
+}
+
+/// What woke a machine, as the power management registers tell the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WakeCause {
+    /// The alarm of the real-time clock.
+    Rtc,
+    /// The power button.
+    PowerButton,
+    /// A key, a monitor's command.
+    Other,
 }
 
 /// Takes requests; never blocks.

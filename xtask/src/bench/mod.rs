@@ -6,6 +6,7 @@ mod boots;
 mod exits;
 mod mmio;
 mod programs;
+mod screen;
 mod table;
 mod whole;
 
@@ -85,6 +86,8 @@ const GROUPS: &[Group] = &[
     programs::TOOLS,
     whole::START,
     whole::KICK,
+    screen::SCROLL,
+    screen::LATENCY,
 ];
 
 /// The command. `names` are beginnings of names of rows; none means all. `tiers`: which of ours are measured.
@@ -107,9 +110,13 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>, tiers: &[&'stat
     }
     let groups: Vec<&Group> = GROUPS.iter().filter(|group| group.rows.iter().any(wanted)).collect();
     let columns = columns(vmm, tiers)?;
-    image::kernel()?;
-    image::bench()?;
-    image::demo()?;
+    // The rows about the screen bring their own guest.
+    if groups.iter().flat_map(|g| g.rows).any(|row| !row.name.starts_with("scroll") && !row.name.starts_with("latency"))
+    {
+        image::kernel()?;
+        image::bench()?;
+        image::demo()?;
+    }
     let mut table = table::Table::new(columns.iter().map(Column::title).collect());
     for row in groups.iter().flat_map(|group| group.rows).filter(|row| wanted(row)) {
         table.row(row);

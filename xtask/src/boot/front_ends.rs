@@ -3,10 +3,10 @@
 
 use super::tests::{fresh, power_off};
 use super::{Test, skip};
+use crate::qmp::free_port;
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{paths, run};
 use anyhow::{Context, Result, bail, ensure};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -42,10 +42,6 @@ pub(super) fn python() -> Result<PathBuf> {
     }
     fs::write(&complete, "")?;
     Ok(python)
-}
-
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("cannot listen on 127.0.0.1")?.local_addr()?.port())
 }
 
 /// The installer's initrd for its kernel's modules, and ours, whose `/init` comes later and wins.

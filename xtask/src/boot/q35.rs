@@ -48,12 +48,12 @@ fn machine(name: &str) -> Machine {
 }
 
 /// The kernel with the AHCI driver.
-fn sata(name: &str) -> Result<Machine> {
+pub(super) fn sata(name: &str) -> Result<Machine> {
     image::uefi()?;
     machine(name).linux_with("kernel-sata", "initramfs-sata")
 }
 
-fn ready(guest: &mut Guest) -> Result<()> {
+pub(super) fn ready(guest: &mut Guest) -> Result<()> {
     guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
     guest.expect("# ", 60)?;
     guest.shell("dmesg -n 1", 60)?;
@@ -102,7 +102,7 @@ fn irqchip_off(name: &str, vmm: &Vmm) -> Result<String> {
     Ok(format!("two reboots, off after {:.1} s", guest.elapsed().as_secs_f64()))
 }
 
-fn random_disk(name: &str) -> Result<(PathBuf, String)> {
+pub(super) fn random_disk(name: &str) -> Result<(PathBuf, String)> {
     let path = fresh(name)?;
     let mut state = 1u32;
     let words = (0..4 << 18).flat_map(|_| {

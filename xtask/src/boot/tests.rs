@@ -44,6 +44,7 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("vga-modes", 1, crate::vga::modes));
     all.push(Test::new("vnc-clients", 2, super::vnc_clients::run_all));
     all.push(Test::new("qmp", 2, super::qmp::run_all));
+    all.push(Test::new("blockdev", 1, super::blockdev::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     all.extend(super::run_disk::all());
     all.push(Test::new("xhci", 1, usb::xhci));
@@ -51,6 +52,8 @@ pub(super) fn all() -> Vec<Test> {
     all.extend(super::q35::all());
     all.extend(super::pcie::all());
     all.extend(super::front_ends::all());
+    all.extend(super::pictures::all());
+    all.extend(super::suspend::all());
     all.extend(super::defects::all());
     all.extend(super::reboots::all());
     let mut full = Test::new("full-memtest", 1, |name, vmm| memtest(name, vmm, false));

@@ -9,12 +9,12 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Seconds for the generic kernel to its shell: an interpreter unpacks it slowly.
-const SHELL: u64 = 900;
+pub(super) const SHELL: u64 = 900;
 /// MiB of the test disks.
 const SIZE: usize = 4;
 
 /// A disk whose every sector differs, and its SHA-256.
-fn disk(name: &str, seed: u32) -> Result<(PathBuf, String)> {
+pub(super) fn disk(name: &str, seed: u32) -> Result<(PathBuf, String)> {
     let path = paths::work()?.join(name);
     let mut state = seed;
     let words = (0..SIZE << 18).flat_map(|_| {
@@ -26,7 +26,7 @@ fn disk(name: &str, seed: u32) -> Result<(PathBuf, String)> {
     Ok((path, sum.split_whitespace().next().unwrap_or_default().to_owned()))
 }
 
-fn machine(name: &str) -> Result<Machine> {
+pub(super) fn machine(name: &str) -> Result<Machine> {
     image::usb()?;
     Ok(Machine::new(name)
         .memory(512)
@@ -37,7 +37,7 @@ fn machine(name: &str) -> Result<Machine> {
         .args(["-append", "console=ttyS0,115200"]))
 }
 
-fn drive(id: &str, path: &Path) -> String {
+pub(super) fn drive(id: &str, path: &Path) -> String {
     format!("file={},format=raw,if=none,id={id}", path.display())
 }
 

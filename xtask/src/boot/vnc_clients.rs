@@ -1,9 +1,10 @@
 //! Other people's VNC clients on a guest whose screen is known: `vncdotool`, TigerVNC's viewer on an X server without a monitor, noVNC in
 //! headless Chromium through the websocket. Each sees the guest's picture, pixel by pixel, and types.
 
-use super::front_ends::{free_port, python};
+use super::front_ends::python;
 use super::skip;
 use super::tests::fresh;
+use crate::qmp::free_port;
 use crate::vga::{Agent, Code, Picture};
 use crate::vmm::Vmm;
 use crate::xvfb::{Ended, Xvfb};

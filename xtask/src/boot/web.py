@@ -101,6 +101,12 @@ try:
     drawn = "context.getImageData(0, 0, canvas.width, canvas.height).data.some((v, i) => i % 4 < 3 && v > 100)"
     wait("a picture", lambda: page.value(drawn))
     page.value("canvas.focus()")
+    # The guest sets its keyboard's lights, and the page shows them.
+    lit = lambda: page.value("document.getElementById('caps').classList.contains('on')")
+    page.stroke("CapsLock", "CapsLock")
+    wait("the light of Caps Lock", lit)
+    page.stroke("CapsLock", "CapsLock")
+    wait("the light of Caps Lock to go out", lambda: not lit())
     page.type("\n")
     page.type(text + "\n")
     page.value("document.getElementById('paste').click()")

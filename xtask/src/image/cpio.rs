@@ -1,4 +1,4 @@
-//! Writes cpio archives in the `newc` format that Linux takes as an initramfs (kernel documentation, `driver-api/early-userspace/
+//! Writes and searches cpio archives in the `newc` format that Linux takes as an initramfs (kernel documentation, `driver-api/early-userspace/
 //! buffer-format.rst`). Left out: hard links, device nodes, checksums.
 
 const FILE: u32 = 0o100_000;
@@ -61,6 +61,25 @@ impl Cpio {
     }
 }
 
+/// The contents of a file in an archive.
+pub fn find<'a>(archive: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut at = 0usize;
+    loop {
+        let header = archive.get(at..at.checked_add(110)?)?;
+        let field =
+            |n: usize| usize::from_str_radix(std::str::from_utf8(&header[6 + 8 * n..14 + 8 * n]).ok()?, 16).ok();
+        let (size, length) = (field(6)?, field(11)?);
+        let found = archive.get(at + 110..(at + 110).checked_add(length.checked_sub(1)?)?)?;
+        let start = (at + 110 + length).next_multiple_of(4);
+        let data = archive.get(start..start.checked_add(size)?)?;
+        match found.strip_prefix(b"./").unwrap_or(found) {
+            b"TRAILER!!!" => return None,
+            this if this == name.as_bytes() => return Some(data),
+            _ => at = (start + size).next_multiple_of(4),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +97,18 @@ mod tests {
         assert_eq!(&bytes[124..130], b"070701");
         assert!(bytes[124..].windows(10).any(|part| part == b"TRAILER!!!"));
         assert_eq!(bytes.len() % 4, 0);
+    }
+
+    #[test]
+    fn files_are_found_again() {
+        let mut archive = Cpio::new();
+        archive.folder("a");
+        archive.program("./a/one", b"first");
+        archive.program("two", b"");
+        let bytes = archive.finish();
+        assert_eq!(find(&bytes, "a/one"), Some(&b"first"[..]));
+        assert_eq!(find(&bytes, "two"), Some(&b""[..]));
+        assert_eq!(find(&bytes, "three"), None);
+        assert!((0..bytes.len()).all(|end| find(&bytes[..end], "three").is_none()));
     }
 }

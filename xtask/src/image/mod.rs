@@ -1,4 +1,4 @@
-//! `cargo xtask image demo|kernel|extras|bench|usb|uefi|installer-cd|all`: guest images, made from Debian packages only and each made once.
+//! `cargo xtask image demo|kernel|extras|bench|usb|uefi|installer-cd|pictures|all`: guest images, made from Debian packages only and each made once.
 //!
 //! Everything is built below a temporary name and renamed at the end, under a lock, so an interruption at any moment leaves
 //! either no asset or a whole one. A recipe's number is part of an asset's folder: a changed recipe makes a new asset.
@@ -9,6 +9,7 @@ mod demo;
 pub mod disk;
 mod extras;
 mod kernel;
+pub mod pictures;
 mod uefi;
 mod usb;
 
@@ -52,6 +53,11 @@ pub fn installer_cd() -> Result<()> {
     uefi::make_installer_cd()
 }
 
+/// Makes the disc with GRUB's graphical menu and the graphical installer if it is not there.
+pub fn pictures() -> Result<()> {
+    pictures::make()
+}
+
 /// The command.
 pub fn command(args: &[String]) -> Result<()> {
     let names: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -65,6 +71,7 @@ pub fn command(args: &[String]) -> Result<()> {
             "usb" => usb()?,
             "uefi" => uefi()?,
             "installer-cd" => installer_cd()?,
+            "pictures" => pictures()?,
             "all" => {
                 kernel()?;
                 extras()?;
@@ -73,9 +80,10 @@ pub fn command(args: &[String]) -> Result<()> {
                 demo()?;
                 uefi()?;
                 installer_cd()?;
+                pictures()?;
             }
             other => bail!(
-                "there is no image `{other}`: the images are demo, kernel, extras, bench, usb, uefi, installer-cd, all"
+                "there is no image `{other}`: the images are demo, kernel, extras, bench, usb, uefi, installer-cd, pictures, all"
             ),
         }
     }

@@ -125,7 +125,7 @@ pub(super) fn make_installer_cd() -> Result<()> {
 }
 
 /// A FAT file system with `efi` where firmware looks for it.
-fn esp(path: &Path, efi: &Path, size: u64) -> Result<()> {
+pub(super) fn esp(path: &Path, efi: &Path, size: u64) -> Result<()> {
     File::create(path).and_then(|f| f.set_len(size)).context("cannot make the EFI system partition")?;
     let mkfs = run::find_program("mkfs.vfat").unwrap_or_else(|| "mkfs.vfat".into());
     run::output(Command::new(mkfs).args(["-n", "WHPX-ESP"]).arg(path))?;

@@ -210,7 +210,7 @@ fn settle(
     Ok(())
 }
 
-fn drive(typed: String, index: u32, media: Media, file: Option<&str>) -> Drive {
+pub(super) fn drive(typed: String, index: u32, media: Media, file: Option<&str>) -> Drive {
     Drive {
         typed,
         id: String::new(),
@@ -224,5 +224,7 @@ fn drive(typed: String, index: u32, media: Media, file: Option<&str>) -> Drive {
         cache: None,
         discard: false,
         serial: None,
+        node: None,
+        device: None,
     }
 }

@@ -129,6 +129,10 @@ pub struct Drive {
     pub discard: bool,
     /// `serial=`.
     pub serial: Option<String>,
+    /// The block node that it is made of, instead of a file.
+    pub node: Option<String>,
+    /// `id=` of the device that uses it.
+    pub device: Option<String>,
 }
 
 /// `-boot`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use display::{Rect, ScreenService, Surface, Viewer};
-use input::InputBus;
+use input::{InputBus, Leds};
 
 use super::keyboard::Keyboard;
 use super::message::{ClientMessage, MessageError, encoding};
@@ -31,6 +31,9 @@ struct Wishes {
     extended_size: bool,
     extended_keys: bool,
     pointer_motion: bool,
+    cursor: bool,
+    /// How it wants to hear of the keyboard's lights.
+    leds: Option<i32>,
 }
 
 struct Session {
@@ -156,6 +159,8 @@ impl Client {
             extended_size: list.contains(&encoding::EXTENDED_DESKTOP_SIZE),
             extended_keys: list.contains(&encoding::EXTENDED_KEY),
             pointer_motion: list.contains(&encoding::POINTER_MOTION),
+            cursor: list.contains(&encoding::CURSOR),
+            leds: [encoding::LED_STATE, encoding::VMWARE_LED_STATE].into_iter().find(|e| list.contains(e)),
         };
         s.announce = true;
         drop(s);
@@ -198,6 +203,8 @@ pub(crate) struct Sender {
     known: Option<Surface>,
     /// What the client was told about the pointer.
     absolute: Option<bool>,
+    /// The lights that it knows of.
+    leds: Option<Leds>,
     /// The area it asked for last, and what has changed outside it.
     area: Rect,
     elsewhere: Option<Rect>,
@@ -218,7 +225,7 @@ impl Sender {
     pub(crate) fn new(client: Arc<Client>, bus: Arc<InputBus>, viewer: Viewer, lossy: bool) -> Self {
         let area = Rect { x: 0, y: 0, width: 0, height: 0 };
         let (encoders, known) = (Encoders::new(), None);
-        Self { client, bus, viewer, encoders, lossy, known, absolute: None, area, elsewhere: None }
+        Self { client, bus, viewer, encoders, lossy, known, absolute: None, leds: None, area, elsewhere: None }
     }
 
     /// The size of the screen now.
@@ -253,10 +260,11 @@ impl Sender {
             if s.closed {
                 return None;
             }
-            let news = s.announce && (s.wishes.extended_size || s.wishes.extended_keys)
+            let news = s.announce && (s.wishes.extended_size || s.wishes.extended_keys || s.wishes.cursor)
                 || s.wants_size
                 || s.map
-                || s.wishes.pointer_motion && self.absolute != Some(self.bus.is_absolute());
+                || s.wishes.pointer_motion && self.absolute != Some(self.bus.is_absolute())
+                || s.wishes.leds.is_some() && self.leds != Some(self.bus.leds());
             if let Some((area, whole)) = s.request.filter(|r| news || r.1.is_some() || self.viewer.is_dirty()) {
                 s.request = None;
                 whole.iter().for_each(|r| self.viewer.invalidate(*r));
@@ -295,6 +303,14 @@ impl Sender {
         }
         if job.announce && wishes.extended_keys {
             update.say(0, width, height, encoding::EXTENDED_KEY);
+        }
+        if job.announce && wishes.cursor {
+            update.cursor(&format);
+        }
+        let leds = self.bus.leds();
+        if let Some(encoding) = wishes.leds.filter(|_| self.leds != Some(leds)) {
+            self.leds = Some(leds);
+            update.leds(leds, encoding);
         }
         let absolute = self.bus.is_absolute();
         if wishes.pointer_motion && self.absolute != Some(absolute) {

@@ -16,8 +16,13 @@ pub(crate) mod encoding {
     pub(crate) const QUALITY_0: i32 = -32;
     pub(crate) const QUALITY_9: i32 = -23;
     pub(crate) const DESKTOP_SIZE: i32 = -223;
+    pub(crate) const CURSOR: i32 = -239;
     pub(crate) const POINTER_MOTION: i32 = -257;
     pub(crate) const EXTENDED_KEY: i32 = -258;
+    /// QEMU's, one byte.
+    pub(crate) const LED_STATE: i32 = -261;
+    /// VMware's, four bytes.
+    pub(crate) const VMWARE_LED_STATE: i32 = 0x574D_5668;
     pub(crate) const EXTENDED_DESKTOP_SIZE: i32 = -308;
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use display::{RemoteClient, RemoteDisplay, RemoteInfo, ScreenService};
-use input::InputBus;
+use input::{InputBus, LedWatcher};
 
 use super::client::{Client, Sender};
 use super::handshake::{self, Terms};
@@ -233,6 +233,13 @@ impl Inner {
                 client.nudge();
             }
         });
+        let weak = Arc::downgrade(client);
+        let lights: Arc<LedWatcher> = Arc::new(move || {
+            if let Some(client) = weak.upgrade() {
+                client.nudge();
+            }
+        });
+        self.bus.watch_leds(&lights);
         let mut sender = Sender::new(client.clone(), self.bus.clone(), viewer, self.options.lossy);
         let (width, height) = sender.begin();
         client.set_size(width, height);

@@ -1,11 +1,15 @@
 //! FramebufferUpdate messages (RFC 6143, section 7.6.1): what has changed, in the client's encoding and pixel format.
 
 use display::{Rect, Surface};
+use input::Leds;
 
 use super::message::encoding;
 use super::pixel::PixelFormat;
 use super::tight::{self, Tight};
 use super::zrle::Zrle;
+
+/// What a client shows where the user points: 1 is black, 2 white, 0 nothing.
+const DOT: [[u8; 5]; 5] = [[0, 1, 1, 1, 0], [1, 2, 2, 2, 1], [1, 2, 2, 2, 1], [1, 2, 2, 2, 1], [0, 1, 1, 1, 0]];
 
 /// A client's encodings with their state.
 pub(crate) struct Encoders {
@@ -57,6 +61,26 @@ impl Update {
         self.bytes.extend((width as u16).to_be_bytes());
         self.bytes.extend((height as u16).to_be_bytes());
         self.bytes.extend([0; 4]);
+    }
+
+    /// The keyboard's lights: Scroll Lock is bit 0, Num Lock bit 1, Caps Lock bit 2.
+    pub(crate) fn leds(&mut self, leds: Leds, encoding: i32) {
+        let bits = u8::from(leds.scroll) | u8::from(leds.num) << 1 | u8::from(leds.caps) << 2;
+        self.header([0; 4], encoding);
+        if encoding == encoding::VMWARE_LED_STATE {
+            self.bytes.extend([0; 3]);
+        }
+        self.bytes.push(bits);
+    }
+
+    /// The client's own pointer: a dot, since the guest draws its own in the picture.
+    pub(crate) fn cursor(&mut self, format: &PixelFormat) {
+        let (side, middle) = (DOT.len() as u32, DOT.len() as u32 / 2);
+        self.header([middle, middle, side, side], encoding::CURSOR); // the place is the hot spot
+        let dots = DOT.iter().flat_map(|row| row.iter());
+        dots.for_each(|dot| format.put(&mut self.bytes, if *dot == 2 { 0xFF_FFFF } else { 0 }));
+        self.bytes
+            .extend(DOT.iter().map(|row| row.iter().enumerate().fold(0, |m, (x, d)| m | u8::from(*d != 0) << (7 - x))));
     }
 
     /// The message.
@@ -129,6 +153,23 @@ mod tests {
         Encoders::new().add(&mut u, &s, r, encoding::RAW, &rgb565(false));
         let expected = [&[0, 0, 0, 1][..], &[0, 1, 0, 1, 0, 2, 0, 1, 0, 0, 0, 0], &[0, 0, 0xFF, 0xFF]].concat();
         assert_eq!(u.finish(), expected);
+    }
+
+    #[test]
+    fn lights_and_the_dot() {
+        let mut u = Update::new();
+        let leds = Leds { num: true, caps: true, scroll: false };
+        u.leds(leds, encoding::LED_STATE);
+        u.leds(leds, encoding::VMWARE_LED_STATE);
+        u.cursor(&rgb565(false));
+        let bytes = u.finish();
+        assert_eq!(bytes[..4], [0, 0, 0, 3]);
+        assert_eq!(bytes[4..17], [0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFE, 0xFB, 6]);
+        assert_eq!(bytes[17..33], [0, 0, 0, 0, 0, 0, 0, 0, 0x57, 0x4D, 0x56, 0x68, 0, 0, 0, 6]);
+        assert_eq!(bytes[33..45], [0, 2, 0, 2, 0, 5, 0, 5, 0xFF, 0xFF, 0xFF, 0x11]);
+        assert_eq!(bytes.len(), 45 + 50 + 5);
+        assert_eq!(bytes[95..], [0x70, 0xF8, 0xF8, 0xF8, 0x70]);
+        assert_eq!(bytes[45 + 2 * 6..][..4], [0xFF; 4]);
     }
 
     #[test]

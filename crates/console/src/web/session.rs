@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use display::{Rect, Surface, Viewer};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use input::{InputEvent, Key};
+use input::{InputEvent, Key, Leds};
 
 use super::guest::{GuestCommand, GuestStatus};
 use super::server::Shared;
@@ -71,6 +71,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, stream: &TcpStream) -> Result<(), WebS
         }
     });
     shared.consoles.iter().for_each(|c| c.watch(&notify));
+    shared.bus.watch_leds(&notify);
     let for_screen = notify.clone();
     let viewer = shared.screen.subscribe(move || for_screen());
     let writer = Arc::new(Mutex::new(stream.try_clone()?));
@@ -81,6 +82,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, stream: &TcpStream) -> Result<(), WebS
         writer: writer.clone(),
         at: vec![0; shared.consoles.len()],
         last: None,
+        leds: Leds::default(),
         _notify: notify,
     };
     let ended = stream.try_clone()?;
@@ -211,6 +213,8 @@ struct Sender {
     at: Vec<u64>,
     /// The last status, and when it was.
     last: Option<(Instant, GuestStatus)>,
+    /// The lights that the page knows of.
+    leds: Leds,
     /// Lives as long as this page is to be told of things.
     _notify: Arc<Notify>,
 }
@@ -247,7 +251,9 @@ impl Sender {
                     self.send(opcode::BINARY, &frame)?;
                 }
             }
-            if self.until_status().is_zero() {
+            let leds = self.shared.bus.leds();
+            if self.until_status().is_zero() || leds != self.leds {
+                self.leds = leds;
                 self.status()?;
             }
         }
@@ -283,6 +289,7 @@ impl Sender {
             "disk_read": rate(s.disk_read, old.disk_read) >> 10,
             "disk_write": rate(s.disk_write, old.disk_write) >> 10,
             "absolute": self.shared.bus.is_absolute(),
+            "leds": { "num": self.leds.num, "caps": self.leds.caps, "scroll": self.leds.scroll },
         });
         self.last = Some((now, s));
         self.send(opcode::TEXT, json.to_string().as_bytes())

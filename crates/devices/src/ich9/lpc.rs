@@ -110,6 +110,9 @@ impl Device for Ich9Lpc {
         self.route();
     }
 
+    /// What firmware sets at power-on only stays: SeaBIOS does not find its way to all of it again.
+    fn wake(&mut self) {}
+
     fn save(&self) -> Result<Vec<u8>, StateError> {
         save_state(self.name(), &State { config: self.config.state(), router: self.router.save() })
     }

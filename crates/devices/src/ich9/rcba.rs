@@ -100,6 +100,9 @@ impl Device for Rcba {
         self.router.reset_device_routes();
     }
 
+    /// What firmware sets at power-on only stays: SeaBIOS does not find its way to all of it again.
+    fn wake(&mut self) {}
+
     fn save(&self) -> Result<Vec<u8>, StateError> {
         save_state(self.name(), &self.state)
     }

@@ -12,6 +12,9 @@ use vm_core::{Device, IrqLine, PortSpace, Shared, SpaceError, StateError, load_s
 use super::{BusMasterPorts, ControlPort, DriveConfig, IdeChannel};
 
 const BUS_MASTER_BAR: u8 = 4;
+/// IDETIM of both channels and SIDETIM.
+const TIMING: u8 = 0x40;
+const TIMING_LEN: usize = 5;
 
 /// Function 1: 8086:7010.
 pub struct Piix3Ide {
@@ -29,7 +32,7 @@ impl Piix3Ide {
             .with_writable(0x0C, &[0x00, 0xF0])
             .with_writable(0x3C, &[0x00])
             .with_bar(BarSpec { index: BUS_MASTER_BAR, kind: BarKind::Io, size: 16 })
-            .with_writable(0x40, &[0xFF, 0xF3, 0xFF, 0xF3, 0xFF]); // IDETIM of both channels, SIDETIM
+            .with_writable(TIMING, &[0xFF, 0xF3, 0xFF, 0xF3, 0xFF]);
         Self { config, may_master }
     }
 
@@ -46,6 +49,15 @@ impl Device for Piix3Ide {
     fn reset(&mut self) {
         self.config.reset();
         self.update();
+    }
+
+    /// IDETIM and SIDETIM stay: firmware sets them at power-on only, and Linux leaves a channel alone whose decode bit
+    /// it does not find set.
+    fn wake(&mut self) {
+        let mut timing = [0; TIMING_LEN];
+        self.config.read(TIMING.into(), &mut timing);
+        self.reset();
+        self.config.write(TIMING.into(), &timing);
     }
 
     fn save(&self) -> Result<Vec<u8>, StateError> {

@@ -1,4 +1,4 @@
-//! The DSDT: PCI root with its windows, ISA devices, processors, S5. Interrupt routing is in [`super::links`].
+//! The DSDT: PCI root with its windows, ISA devices, processors, sleep states. Interrupt routing is in [`super::links`].
 
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, And, Arg, CreateDWordField, Device, EISAName, Else, Equal, IO, If,
@@ -80,9 +80,12 @@ pub(super) fn build(c: &AcpiConfig) -> Vec<u8> {
         aml.extend(scope("\\_SB_", &[&device("HPET", &children)]).0);
     }
     aml.extend(processors(c).0);
-    let mut s5 = PackageBuilder::new();
-    (0..4).for_each(|_| s5.add_element(&0u8)); // SLP_TYP 0 is S5 on these boards
-    aml.extend(Bytes::of(&name("\\_S5_", &s5)).0);
+    // SLP_TYP for PM1a and PM1b, as these boards have them.
+    for (state, kind) in [("\\_S3_", 1u8), ("\\_S4_", 2), ("\\_S5_", 0)] {
+        let mut package = PackageBuilder::new();
+        [kind, kind, 0, 0].iter().for_each(|value| package.add_element(value));
+        aml.extend(Bytes::of(&name(state, &package)).0);
+    }
     aml
 }
 

@@ -124,8 +124,8 @@ fn fadt(c: &AcpiConfig, dsdt: u32) -> Vec<u8> {
     f.extend([0, 0, 0x32]); // day alarm, month alarm, century in CMOS
     f.extend(3u16.to_le_bytes()); // legacy devices and 8042
     f.push(0);
-    // WBINVD; C1 on all processors; no sleep button; RTC wakes not from S4; reset register.
-    let flags = 1u32 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 10;
+    // WBINVD; C1 on all processors; no sleep button; reset register. The RTC wakes from S3, not from S4.
+    let flags = 1u32 | 1 << 2 | 1 << 5 | 1 << 10;
     f.extend(flags.to_le_bytes());
     f.extend(port(0xCF9, 1));
     f.push(0x06);

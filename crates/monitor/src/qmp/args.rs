@@ -129,6 +129,11 @@ impl Args {
         self.0.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
+    /// All of them, as they came.
+    pub(crate) fn to_json(&self) -> Value {
+        Value::Object(self.0.clone())
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> &Map<String, Value> {
         &self.0

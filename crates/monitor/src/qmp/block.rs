@@ -1,16 +1,14 @@
 //! Drives and images: `query-block` and relatives, `blockdev-...`, `eject`.
 //!
-//! A drive's image is one node; backing files are not shown as nodes of their own. `blockdev-add` takes a file with a
-//! format; references between nodes are refused.
+//! The image of a `-drive` is one node; backing files are not shown as nodes of their own.
 
 use std::path::Path;
 
-use ::block::{BlockConfig, BlockQueue, CacheMode};
+use ::block::{BlockQueue, CacheMode};
 use machine::{DriveInfo, Medium};
 use serde_json::{Value, json};
 
-use super::args::Kind::{Bool, Str, Word};
-use super::args::{Args, may, must};
+use super::args::Args;
 use super::error::{Outcome, QmpError, failed};
 use crate::context::Context;
 
@@ -32,13 +30,11 @@ fn cache_json(mode: CacheMode) -> Value {
 }
 
 /// QEMU's `BlockDeviceInfo`.
-fn node_json(name: &str, file: &Path, cache: CacheMode, queue: &BlockQueue) -> Value {
-    let backend = queue.backend();
+fn node_json(name: &str, file: &Path, cache: CacheMode, driver: &str, size: u64, readonly: bool) -> Value {
     let file = file.display().to_string();
-    let image =
-        json!({"filename": file, "format": backend.format(), "virtual-size": backend.size(), "dirty-flag": false});
+    let image = json!({"filename": file, "format": driver, "virtual-size": size, "dirty-flag": false});
     let mut v = json!({
-        "node-name": name, "file": file, "drv": backend.format(), "ro": backend.readonly(), "encrypted": false,
+        "node-name": name, "file": file, "drv": driver, "ro": readonly, "encrypted": false,
         "backing_file_depth": 0, "cache": cache_json(cache), "image": image, "detect_zeroes": "off",
         "write_threshold": 0, "active": true,
     });
@@ -49,21 +45,27 @@ fn node_json(name: &str, file: &Path, cache: CacheMode, queue: &BlockQueue) -> V
 }
 
 fn drive_node(d: &DriveInfo, medium: &Medium) -> Option<Value> {
-    let queue = medium.queue.as_ref()?;
-    Some(node_json(&d.node_name(), medium.file.as_deref().unwrap_or(Path::new("")), d.cache, queue))
+    let backend = medium.queue.as_ref()?.backend();
+    let file = medium.file.as_deref().unwrap_or(Path::new(""));
+    Some(node_json(&d.node_name(), file, d.cache, backend.format(), backend.size(), backend.readonly()))
 }
 
 pub(super) fn query(c: &mut Context, _: &Args) -> Outcome {
     let one = |d: &DriveInfo| {
         let tray = c.machine.tray(d);
+        // A drive that is made of a node has no name of its own, only its device's.
+        let name = if d.node.is_some() { "" } else { d.id.as_str() };
         let mut v = json!({
-            "device": d.id, "type": "unknown", "removable": d.removable, "locked": tray.is_some_and(|t| t.0),
+            "device": name, "type": "unknown", "removable": d.removable, "locked": tray.is_some_and(|t| t.0),
             "io-status": "ok",
         });
+        if d.node.is_some() {
+            v["qdev"] = d.id.as_str().into();
+        }
         if let Some((_, open)) = tray {
             v["tray_open"] = open.into();
         }
-        if let Some(node) = drive_node(d, &d.medium()) {
+        if let Some(node) = d.node.as_deref().map_or_else(|| drive_node(d, &d.medium()), |n| added_node(c, n)) {
             v["inserted"] = node;
         }
         v
@@ -71,11 +73,18 @@ pub(super) fn query(c: &mut Context, _: &Args) -> Outcome {
     Ok(c.machine.drives().iter().map(one).collect())
 }
 
+fn added_json(n: &machine::BlockNode) -> Value {
+    node_json(&n.name, &n.file, n.cache, n.driver, n.size, n.readonly)
+}
+
+fn added_node(c: &Context, name: &str) -> Option<Value> {
+    c.machine.node(name).ok().map(|n| added_json(&n))
+}
+
 pub(super) fn nodes(c: &mut Context, _: &Args) -> Outcome {
-    let drives = c.machine.drives().iter().filter_map(|d| drive_node(d, &d.medium()));
+    let drives = c.machine.drives().iter().filter(|d| d.node.is_none()).filter_map(|d| drive_node(d, &d.medium()));
     let added = c.machine.added_nodes();
-    let added = added.iter().map(|n| node_json(&n.name, &n.file, n.cache, &n.queue));
-    Ok(drives.chain(added).collect())
+    Ok(drives.chain(added.iter().map(added_json)).collect())
 }
 
 fn stats_json(queue: Option<&BlockQueue>) -> Value {
@@ -90,7 +99,7 @@ fn stats_json(queue: Option<&BlockQueue>) -> Value {
 pub(super) fn stats(c: &mut Context, args: &Args) -> Outcome {
     if args.flag("query-nodes") {
         let added = c.machine.added_nodes();
-        let one = |n: &machine::BlockNode| json!({"node-name": n.name, "stats": stats_json(Some(&n.queue))});
+        let one = |n: &machine::BlockNode| json!({"node-name": n.name, "stats": stats_json(n.queue.as_deref())});
         return Ok(added.iter().map(one).collect());
     }
     let one = |d: &DriveInfo| {
@@ -126,8 +135,7 @@ pub(super) fn close_tray(c: &mut Context, args: &Args) -> Outcome {
 }
 
 pub(super) fn insert_medium(c: &mut Context, args: &Args) -> Outcome {
-    let node = c.machine.node(args.text("node-name"))?;
-    c.machine.insert_medium(args.text("id"), &node)?;
+    c.machine.insert_medium(args.text("id"), args.text("node-name"))?;
     done()
 }
 
@@ -142,48 +150,7 @@ pub(super) fn delete(c: &mut Context, args: &Args) -> Outcome {
 }
 
 pub(super) fn add(c: &mut Context, args: &Args) -> Outcome {
-    let name = args.text("node-name");
-    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) {
-        return Err(QmpError::new(format!("Invalid node-name: '{name}'")));
-    }
-    c.machine.add_node(name, &image(args)?)?;
+    let spec = cli::NodeSpec::from_json(&args.to_json()).map_err(QmpError::new)?;
+    c.machine.add_node(&spec)?;
     done()
-}
-
-fn image(args: &Args) -> Result<BlockConfig, QmpError> {
-    let (path, format) = match (args.text("driver"), args.get("file"), args.str("filename")) {
-        ("file", None, Some(path)) => (path.to_string(), "raw"),
-        ("file", _, None) => return Err(QmpError::new("Parameter 'filename' is missing")),
-        ("file", ..) => return Err(QmpError::new("Parameter 'file' is unexpected")),
-        (_, _, Some(_)) => return Err(QmpError::new("Parameter 'filename' is unexpected")),
-        (_, None, _) => return Err(QmpError::new("Parameter 'file' is missing")),
-        (_, Some(Value::String(_)), _) => {
-            return Err(QmpError::new("references to other nodes are not supported: give 'file' as an object"));
-        }
-        (format, Some(file), _) => {
-            let known = [
-                must("driver", Word(&["file"])),
-                must("filename", Str),
-                may("node-name", Str),
-                may("locking", Word(&["on", "off", "auto"])),
-                may("read-only", Bool),
-            ];
-            (Args::object(file.clone(), &known)?.text("filename").to_string(), format)
-        }
-    };
-    let mut config = BlockConfig::new(path);
-    config.format = Some(format.parse().map_err(failed)?);
-    config.readonly = args.flag("read-only");
-    config.discard = args.str("discard") == Some("unmap");
-    config.locking = args.str("locking") != Some("off");
-    if let Some(cache) = args.get("cache") {
-        let cache = Args::object(cache.clone(), &[may("direct", Bool), may("no-flush", Bool)])?;
-        config.cache = match (cache.flag("direct"), cache.flag("no-flush")) {
-            (false, false) => CacheMode::Writeback,
-            (true, false) => CacheMode::None,
-            (false, true) => CacheMode::Unsafe,
-            (true, true) => return Err(QmpError::new("cache.direct and cache.no-flush cannot be used together")),
-        };
-    }
-    Ok(config)
 }

@@ -11,6 +11,7 @@ mod device;
 mod error;
 mod input;
 mod pci;
+mod qom;
 mod query;
 mod run;
 mod schema;

@@ -66,8 +66,8 @@ pub(super) fn chardev_backends(_: &mut Context, _: &Args) -> Outcome {
     Ok(all.iter().filter(|n| cfg!(unix) || **n != "pty").map(|n| json!({"name": n})).collect())
 }
 
-pub(super) fn current_machine(_: &mut Context, _: &Args) -> Outcome {
-    Ok(json!({"wakeup-suspend-support": false}))
+pub(super) fn current_machine(c: &mut Context, _: &Args) -> Outcome {
+    Ok(json!({"wakeup-suspend-support": c.machine.plan().acpi}))
 }
 
 pub(super) fn kvm(_: &mut Context, _: &Args) -> Outcome {

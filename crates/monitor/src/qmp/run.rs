@@ -44,8 +44,9 @@ pub(super) fn powerdown(c: &mut Context, _: &Args) -> Outcome {
     done()
 }
 
-pub(super) fn wakeup(_: &mut Context, _: &Args) -> Outcome {
-    Err(QmpError::new("wake-up from suspend is not supported by this guest"))
+pub(super) fn wakeup(c: &mut Context, _: &Args) -> Outcome {
+    c.machine.wake().map_err(failed)?;
+    done()
 }
 
 pub(super) fn quit(c: &mut Context, _: &Args) -> Outcome {

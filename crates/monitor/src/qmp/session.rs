@@ -139,13 +139,18 @@ pub(crate) fn start(context: Context, chardev: &Chardev, pretty: bool) -> Result
 
 /// An event as QMP words it; `None` for what it has no event for.
 fn event_json(event: &MachineEvent, at: std::time::SystemTime) -> Option<Value> {
-    use RunState::Running;
+    use RunState::{Running, Suspended};
     let (name, data) = match event {
+        // These have their own.
+        MachineEvent::State { from: Suspended, .. } | MachineEvent::State { to: Suspended, .. } => return None,
         MachineEvent::State { from: Running, .. } => ("STOP", None),
         MachineEvent::State { to: Running, .. } => ("RESUME", None),
         MachineEvent::State { .. } => return None,
         MachineEvent::Reset(cause) => ("RESET", Some(json!({"guest": cause.by_guest(), "reason": cause.name()}))),
         MachineEvent::Shutdown(cause) => ("SHUTDOWN", Some(json!({"guest": cause.by_guest(), "reason": cause.name()}))),
+        MachineEvent::Suspend => ("SUSPEND", None),
+        MachineEvent::SuspendToDisk => ("SUSPEND_DISK", None),
+        MachineEvent::Wakeup => ("WAKEUP", None),
         MachineEvent::PowerButton => ("POWERDOWN", None),
         MachineEvent::DeviceDeleted { id: Some(id) } => {
             ("DEVICE_DELETED", Some(json!({"device": id, "path": format!("/machine/peripheral/{id}")})))

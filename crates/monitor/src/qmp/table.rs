@@ -6,7 +6,7 @@ use super::args::Kind::{Any, Bool, Int, List, Object, Str, Word};
 use super::args::{Arg, Args, may, must};
 use super::error::{Outcome, QmpError};
 use super::run as act_on;
-use super::{block, device, input, pci, query, schema, vnc};
+use super::{block, device, input, pci, qom, query, schema, vnc};
 use crate::context::Context;
 
 /// The command that ends the negotiation.
@@ -45,16 +45,18 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         name: "blockdev-add",
         args: &[
-            must("driver", Word(&["file", "raw", "qcow2"])),
-            must("node-name", Str),
+            must("driver", Word(&["file", "null-co", "qcow2", "raw"])),
+            may("node-name", Str),
             may("file", Any),
             may("filename", Str),
             may("read-only", Bool),
+            may("auto-read-only", Bool),
             may("discard", Word(&["ignore", "unmap"])),
             may("cache", Object),
             may("locking", Word(&["on", "off", "auto"])),
+            may("size", Int),
         ],
-        open: false,
+        open: true, // what belongs to which driver is the node's business
         returns: false,
         run: block::add,
     },
@@ -89,7 +91,10 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
     act("pmemsave", &[must("val", Int), must("size", Int), must("filename", Str)], act_on::pmemsave),
     act(NEGOTIATE, &[may("enable", List)], act_on::capabilities),
+    ask("qom-get", &[must("path", Str), must("property", Str)], qom::get),
+    ask("qom-list", &[must("path", Str)], qom::list),
     ask("qom-list-types", &[may("implements", Str), may("abstract", Bool)], query::types),
+    act("qom-set", &[must("path", Str), must("property", Str), must("value", Any)], qom::set),
     ask("query-block", NONE, block::query),
     ask("query-block-jobs", NONE, query::nothing),
     ask("query-blockstats", &[may("query-nodes", Bool)], block::stats),
@@ -160,6 +165,9 @@ pub(crate) const EVENTS: &[(&str, &[Arg])] = &[
     ("RESUME", NONE),
     ("SHUTDOWN", &[must("guest", Bool), must("reason", Str)]),
     ("STOP", NONE),
+    ("SUSPEND", NONE),
+    ("SUSPEND_DISK", NONE),
+    ("WAKEUP", NONE),
 ];
 
 /// The command called `name`.

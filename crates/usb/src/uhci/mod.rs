@@ -262,9 +262,11 @@ impl Uhci {
             }
             let asks = device.is_some_and(|d| lock(&d).wants_wakeup());
             if asks && p.bits & port::ENABLE != 0 {
+                // Once: the device asks until it is heard, and the guest has cleared the status before that.
                 let asleep = p.bits & port::SUSPEND != 0;
+                wakes |= asleep && p.bits & port::RESUME == 0;
+                wakes |= self.state.usbcmd & (cmd::SUSPEND | cmd::RESUME) == cmd::SUSPEND;
                 p.bits |= if asleep { port::RESUME } else { 0 };
-                wakes |= asleep || self.state.usbcmd & cmd::SUSPEND != 0;
             }
         }
         let suspended = self.state.usbcmd & cmd::SUSPEND != 0;

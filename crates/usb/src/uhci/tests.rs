@@ -131,6 +131,9 @@ fn a_suspended_bus_is_woken_by_the_tablet() {
     b.clock.advance(2 * MS);
     assert_eq!(b.read(0x10) & 0x1044, 0x1044, "the port resumes");
     assert_eq!((b.read(2) & 4, b.read(0) & 0x10), (4, 0x10), "resume detected, global resume forced");
+    b.write(2, 4);
+    b.clock.advance(5 * MS);
+    assert_eq!(b.read(2) & 4, 0, "told once, though the device still asks");
     b.write(0x10, 0x0004);
     assert_eq!(b.read(0x10) & 0x1044, 4);
 }
