@@ -44,6 +44,9 @@ pub fn command(names: &[String], seconds: usize) -> Result<()> {
             Ok(path.display().to_string())
         };
         let (corpus, artifacts) = (place("fuzz-corpus")?, place("fuzz-artifacts")?);
+        for (n, seed) in seeds(name).iter().enumerate() {
+            fs::write(format!("{corpus}/seed-{n}"), seed).with_context(|| format!("cannot write into {corpus}"))?;
+        }
         let mut fuzz = Command::new(&cargo);
         fuzz.current_dir(&folder).env("RUSTC_BOOTSTRAP", "1");
         fuzz.args(["fuzz", "run", "-s", "none", "--target-dir"]).arg(paths::target().join("fuzz"));
@@ -63,9 +66,42 @@ pub fn command(names: &[String], seconds: usize) -> Result<()> {
     Ok(())
 }
 
+/// A client of RFC 6143 that says each message once.
+fn rfb(version: u8) -> Vec<u8> {
+    let mut bytes = format!("RFB 003.00{version}\n").into_bytes();
+    bytes.extend(if version == 3 { &[1][..] } else { &[1, 1] }); // security type none, shared
+    bytes.extend([0, 0, 0, 0, 16, 16, 0, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0, 0, 0, 0]); // SetPixelFormat: 565
+    bytes.extend([2, 0, 0, 3, 0, 0, 0, 16, 0, 0, 0, 7, 0xFF, 0xFF, 0xFE, 0xFE]); // SetEncodings: ZRLE, Tight, keys
+    bytes.extend([3, 0, 0, 0, 0, 0, 0, 40, 0, 24]); // FramebufferUpdateRequest
+    bytes.extend([4, 1, 0, 0, 0, 0, 0, b'a', 5, 1, 0, 9, 0, 8]); // KeyEvent, PointerEvent
+    bytes.extend([255, 0, 0, 1, 0, 0, 0, b'b', 0, 0, 0, 0x30]); // QEMU's extended key
+    bytes.extend([6, 0, 0, 0, 0, 0, 0, 2, b'h', b'i']); // ClientCutText
+    bytes
+}
+
+/// A frame of RFC 6455 from a client.
+fn frame(opcode: u8, body: &[u8]) -> Vec<u8> {
+    [&[0x80 | opcode, 0x80 | body.len() as u8, 0, 0, 0, 0], body].concat()
+}
+
+/// What gets libFuzzer past greetings that it would not guess.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let handshake = b"GET /token/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Protocol: binary\r\nOrigin: http://127.0.0.1\r\n\r\n";
+    match target {
+        "vnc" => [3, 7, 8].map(rfb).to_vec(),
+        "web" => {
+            let frames = [frame(2, &rfb(8)), frame(1, b"key KeyA 1"), frame(9, b"ping"), frame(8, &[])].concat();
+            vec![[&handshake[..], &frames].concat(), b"GET /token/ HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()]
+        }
+        _ => vec![],
+    }
+}
+
 /// What libFuzzer says at the end of a run.
 fn summary(name: &str) -> Result<String> {
-    let log = run::tail(&run::log_file(&format!("fuzz-{name}"))?, 60);
+    let log = run::tail(&run::log_file(&format!("fuzz-{name}"))?, usize::MAX);
     let value = |key: &str| {
         let line = log.lines().find_map(|line| line.trim().strip_prefix(key));
         line.map_or("?", str::trim).to_owned()

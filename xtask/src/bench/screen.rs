@@ -210,17 +210,6 @@ impl Vnc {
         }
         Ok(())
     }
-
-    /// Takes what still comes, until nothing has come for a while.
-    fn settle(&mut self) -> Result<()> {
-        self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(400)))?;
-        while self.stream.fill_buf().is_ok_and(|b| !b.is_empty()) {
-            self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
-            self.update()?;
-            self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(400)))?;
-        }
-        self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20))).map_err(Into::into)
-    }
 }
 
 fn start(column: &Column, what: &str, args: &[String]) -> Result<(Agent, u16)> {
@@ -341,9 +330,8 @@ fn latency(column: &Column) -> Result<Values> {
     };
     let (mut agent, port) = start(column, "latency", &web)?;
     let mut client = Vnc::connect(port)?;
-    client.settle()?;
     let [median, p90] = keys(&mut agent, &mut |key| {
-        client.settle_quickly()?;
+        client.drain()?;
         client.key(key)?;
         while !client.update()? {}
         Ok(())
@@ -371,14 +359,16 @@ fn latency(column: &Column) -> Result<Values> {
 
 impl Vnc {
     /// Takes what is there already.
-    fn settle_quickly(&mut self) -> Result<()> {
-        self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
-        let waiting = self.stream.fill_buf().is_ok_and(|b| !b.is_empty());
-        self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
-        if waiting {
+    fn drain(&mut self) -> Result<()> {
+        loop {
+            self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
+            let waiting = self.stream.fill_buf().is_ok_and(|b| !b.is_empty());
+            self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
+            if !waiting {
+                return Ok(());
+            }
             self.update()?;
         }
-        Ok(())
     }
 }
 
