@@ -143,7 +143,11 @@ fn what_cannot_be_opened_is_one_clear_line() {
         }
         let path = text(&dir.path("odd"));
         args.extend(["-o", options, &path, "16M"]);
-        qemu_img(&args);
+        // qemu-img 7.2 cannot always time its key derivation.
+        let timed = |_: &u32| Command::new("qemu-img").args(&args).status().is_ok_and(|s| s.success());
+        if word != "encrypted" || (0..20).find(timed).is_none() {
+            qemu_img(&args);
+        }
         let before = std::fs::read(dir.path("odd")).unwrap();
         assert!(error(&at("odd")).contains(word));
         assert_eq!(std::fs::read(dir.path("odd")).unwrap(), before, "refused means untouched");
