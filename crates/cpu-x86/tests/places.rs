@@ -5,7 +5,7 @@ mod machine;
 
 use iced_x86::code_asm::*;
 use machine::tiers::every;
-use machine::{CODE, Machine, P, W};
+use machine::{CODE, P, W};
 
 /// Where the table is mapped.
 const ELSEWHERE: u64 = 0x80_0000;
