@@ -209,7 +209,7 @@ mod tests {
         }
         let listed: BTreeSet<_> = Trace::EVENTS.iter().map(|e| e.0.to_string()).collect();
         // Log items, and what is always on or only for WHPX_LOG.
-        let others = ["guest", "jit", "winhvplatform", "winhvemulation"];
+        let others = ["guest", "winhvplatform", "winhvemulation"];
         let items: Vec<_> = DebugLog::ITEMS.iter().map(|i| i.0).collect();
         let logged = |name: &str| others.contains(&name) || items.contains(&name);
         let unlisted: Vec<_> = used.iter().filter(|u| !listed.contains(*u) && !logged(u)).collect();

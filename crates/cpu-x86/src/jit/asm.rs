@@ -61,7 +61,6 @@ pub(super) enum Cc {
     Equal = 4,
     NotEqual = 5,
     BelowEqual = 6,
-    Above = 7,
 }
 
 /// Code in the making.

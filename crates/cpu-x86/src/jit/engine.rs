@@ -72,8 +72,6 @@ pub(super) struct Common {
     pub(super) stack: usize,
     /// Called with a TLB entry in R13 and its tag in R14: fills a site.
     pub(super) fill: usize,
-    /// The same for a load.
-    pub(super) fill_load: usize,
     /// The same for a branch's, with the page in R14.
     pub(super) fill_far: usize,
     /// Where the sites are: from offset 0.
@@ -421,7 +419,6 @@ impl Engine {
             let owner = at.checked_sub(1).and_then(|at| self.owners.get(at));
             let Some((first, Some(block))) = owner.map(|(first, of)| (first, self.blocks.get(*of))) else { continue };
             self.roaming.entry(block.key).or_default().push(site - first);
-            tracing::debug!(target: "jit", "site {} of {:x?} roams: {:x?}", site - first, block.key, self.sites.text(*site));
             if !changed.iter().any(|b| Arc::ptr_eq(b, block)) {
                 changed.push(block.clone());
             }
@@ -651,8 +648,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
-    c.fill = sites::fill_code(&mut a, false);
-    c.fill_load = sites::fill_code(&mut a, true);
+    c.fill = sites::fill_code(&mut a);
     c.fill_far = sites::fill_far_code(&mut a);
     (a.buf, c)
 }

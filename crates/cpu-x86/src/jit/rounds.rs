@@ -246,8 +246,7 @@ impl Translator<'_> {
         let mut plain = Vec::new();
         self.a.store_imm(Mem::state(ROUNDS), MOST - 1);
         for s in sites {
-            let by_tlb = s.step.unsigned_abs() > LONG;
-            if by_tlb {
+            if s.step.unsigned_abs() > LONG {
                 self.by_tlb(&s, &mut plain)?;
             } else {
                 self.by_site(&s)?;
@@ -259,14 +258,9 @@ impl Translator<'_> {
             if s.step == 0 {
                 continue;
             }
-            // Rounds after the first in the page (or pages), too few for steps that are no powers of 2.
+            // Rounds after the first in the page, too few for steps that are no powers of 2.
             let left = if s.step > 0 {
-                if by_tlb {
-                    self.a.imm(T2, 4096 - s.size as u64);
-                } else {
-                    self.a.load(T2, self.site(s.site, Field::Room));
-                    self.a.lea(T2, Mem::base(T2, -1));
-                }
+                self.a.imm(T2, 4096 - s.size as u64);
                 self.a.rr(true, &[0x29], T1, T2); // sub
                 T2
             } else {

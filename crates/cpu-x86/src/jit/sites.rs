@@ -9,12 +9,9 @@
 //! mode, so nothing is kept of what is found while it is set.
 //!
 //! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
-//! each other fast, those of each site are counted, and what has [`ROAMING`] points before the next change of address
+//! each other fast, those of each site are counted, and what is filled [`ROAMING`] times before the next change of address
 //! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
 //! (`Engine::settle`).
-//!
-//! Guests often have pages that follow each other in linear and in physical memory. The site of a load takes all of them that
-//! the TLB knows, as far as [`AROUND`]: an access that goes to and fro in a table finds it all in one site.
 //!
 //! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
 //!
@@ -24,7 +21,7 @@ use std::mem::{offset_of, size_of};
 
 use super::asm::*;
 use super::context::Context;
-use super::translate::{Ea, OFFSETS, TLB_MASK, Translator};
+use super::translate::{Ea, OFFSETS, Translator};
 use crate::code_memory::{CodeMemory, NearMemory};
 use crate::state::{Cpu, Mode};
 
@@ -38,16 +35,9 @@ pub(super) const LARGEST: usize = 1 << (SIZES - 1);
 pub(super) const SHARED: usize = 4 * SIZES;
 /// No page's address.
 const NO_PAGE: u64 = 1;
-/// So many points by fills while fills are fast, and a site roams.
-const ROAMING: i32 = 192;
-/// Points of a fill with one page; one with several has one.
-const LONELY: u64 = 6;
-/// So many pages before and behind the one of an access its site may have.
-const AROUND: u64 = 15;
-/// log2 of the bytes that have a list; a site is in two of them at most.
-const REGION: u8 = 17;
-const _: () = assert!((2 * AROUND + 1) << 12 <= 1 << REGION);
-/// Lists of sites, by hash of their region.
+/// So many fills while fills are fast, and a site roams.
+const ROAMING: u8 = 32;
+/// Lists of sites, by hash of their page.
 const LISTS: usize = 1 << 12;
 /// Members of all lists; when more than half of them are in use, all sites are emptied.
 const MEMBERS: usize = 1 << 18;
@@ -62,7 +52,7 @@ const SP: u8 = 4;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Site {
-    /// Linear address of the page, or of the first of several; 1 for none.
+    /// Linear address of the page; 1 for none.
     start: u64,
     /// Accesses at offsets below this are inside. Zero: no page.
     room: u64,
@@ -88,7 +78,7 @@ struct More {
     unused: u32,
 }
 
-/// That a site was filled with pages of a list.
+/// That a site was filled with a page of a list.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Member {
@@ -160,7 +150,7 @@ fn ours(offset: usize) -> Mem {
     Mem::state(AT + offset)
 }
 
-/// Puts the site that the scratch words name on the list of the region of the address in T2; RCX is the site then. The jump is
+/// Puts the site that the scratch words name on the list of the page at the address in T2; RCX is the site then. The jump is
 /// taken when there is no room. RAX, RDX and T1 are lost.
 fn enlist(a: &mut Asm) -> usize {
     a.load32(T1, ours(offset_of!(Sites, used)));
@@ -171,7 +161,7 @@ fn enlist(a: &mut Asm) -> usize {
     a.shift(true, 4, T1, size_of::<Member>().trailing_zeros() as u8);
     a.alu(Alu::Add, T1, ours(offset_of!(Sites, members)));
     a.mov(RDX, T2);
-    a.shift(true, 5, RDX, REGION);
+    a.shift(true, 5, RDX, 12);
     a.alu_imm(false, Alu::And, RDX, LISTS as i32 - 1);
     a.shift(true, 4, RDX, 2);
     a.alu(Alu::Add, RDX, ours(offset_of!(Sites, lists)));
@@ -194,56 +184,8 @@ const fn of_site(offset: usize) -> Mem {
     Mem { base: Some(RCX), index: None, disp: offset as i32 }
 }
 
-/// For the site in RCX with the page in T2: takes the pages before or (`up`) behind it that are read at the same distance, as
-/// far as [`AROUND`]. RAX is the last of them. RDX, RSI, RDI and T1 are lost.
-fn extend(a: &mut Asm, up: bool) {
-    a.mov(RAX, T2);
-    a.imm(T1, AROUND);
-    let next = a.at();
-    a.alu_imm(false, Alu::Sub, T1, 1);
-    let enough = a.jcc(Cc::Below as u8);
-    a.lea(RDX, Mem::base(RAX, if up { 4096 } else { -4096 }));
-    a.mov(RSI, RDX);
-    a.shift(true, 5, RSI, 6);
-    a.alu_imm(false, Alu::And, RSI, TLB_MASK);
-    a.alu(Alu::Add, RSI, Mem::state(OFFSETS.data));
-    a.mov(RDI, RDX);
-    a.alu(Alu::Or, RDI, Mem::state(OFFSETS.generation));
-    a.alu(Alu::Cmp, RDI, Mem::base(RSI, OFFSETS.entry_read as i32));
-    let unknown = a.jcc(Cc::NotEqual as u8);
-    a.load(RDI, Mem::base(RSI, OFFSETS.entry_addend as i32));
-    a.alu(Alu::Cmp, RDI, of_site(offset_of!(Site, delta)));
-    let elsewhere = a.jcc(Cc::NotEqual as u8);
-    a.mov(RAX, RDX);
-    let again = a.jmp();
-    a.fill(again, next);
-    [enough, unknown, elsewhere].into_iter().for_each(|j| a.fill_here(j));
-}
-
-/// `room` of the site in RCX grows by RAX less RDX.
-fn more_room(a: &mut Asm) {
-    a.rr(true, &[0x29], RDX, RAX); // sub
-    a.rm(true, &[0x01], RAX, of_site(offset_of!(Site, room))); // add
-}
-
-/// The site in RCX takes the pages around the one in T2, which is the first of them afterwards. RAX, RDX and T1 are lost.
-fn take_around(a: &mut Asm) {
-    [RSI, RDI].into_iter().for_each(|r| a.push(r));
-    extend(a, true);
-    a.mov(RDX, T2);
-    more_room(a);
-    extend(a, false);
-    a.store(of_site(offset_of!(Site, start)), RAX);
-    a.mov(RDX, RAX);
-    a.mov(RAX, T2);
-    a.mov(T2, RDX);
-    more_room(a);
-    [RDI, RSI].into_iter().for_each(|r| a.pop(r));
-}
-
-/// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name; with `load` with the pages
-/// around it, too. T1 and T2 are lost.
-pub(super) fn fill_code(a: &mut Asm, load: bool) -> usize {
+/// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name. T1 and T2 are lost.
+pub(super) fn fill_code(a: &mut Asm) -> usize {
     let at = a.at();
     [RAX, RCX, RDX].into_iter().for_each(|r| a.push(r));
     which(a);
@@ -257,37 +199,16 @@ pub(super) fn fill_code(a: &mut Asm, load: bool) -> usize {
     a.store_imm(of_site(offset_of!(Site, room)), 0);
     a.byte_is_zero(ours(offset_of!(Sites, keep)));
     let once = a.jcc(Cc::Equal as u8);
+    let full = enlist(a);
+    which(a);
     a.load(RAX, Mem::state(ROOM));
     a.store(of_site(offset_of!(Site, room)), RAX);
-    let mut full = Vec::new();
-    if load {
-        take_around(a);
-        full.push(enlist(a));
-        // The last page may be in the next region.
-        which(a);
-        a.load(RAX, of_site(offset_of!(Site, room)));
-        a.lea(RAX, Mem { base: Some(RAX), index: Some((T2, 1)), disp: -1 });
-        a.mov(RDX, RAX);
-        a.alu_rr(true, Alu::Xor, RDX, T2);
-        a.shift(true, 5, RDX, REGION);
-        let same = a.jcc(Cc::Equal as u8);
-        a.mov(T2, RAX);
-        full.push(enlist(a));
-        a.fill_here(same);
-    } else {
-        full.push(enlist(a));
-    }
     a.load(T1, Mem::state(WHICH));
     const _: () = assert!(SITE == 2 * size_of::<More>());
     a.shift(true, 5, T1, 1);
     a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
     count_fill(a);
-    let counted = a.jmp();
-    full.into_iter().for_each(|j| a.fill_here(j));
-    which(a);
-    a.store_imm(of_site(offset_of!(Site, room)), 0);
-    a.fill_here(counted);
-    a.fill_here(once);
+    [once, full].into_iter().for_each(|j| a.fill_here(j));
     [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
     a.ret();
     at
@@ -326,21 +247,11 @@ fn count_fill(a: &mut Asm) {
     a.byte_is_zero(ours(offset_of!(Sites, fast)));
     let slow = a.jcc(Cc::Equal as u8);
     let more = |offset: usize| Mem::base(T1, offset as i32);
-    // A site with one page counts more.
-    which(a);
-    a.load32(RAX, of_site(offset_of!(Site, room)));
-    a.alu_imm(false, Alu::Cmp, RAX, 4096);
-    a.imm(RAX, 1);
-    let several = a.jcc(Cc::Above as u8);
-    a.imm(RAX, LONELY);
-    a.fill_here(several);
     a.load32(RCX, more(offset_of!(More, misses)));
-    a.alu_imm(false, Alu::Cmp, RCX, ROAMING);
-    let known = a.jcc(Cc::AboveEqual as u8);
-    a.alu_rr(false, Alu::Add, RCX, RAX);
+    a.alu_imm(false, Alu::Add, RCX, 1);
     a.store32(more(offset_of!(More, misses)), RCX);
-    a.alu_imm(false, Alu::Cmp, RCX, ROAMING);
-    let few = a.jcc(Cc::Below as u8);
+    a.bytes(&[0x80, 0xF9, ROAMING]); // cmp cl
+    let few = a.jcc(Cc::NotEqual as u8);
     a.load32(RCX, more(offset_of!(More, at)));
     a.alu_rr(false, Alu::Or, RCX, RCX);
     let never = a.jcc(Cc::Equal as u8);
@@ -360,7 +271,7 @@ fn count_fill(a: &mut Asm) {
     a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
     let list = ours(offset_of!(Sites, which));
     a.store32(Mem { index: Some((RAX, 4)), ..list }, T1);
-    [slow, known, few, never].into_iter().for_each(|j| a.fill_here(j));
+    [slow, few, never].into_iter().for_each(|j| a.fill_here(j));
 }
 
 /// A field of a site, as code names it.
@@ -412,11 +323,11 @@ impl Translator<'_> {
     }
 
     /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
-    pub(super) fn fill_site(&mut self, site: usize, size: usize, write: bool) {
+    pub(super) fn fill_site(&mut self, site: usize, size: usize) {
         self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
         self.a.store_imm(Mem::state(ROOM), 4097 - size as i32);
         let call = self.a.call();
-        self.join_common(call, if write { self.common.fill } else { self.common.fill_load });
+        self.join_common(call, self.common.fill);
     }
 }
 
@@ -481,8 +392,7 @@ impl Sites {
         if self.lists.is_null() {
             return;
         }
-        let hash = (page >> (REGION - 12)) as usize & (LISTS - 1);
-        let at_page = page << 12;
+        let hash = page as usize & (LISTS - 1);
         // SAFETY: there are `LISTS` lists.
         let mut at = unsafe { *self.lists.add(hash) };
         while let Some(n) = at.checked_sub(1).filter(|n| *n < self.used) {
@@ -490,9 +400,7 @@ impl Sites {
             let member = unsafe { *self.members.add(n as usize) };
             // SAFETY: it is a member's.
             let (site, _) = unsafe { self.site(member.site) };
-            // A branch's `room` is 0.
-            let len = site.room.div_ceil(4096).max(1) << 12;
-            if at_page.wrapping_sub(site.start) < len {
+            if site.start >> 12 == page {
                 (site.start, site.room) = (NO_PAGE, 0);
             }
             at = member.before;
@@ -560,12 +468,6 @@ impl SiteMemory {
             // SAFETY: in bounds; no translated code runs.
             unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
         }
-    }
-
-    /// What a site has, for the log.
-    pub(super) fn text(&self, site: usize) -> Option<impl std::fmt::Debug> {
-        // SAFETY: in bounds; no translated code runs.
-        (site < SITES).then(|| unsafe { *self.sites.as_ptr().cast::<Site>().add(site) })
     }
 
     /// A branch's site has no page (any more).

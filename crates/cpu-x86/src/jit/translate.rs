@@ -952,7 +952,7 @@ impl Translator<'_> {
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
                 let _done = self.check(&e, size, write, &mut misses);
-                self.fill_site(site, size, write);
+                self.fill_site(site, size);
                 let _done = self.address(&e);
                 self.a.mov(T1, T2);
                 self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
