@@ -90,7 +90,15 @@ fn make_images(folder: &Path) -> Result<()> {
         "-o",
         "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
     ]);
-    run::output(encrypted.arg(folder.join("encrypted.qcow2")).arg("16M"))?;
+    encrypted.arg(folder.join("encrypted.qcow2")).arg("16M");
+    // qemu-img 7.2 cannot always time its key derivation.
+    let mut tries = 0;
+    while let Err(e) = run::output(&mut encrypted) {
+        tries += 1;
+        if tries == 20 {
+            return Err(e);
+        }
+    }
     Ok(())
 }
 
