@@ -89,8 +89,8 @@ impl Cpu {
 
     /// The page of `at` for the accessor that owns the TLB table at `base`; enters it there.
     pub(crate) fn resolve(&mut self, bus: &mut dyn Bus, at: u64, access: Access, base: usize) -> Result<Page, Abort> {
-        // In lockstep everything comes here.
-        if self.rehearsal.is_some()
+        // Accesses across pages, and in lockstep everything, come here.
+        if access != Access::Fetch
             && let Some(phys) = self.tlb.cached(base, at, access == Access::Write)
         {
             return Ok(Page { phys, at });

@@ -18,10 +18,11 @@ use guest_memory::{PAGE_SIZE, RamBlock};
 
 use crate::bus::{Attention, Bus, PhysPage};
 use crate::cache::KeyHasher;
+use crate::large::{LargeArray, Zero};
 use crate::state::{Cpu, Mode, cr::*};
 
-/// Entries in a table.
-pub(crate) const ENTRIES: usize = 1024;
+/// Entries in a table: so many that two of the few dozen pages which a program uses all the time seldom share one.
+pub(crate) const ENTRIES: usize = 32768;
 const TABLES: usize = 4;
 /// First entry of the table for accesses at CPL 3.
 pub(crate) const USER: usize = 0;
@@ -68,6 +69,9 @@ impl Entry {
         block: 0,
     };
 }
+
+// SAFETY: integers and raw pointers.
+unsafe impl Zero for Entry {}
 
 /// A guest-physical page as the bus described it. `host` is null for devices.
 #[derive(Clone, Copy)]
@@ -140,7 +144,7 @@ impl Regions {
 
 /// All tables of one processor.
 pub(crate) struct Tlb {
-    entries: Box<[Entry; TABLES * ENTRIES]>,
+    entries: LargeArray<Entry, { TABLES * ENTRIES }>,
     /// First entry of the table for the data accesses of instructions, by privilege and mode.
     pub(crate) base: usize,
     generation: u64,
@@ -180,7 +184,7 @@ fn array<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            entries: array(Entry::EMPTY),
+            entries: LargeArray::new(),
             base: SUPERVISOR,
             generation: 1,
             last_generation: 1,
@@ -369,9 +373,14 @@ impl Tlb {
 
     fn drop_region(&mut self, at: u64, shift: u32) {
         let same = |tag: u64| tag != 0 && tag >> shift == at >> shift;
-        for e in self.entries.iter_mut() {
-            if same(e.read) || same(e.write) || same(e.exec) {
-                *e = Entry::EMPTY;
+        // Of each table, those that its pages can be in.
+        let many = (1usize << (shift - 12)).min(ENTRIES);
+        let first = (at >> shift << shift >> 12) as usize & (ENTRIES - 1);
+        for table in self.entries.chunks_exact_mut(ENTRIES) {
+            for e in table.iter_mut().skip(first).take(many) {
+                if same(e.read) || same(e.write) || same(e.exec) {
+                    *e = Entry::EMPTY;
+                }
             }
         }
     }
@@ -380,7 +389,8 @@ impl Tlb {
     pub(crate) fn drop_memory(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.note_dropped(None);
-        self.clear();
+        self.pcids.clear();
+        self.generation = self.fresh();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();
     }
