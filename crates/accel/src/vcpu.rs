@@ -204,7 +204,7 @@ impl Thread<'_> {
                 Ok(())
             }
             Exit::MsrAccess(access) => self.msr(&context.vp, access),
-            Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access),
+            Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access, |leaf, result| shared.announced(leaf, result)),
             Exit::Exception(exception) => {
                 exits::note_msr_gp(vp, &context.vp, exception);
                 exits::reinject(vp, &context.vp, exception)
