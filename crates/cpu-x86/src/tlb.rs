@@ -18,6 +18,7 @@ use guest_memory::{PAGE_SIZE, RamBlock};
 
 use crate::bus::{Attention, Bus, PhysPage};
 use crate::cache::KeyHasher;
+use crate::fault::Access;
 use crate::large::{LargeArray, Zero};
 use crate::state::{Cpu, Mode, cr::*};
 
@@ -109,6 +110,20 @@ pub(crate) struct Allowed {
     pub(crate) exec: bool,
 }
 
+/// A linear page that leads to a device: where it leads for the accessor of one table, and what it may do there without
+/// another walk. Devices have no entry in the tables, since every access of theirs goes the slow way.
+#[derive(Clone, Copy)]
+struct Device {
+    base: usize,
+    page: u64,
+    gpa: u64,
+    read: bool,
+    write: bool,
+}
+
+/// Pages of devices that are remembered; a string instruction has two, and programs few more.
+const DEVICES: usize = 8;
+
 /// log2 of the regions that entries made from large pages (of 2 or 4 MiB) and from 1 GiB pages are dropped by.
 const LARGE: u32 = 22;
 const HUGE: u32 = 30;
@@ -159,6 +174,9 @@ pub(crate) struct Tlb {
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
     phys: Box<[Phys; PHYS_ENTRIES]>,
+    devices: [Option<Device>; DEVICES],
+    /// `epoch` that `devices` is right for.
+    devices_epoch: u64,
     /// The 4 MiB regions that have entries made from large pages.
     large: Regions,
     /// The 1 GiB regions that have entries made from 1 GiB pages.
@@ -194,6 +212,8 @@ impl Default for Tlb {
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
+            devices: [None; DEVICES],
+            devices_epoch: 0,
             large: Regions::default(),
             huge: Regions::default(),
             pdpte: None,
@@ -277,6 +297,28 @@ impl Tlb {
             writable: write,
             ..Phys::device(0)
         })
+    }
+
+    /// The device at `at`, if it is remembered that the accessor of the table at `base` may do this there.
+    pub(crate) fn device(&self, base: usize, at: u64, access: Access) -> Option<Phys> {
+        let d = self.devices[(at >> 12) as usize & (DEVICES - 1)]?;
+        let may = match access {
+            Access::Read => d.read,
+            Access::Write => d.write,
+            Access::Fetch => false,
+        };
+        let known = self.devices_epoch == self.epoch && d.base == base && d.page == at & PAGE_MASK;
+        (known && may).then(|| Phys::device(d.gpa))
+    }
+
+    /// Remembers the page of a device.
+    pub(crate) fn note_device(&mut self, base: usize, at: u64, gpa: u64, allowed: Allowed) {
+        if self.devices_epoch != self.epoch {
+            self.devices = [None; DEVICES];
+            self.devices_epoch = self.epoch;
+        }
+        let device = Device { base, page: at & PAGE_MASK, gpa, read: allowed.read, write: allowed.write };
+        self.devices[(at >> 12) as usize & (DEVICES - 1)] = Some(device);
     }
 
     /// What is behind the guest-physical page of `gpa`.
