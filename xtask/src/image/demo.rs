@@ -17,8 +17,7 @@ const STAGE: &str = "image demo";
 const FOLDER: &str = "demo-2";
 /// Size of the file system; with the gap before it the disk is 2 GiB.
 const SIZE_KIB: u64 = 2 * 1024 * 1024 - 1024;
-const PACKAGES: &str =
-    "linux-image-cloud-amd64,linux-image-amd64,initramfs-tools,lz4,systemd-sysv,udev,kmod,busybox-static,openssl,python3-minimal,usbutils,evtest";
+const PACKAGES: &str = "linux-image-cloud-amd64,linux-image-amd64,initramfs-tools,lz4,systemd-sysv,udev,kmod,busybox-static,openssl,python3-minimal,usbutils,evtest";
 /// Folders of the generic kernel's modules that a demo has no use for.
 const UNUSED: [&str; 16] = [
     "drivers/net/wireless",
