@@ -323,9 +323,10 @@ fn a_queue_runs_in_order_counts_and_drains() {
     assert_eq!(rx.try_recv().unwrap(), [2; 512]);
     let s = queue.stats();
     assert_eq!(
-        (s.rd_operations, s.rd_bytes, s.wr_bytes, s.flush_operations, s.failed_operations),
-        (1, 512, 2048, 1, 1)
+        (s.read.operations, s.read.bytes, s.write.bytes, s.flush.operations, s.read.invalid, s.failed()),
+        (1, 512, 2048, 1, 1, 1)
     );
+    assert!(s.highest_write > 0 && s.write.time_ns > 0 && s.unmap.operations == 0);
 }
 
 /// What the killed process does: random writes, discards and flushes without end.
