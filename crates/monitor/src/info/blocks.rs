@@ -61,7 +61,9 @@ pub(super) fn blockstats(context: &mut Context, rest: &str) -> Outcome {
         );
         let others = format!(
             "flush_operations={} unmap_operations={} failed_operations={}",
-            s.flush.operations, s.unmap.operations, s.failed()
+            s.flush.operations,
+            s.unmap.operations,
+            s.failed()
         );
         format!("{}: {transfers} {others}\n", d.id)
     };

@@ -42,11 +42,6 @@ fn image_json(file: &Path, driver: &str, size: u64) -> Value {
     let mut v = v.take().unwrap_or_else(|| json!({"filename": file.display().to_string(), "actual-size": 0}));
     v["virtual-size"] = size.into();
     v["format"] = driver.into();
-    if driver != "qcow2"
-        && let Some(object) = v.as_object_mut()
-    {
-        object.remove("dirty-flag"); // as in QEMU, only images that can be dirty have it
-    }
     v
 }
 
