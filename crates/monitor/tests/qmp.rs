@@ -140,7 +140,10 @@ fn wrong_input_is_an_error_reply_and_everything_goes_on() {
     }
     assert_eq!(c.fails("no-such-thing", json!({})).0, "CommandNotFound");
     assert_eq!(c.fails("eject", json!({"device": "nodrive"})).0, "DeviceNotFound");
-    assert_eq!(c.call("query-status", json!({})), json!({"running": false, "singlestep": false, "status": "prelaunch"}));
+    assert_eq!(
+        c.call("query-status", json!({})),
+        json!({"running": false, "singlestep": false, "status": "prelaunch"})
+    );
 }
 
 /// Over TCP, as the command line has it.

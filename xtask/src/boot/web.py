@@ -119,6 +119,8 @@ try:
     page.value("document.getElementById('paste').click()")
     wait("the dialog", lambda: page.value("document.getElementById('paste-dialog').open"))
     page.value("document.getElementById('paste-text').value = 'echo \"Pasted: {1..3} ~|$?\" > /tmp/pasted\\n'")
+    if page.value("document.getElementById('layout').value") != "en-us" or page.value("document.getElementById('layout').length") < 20:
+        sys.exit("the dialog does not offer keyboard layouts")
     page.value("document.getElementById('paste-ok').click()")
     wait("an absolute pointer", lambda: page.value("absolute"))
     box = page.value("(({left, top, width, height}) => [left, top, width, height])(canvas.getBoundingClientRect())")
