@@ -88,7 +88,7 @@ for n in range(0, len(KEYS), 8):
 print("];\n")
 print("/// Name and table.")
 print("#[rustfmt::skip]")
-print(f"pub(crate) const LAYOUTS: [(&str, [&str; {len(KEYS)}]); {len(LAYOUTS)}] = [")
+print(f"pub(crate) static LAYOUTS: [(&str, [&str; {len(KEYS)}]); {len(LAYOUTS)}] = [")
 used = set()
 for name, xkb_name, variant in LAYOUTS:
     keys = layout(xkb_name, variant)

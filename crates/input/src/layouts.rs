@@ -18,7 +18,7 @@ pub(crate) const KEYS: [Key; 48] = [
 
 /// Name and table.
 #[rustfmt::skip]
-pub(crate) const LAYOUTS: [(&str, [&str; 48]); 28] = [
+pub(crate) static LAYOUTS: [(&str, [&str; 48]); 28] = [
     ("be", [
         "²³¬¬", "&1|¡", "é2@⅛", "\"3#£", "'4¼$", "(5½⅜", "§6^⅝", "è7{⅞", "!8[™", "ç9{±", "à0}°", ")°\\¿",
         "-_\u{327}\u{328}", "aA@Ω", "zZſ§", "eE€¢", "rR¶®", "tTŧŦ", "yY←¥", "uU↓↑", "iI→ı", "oOœŒ", "pPþÞ", "\u{302}\u{308}[\u{30a}",
