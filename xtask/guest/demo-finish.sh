@@ -57,16 +57,23 @@ ln -sf /lib/systemd/system/serial-getty@.service "$root/etc/systemd/system/getty
 mkdir -p "$root/opt/bench"
 cp "$WHPX_BENCH"/int-loop "$WHPX_BENCH"/fp-loop "$root/opt/bench/"
 
-kernel=$(cd "$root/boot" && ls vmlinuz-* | sort -V | tail -n 1)
+kernel=$(cd "$root/boot" && ls vmlinuz-*-cloud-amd64 | sort -V | tail -n 1)
+generic=$(cd "$root/boot" && ls vmlinuz-* | grep -v cloud | sort -V | tail -n 1)
 initrd=initrd.img-${kernel#vmlinuz-}
 test -s "$root/boot/$initrd"
+rm -f "$root/boot/initrd.img-${generic#vmlinuz-}"
 mkdir -p "$root/boot/grub"
+# The controllers: ICH9's EHCI and UHCI, PIIX3's UHCI, NEC's and QEMU's xHCI.
 cat > "$root/boot/grub/grub.cfg" <<CFG
 serial --unit=0 --speed=115200
 terminal_input console serial
 terminal_output console serial
 set timeout=2
 set default=0
+for controller in 8086:293a 8086:2934 8086:2935 8086:2936 8086:7020 1033:0194 1b36:000d; do
+    setpci -d \$controller -v usb 0.w
+done
+if [ -n "\$usb" ]; then set default=2; fi
 menuentry "Debian GNU/Linux 12 (bookworm)" {
     echo "Loading $kernel"
     linux /boot/$kernel root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200
@@ -76,6 +83,11 @@ menuentry "Debian GNU/Linux 12 (bookworm), with Debian's own initrd" {
     echo "Loading $kernel"
     linux /boot/$kernel root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200
     initrd /boot/$initrd
+}
+menuentry "Debian GNU/Linux 12 (bookworm), with USB" {
+    echo "Loading $generic"
+    linux /boot/$generic root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200
+    initrd /boot/initrd-generic
 }
 CFG
 rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log "$root"/var/log/apt

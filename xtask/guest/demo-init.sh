@@ -9,7 +9,8 @@ load() {
     for module in "$@"; do $bb insmod /lib/modules/$module.ko; done
 }
 load scsi_common scsi_mod libata ata_piix sd_mod
-if $bb grep -q 0x1af4 /sys/bus/pci/devices/*/vendor; then
+# (The generic kernel's are loaded by then.)
+if $bb grep -q 0x1af4 /sys/bus/pci/devices/*/vendor && [ ! -e /sys/bus/virtio ]; then
     load virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk
 fi
 tries=0

@@ -56,7 +56,7 @@ pub fn expect(guest: &mut Guest, what: &str, seconds: u64, test: impl Fn(&str) -
             let text: Vec<String> = screen.into_iter().filter(|line| !line.is_empty()).collect();
             bail!("no {what} on the screen after {seconds} s; it shows:\n{}", text.join("\n"));
         }
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(200));
     }
 }
 

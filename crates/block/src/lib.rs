@@ -21,7 +21,7 @@ mod storage;
 pub use config::{BlockConfig, CacheMode, Format};
 pub use error::BlockError;
 pub use open::{MemoryDisk, NullDisk, open};
-pub use queue::{BlockOp, BlockQueue, BlockStats, Completion};
+pub use queue::{BlockOp, BlockQueue, BlockStats, Completion, OpStats};
 
 use std::io;
 

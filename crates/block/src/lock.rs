@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 
 use crate::BlockError;
@@ -18,8 +19,45 @@ pub(crate) struct Access {
     pub(crate) locking: bool,
 }
 
+/// A file with its locks, which end with it: a process that another thread is just starting has all descriptors of this one for a moment,
+/// and the system keeps the locks of a file that is open anywhere.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    file: File,
+    locking: bool,
+}
+
+impl Deref for Locked {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl From<File> for Locked {
+    /// A file without locks.
+    fn from(file: File) -> Self {
+        Self { file, locking: false }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.locking {
+            imp::unlock(&self.file);
+        }
+    }
+}
+
 /// Opens a regular file or block device and locks it.
-pub(crate) fn open_locked(path: &Path, access: Access) -> Result<File, BlockError> {
+pub(crate) fn open_locked(path: &Path, access: Access) -> Result<Locked, BlockError> {
     let mut options = OpenOptions::new();
     options.read(true).write(access.write);
     imp::options(&mut options, access);
@@ -30,6 +68,7 @@ pub(crate) fn open_locked(path: &Path, access: Access) -> Result<File, BlockErro
         return Err(BlockError::Open { path: path.into(), reason });
     }
     let file = options.open(path).map_err(|e| imp::open_error(path, access, &e))?;
+    let file = Locked { file, locking: access.locking };
     if access.locking {
         imp::lock(path, &file, access.write)?;
     }
@@ -98,6 +137,13 @@ mod imp {
         unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &mut l) == 0 && l.l_type != libc::F_UNLCK as i16 }
     }
 
+    pub(super) fn unlock(file: &File) {
+        let mut l = byte(libc::F_UNLCK, PERM);
+        l.l_len = 2 * (UNSHARED - PERM);
+        // SAFETY: the descriptor is open and `l` is a valid flock that outlives the call.
+        let _not_held = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &l) };
+    }
+
     pub(super) fn lock(path: &Path, file: &File, write: bool) -> Result<(), BlockError> {
         let used: &[i64] = if write { &[READ, WRITE, RESIZE] } else { &[READ] };
         let unshared = [WRITE, RESIZE];
@@ -150,6 +196,8 @@ mod imp {
         direct_error(path, access, error)
     }
 
+    pub(super) fn unlock(_file: &File) {} // it ends with the handle
+
     pub(super) fn lock(_path: &Path, _file: &File, _write: bool) -> Result<(), BlockError> {
         Ok(()) // the share mode is the lock
     }
@@ -164,6 +212,10 @@ mod imp {
 
     pub(super) fn open_error(path: &Path, access: Access, error: &io::Error) -> BlockError {
         direct_error(path, access, error)
+    }
+
+    pub(super) fn unlock(file: &File) {
+        let _not_held = file.unlock();
     }
 
     pub(super) fn lock(path: &Path, file: &File, write: bool) -> Result<(), BlockError> {

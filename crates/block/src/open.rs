@@ -86,12 +86,13 @@ fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -
         }
     };
     drop(plain);
-    let file = open_locked(path, access)?;
+    let lock = open_locked(path, access)?;
+    let file = lock.try_clone().map_err(|e| BlockError::open(path, &e))?;
     let options = StorageOpenOptions::new().write(access.write).direct(access.direct).filename(path);
     let imago_error = |e: io::Error| BlockError::format(path, format!("{e}; `whpx img check` shows more"));
     let file = File::from_open_file(file, options).map_err(imago_error)?;
     let Some(header) = header else {
-        let file = GuardedFile::plain(file);
+        let file = GuardedFile::plain(file, lock);
         let raw = Raw::builder(file).write(access.write).open(DenyImplicitOpenGate::default()).map_err(imago_error)?;
         return Ok(Layer {
             access: FormatAccess::new(raw),
@@ -102,8 +103,8 @@ fn open_layer(path: &Path, format: Option<Format>, access: Access, depth: u32) -
     };
     let backing = open_backing(path, header, access, depth)?;
     let (file, stale) = match access.write {
-        true => GuardedFile::qcow2(file).map_err(imago_error)?,
-        false => (GuardedFile::plain(file), Arc::default()),
+        true => GuardedFile::qcow2(file, lock).map_err(imago_error)?,
+        false => (GuardedFile::plain(file, lock), Arc::default()),
     };
     let image = Qcow2::<GuardedFile>::builder(file)
         .write(access.write)

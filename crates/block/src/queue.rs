@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use crate::BlockBackend;
 
@@ -42,34 +43,41 @@ pub enum BlockOp {
 /// Called once, on the worker: with the data for a read, with an empty buffer otherwise.
 pub type Completion = Box<dyn FnOnce(io::Result<Vec<u8>>) + Send>;
 
+/// Counters of one kind of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpStats {
+    /// Requests that were done.
+    pub operations: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Requests that failed.
+    pub failed: u64,
+    /// Requests that were refused, since no disk could do them (past the end).
+    pub invalid: u64,
+    /// How long all took, in ns.
+    pub time_ns: u64,
+}
+
 /// Counters for `info blockstats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockStats {
     /// Reads.
-    pub rd_operations: u64,
-    /// Bytes read.
-    pub rd_bytes: u64,
+    pub read: OpStats,
     /// Writes.
-    pub wr_operations: u64,
-    /// Bytes written.
-    pub wr_bytes: u64,
+    pub write: OpStats,
     /// Flushes.
-    pub flush_operations: u64,
+    pub flush: OpStats,
     /// Discards.
-    pub unmap_operations: u64,
-    /// Requests that failed.
-    pub failed_operations: u64,
+    pub unmap: OpStats,
+    /// The end of the highest write, in bytes.
+    pub highest_write: u64,
 }
 
-#[derive(Default)]
-struct Counters {
-    rd_operations: AtomicU64,
-    rd_bytes: AtomicU64,
-    wr_operations: AtomicU64,
-    wr_bytes: AtomicU64,
-    flush_operations: AtomicU64,
-    unmap_operations: AtomicU64,
-    failed_operations: AtomicU64,
+impl BlockStats {
+    /// Requests that failed, of every kind, and those that were refused.
+    pub fn failed(&self) -> u64 {
+        [self.read, self.write, self.flush, self.unmap].iter().map(|s| s.failed + s.invalid).sum()
+    }
 }
 
 #[derive(Default)]
@@ -84,7 +92,7 @@ struct Shared {
     backend: Arc<dyn BlockBackend>,
     work: Mutex<Work>,
     changed: Condvar,
-    counters: Counters,
+    counters: Mutex<BlockStats>,
     full_told: AtomicBool,
     errors_left: AtomicU64,
 }
@@ -106,7 +114,7 @@ impl BlockQueue {
             backend,
             work: Mutex::default(),
             changed: Condvar::new(),
-            counters: Counters::default(),
+            counters: Mutex::default(),
             full_told: AtomicBool::new(false),
             errors_left: AtomicU64::new(10),
         });
@@ -142,17 +150,7 @@ impl BlockQueue {
 
     /// The counters now.
     pub fn stats(&self) -> BlockStats {
-        let c = &self.shared.counters;
-        let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
-        BlockStats {
-            rd_operations: get(&c.rd_operations),
-            rd_bytes: get(&c.rd_bytes),
-            wr_operations: get(&c.wr_operations),
-            wr_bytes: get(&c.wr_bytes),
-            flush_operations: get(&c.flush_operations),
-            unmap_operations: get(&c.unmap_operations),
-            failed_operations: get(&c.failed_operations),
-        }
+        *self.shared.counters()
     }
 }
 
@@ -173,6 +171,10 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn counters(&self) -> MutexGuard<'_, BlockStats> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn run(&self) {
         let mut work = self.lock();
         loop {
@@ -180,8 +182,7 @@ impl Shared {
                 work.running = true;
                 drop(work);
                 // A damaged image must not take the worker along: whoever waits for it would wait forever.
-                let result = catch_unwind(AssertUnwindSafe(|| self.execute(op)))
-                    .unwrap_or_else(|_| Err(io::Error::other("the image could not be read: it is damaged")));
+                let result = self.counted(op);
                 if let Err(e) = &result {
                     self.note(e);
                 }
@@ -205,28 +206,49 @@ impl Shared {
         }
     }
 
+    /// Does a request, and counts it.
+    fn counted(&self, op: BlockOp) -> io::Result<Vec<u8>> {
+        let (kind, bytes, end): (fn(&mut BlockStats) -> &mut OpStats, _, _) = match &op {
+            BlockOp::Read { len, .. } => (|s| &mut s.read, *len as u64, 0),
+            BlockOp::Write { offset, data } => {
+                (|s| &mut s.write, data.len() as u64, offset.saturating_add(data.len() as u64))
+            }
+            BlockOp::Flush => (|s| &mut s.flush, 0, 0),
+            BlockOp::Discard { ranges } => {
+                (|s| &mut s.unmap, ranges.iter().fold(0, |n, r| u64::saturating_add(n, r.1)), 0)
+            }
+        };
+        let started = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| self.execute(op)))
+            .unwrap_or_else(|_| Err(io::Error::other("the image could not be read: it is damaged")));
+        let time = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut stats = self.counters();
+        if result.is_ok() {
+            stats.highest_write = stats.highest_write.max(end);
+        }
+        let stats = kind(&mut stats);
+        stats.time_ns = stats.time_ns.saturating_add(time);
+        match &result {
+            Ok(_) => {
+                stats.operations += 1;
+                stats.bytes = stats.bytes.saturating_add(bytes);
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => stats.invalid += 1,
+            Err(_) => stats.failed += 1,
+        }
+        result
+    }
+
     fn execute(&self, op: BlockOp) -> io::Result<Vec<u8>> {
-        let count = |a: &AtomicU64, n: u64| a.fetch_add(n, Ordering::Relaxed);
         match op {
             BlockOp::Read { offset, len } => {
                 let mut data = vec![0; len];
                 self.backend.read_at(offset, &mut data)?;
-                count(&self.counters.rd_operations, 1);
-                count(&self.counters.rd_bytes, len as u64);
                 Ok(data)
             }
-            BlockOp::Write { offset, data } => {
-                self.backend.write_at(offset, &data)?;
-                count(&self.counters.wr_operations, 1);
-                count(&self.counters.wr_bytes, data.len() as u64);
-                Ok(vec![])
-            }
-            BlockOp::Flush => {
-                count(&self.counters.flush_operations, 1);
-                self.backend.flush().map(|()| vec![])
-            }
+            BlockOp::Write { offset, data } => self.backend.write_at(offset, &data).map(|()| vec![]),
+            BlockOp::Flush => self.backend.flush().map(|()| vec![]),
             BlockOp::Discard { ranges } => {
-                count(&self.counters.unmap_operations, 1);
                 ranges.into_iter().try_for_each(|(offset, len)| self.backend.discard(offset, len))?;
                 Ok(vec![])
             }
@@ -234,7 +256,6 @@ impl Shared {
     }
 
     fn note(&self, error: &io::Error) {
-        self.counters.failed_operations.fetch_add(1, Ordering::Relaxed);
         if error.kind() == io::ErrorKind::StorageFull {
             if !self.full_told.swap(true, Ordering::Relaxed) {
                 tracing::error!("drive {}: no space left on the host; the guest gets write errors", self.name);

@@ -19,6 +19,8 @@ use imago::storage::PreallocateMode;
 use imago::storage::drivers::CommonStorageHelper;
 use imago::{Storage, StorageExt};
 
+use crate::lock::Locked;
+
 /// Bits of a table entry that are a file offset.
 const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
 /// The header's fields that say where the tables are.
@@ -58,20 +60,22 @@ pub(crate) struct GuardedFile {
     helper: CommonStorageHelper,
     tables: Option<RwLock<Tables>>,
     stale: Arc<AtomicBool>,
+    /// The same open file, for its locks.
+    _lock: Locked,
 }
 
 impl GuardedFile {
     /// A file whose writes are not looked at: a raw image, or one that is only read.
-    pub(crate) fn plain(file: File) -> Self {
-        Self { file, helper: CommonStorageHelper::default(), tables: None, stale: Arc::default() }
+    pub(crate) fn plain(file: File, lock: Locked) -> Self {
+        Self { file, helper: CommonStorageHelper::default(), tables: None, stale: Arc::default(), _lock: lock }
     }
 
     /// A qcow2 file that will be written. The flag is set when a cluster was reused whose release is not yet in the
     /// file: the image should be flushed soon.
-    pub(crate) fn qcow2(file: File) -> io::Result<(Self, Arc<AtomicBool>)> {
+    pub(crate) fn qcow2(file: File, lock: Locked) -> io::Result<(Self, Arc<AtomicBool>)> {
         let tables = Some(RwLock::new(Tables::read(&file)?));
         let stale = Arc::new(AtomicBool::new(false));
-        Ok((Self { file, helper: CommonStorageHelper::default(), tables, stale: stale.clone() }, stale))
+        Ok((Self { file, helper: CommonStorageHelper::default(), tables, stale: stale.clone(), _lock: lock }, stale))
     }
 
     fn before_write(&self, data: &IoVector<'_>, offset: u64) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use block::{BlockBackend, BlockConfig, BlockOp, BlockQueue, CacheMode, Format, open};
+use block::{BlockBackend, BlockConfig, BlockError, BlockOp, BlockQueue, CacheMode, Format, open};
 
 fn qemu_img(args: &[&str]) -> Option<String> {
     match Command::new("qemu-img").args(args).output() {
@@ -181,7 +181,11 @@ fn damaged_images_give_errors_only() {
             bytes[at] = [0, 1, 0x7F, 0x80, 0xFF, bytes[at] ^ 1 << random(8)][random(6)];
         }
         std::fs::write(&path, &bytes).unwrap();
-        let Ok(disk) = open(&BlockConfig { discard: true, ..BlockConfig::new(&path) }) else { continue };
+        let disk = match open(&BlockConfig { discard: true, ..BlockConfig::new(&path) }) {
+            Ok(disk) => disk,
+            Err(e @ BlockError::Locked { .. }) => panic!("nobody else has it: {e}"),
+            Err(_) => continue,
+        };
         opened += 1;
         let size = disk.size().min(1 << 20);
         let mut data = vec![0; 10_000];
@@ -217,6 +221,28 @@ fn two_writers_are_kept_apart_and_qemu_sees_our_lock() {
     let (_a, _b) = (open(&readonly).unwrap(), open(&readonly).unwrap());
     assert!(error(&BlockConfig::new(&path)).contains("lock"));
     assert!(open(&BlockConfig { snapshot: true, ..BlockConfig::new(&path) }).is_ok(), "readers share");
+}
+
+/// A process that another thread starts has our files for a moment; what was closed is free even so.
+#[cfg(unix)]
+#[test]
+fn a_closed_image_is_free_while_processes_start() {
+    let dir = Dir::new();
+    let path = dir.path("free.raw");
+    std::fs::write(&path, [7; 4096]).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = Command::new("true").status();
+                }
+            });
+        }
+        let failed = (0..2000).find_map(|_| open(&BlockConfig::new(&path)).err());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(failed.is_none(), "{}", failed.unwrap());
+    });
 }
 
 #[test]
@@ -297,9 +323,10 @@ fn a_queue_runs_in_order_counts_and_drains() {
     assert_eq!(rx.try_recv().unwrap(), [2; 512]);
     let s = queue.stats();
     assert_eq!(
-        (s.rd_operations, s.rd_bytes, s.wr_bytes, s.flush_operations, s.failed_operations),
-        (1, 512, 2048, 1, 1)
+        (s.read.operations, s.read.bytes, s.write.bytes, s.flush.operations, s.read.invalid, s.failed()),
+        (1, 512, 2048, 1, 1, 1)
     );
+    assert!(s.highest_write > 0 && s.write.time_ns > 0 && s.unmap.operations == 0);
 }
 
 /// What the killed process does: random writes, discards and flushes without end.

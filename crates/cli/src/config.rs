@@ -76,6 +76,8 @@ pub struct Config {
     pub devices: Vec<DeviceSpec>,
     /// `-global`, in order.
     pub globals: Vec<Global>,
+    /// `-k`: the guest's keyboard layout.
+    pub keyboard_layout: Option<String>,
     /// Real-time clock.
     pub rtc: Rtc,
     /// `-S`.
@@ -148,6 +150,7 @@ struct Builder {
     debugcon: Option<SerialTarget>,
     devices: Vec<DeviceSpec>,
     globals: Vec<Global>,
+    keyboard_layout: Option<String>,
     rtc: Rtc,
     paused: bool,
     no_reboot: bool,
@@ -171,6 +174,7 @@ impl Builder {
             "smp" => self.smp = Some(smp::parse(v)?),
             "m" => self.memory = Some(memory(v)?),
             "name" => self.name = Some(name(v)?),
+            "k" => self.keyboard_layout = Some(v.to_owned()),
             "uuid" => self.uuid = Some(uuid(v)?),
             "hda" | "hdb" | "hdc" | "hdd" | "cdrom" => self.drives.short(&o.name, v)?,
             "drive" => self.drives.drive(v)?,
@@ -402,6 +406,7 @@ impl Builder {
             debugcon: self.debugcon,
             devices: self.devices,
             globals: self.globals,
+            keyboard_layout: self.keyboard_layout,
             rtc: self.rtc,
             paused: self.paused,
             no_reboot: self.no_reboot,

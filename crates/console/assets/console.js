@@ -112,6 +112,7 @@ async function drawFrame(data) {
 }
 
 function hello(message) {
+  $('layout').replaceChildren(...message.layouts.map((name) => new Option(name, name, false, name === message.layout)));
   $('name').textContent = message.name;
   document.title = message.name;
   message.consoles.forEach((name, index) => {
@@ -248,7 +249,10 @@ $('paste').onclick = async () => {
   try { $('paste-text').value = await navigator.clipboard.readText(); } catch { /* not allowed: the user pastes it */ }
 };
 $('paste-dialog').addEventListener('close', () => {
-  if ($('paste-dialog').returnValue === 'ok') send('text ' + $('paste-text').value);
+  if ($('paste-dialog').returnValue === 'ok') {
+    send('layout ' + $('layout').value);
+    send('text ' + $('paste-text').value);
+  }
   $('paste-text').value = '';
   canvas.focus();
 });

@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use input::{InputBus, text_to_keys};
+use input::{InputBus, Layout, text_to_keys};
 
 /// How long a key is down, and between keys.
 const PAUSE: Duration = Duration::from_millis(12);
@@ -12,16 +12,16 @@ pub(crate) const MOST: usize = 64 * 1024;
 
 /// Ends when dropped, with what it is typing left unfinished.
 pub(crate) struct Typist {
-    queue: mpsc::SyncSender<String>,
+    queue: mpsc::SyncSender<(String, Layout)>,
 }
 
 impl Typist {
     /// Types into `bus`.
     pub(crate) fn new(bus: Arc<InputBus>) -> Self {
-        let (queue, texts) = mpsc::sync_channel::<String>(4);
+        let (queue, texts) = mpsc::sync_channel::<(String, Layout)>(4);
         let run = move || {
-            for text in texts {
-                for keys in text_to_keys(&text) {
+            for (text, layout) in texts {
+                for keys in text_to_keys(&text, layout) {
                     for key in &keys {
                         bus.key(*key, true);
                     }
@@ -39,9 +39,9 @@ impl Typist {
         Self { queue }
     }
 
-    /// Queues a text of at most [`MOST`] bytes; `false` when it is longer, or too much waits already.
-    pub(crate) fn type_text(&self, text: String) -> bool {
-        text.len() <= MOST && self.queue.try_send(text).is_ok()
+    /// Queues a text of at most [`MOST`] bytes, for a keyboard of this layout; `false` when it is longer, or too much waits already.
+    pub(crate) fn type_text(&self, text: String, layout: Layout) -> bool {
+        text.len() <= MOST && self.queue.try_send((text, layout)).is_ok()
     }
 }
 
@@ -56,8 +56,8 @@ mod tests {
         let bus = InputBus::new();
         let log = Listener::on(&bus, Capabilities { keyboard: true, ..Capabilities::default() });
         let typist = Typist::new(bus);
-        assert!(typist.type_text("aB\n".into()));
-        assert!(!typist.type_text("x".repeat(MOST + 1)));
+        assert!(typist.type_text("aB\n".into(), Layout::default()));
+        assert!(!typist.type_text("x".repeat(MOST + 1), Layout::default()));
         let mut all = String::new();
         let end = std::time::Instant::now() + Duration::from_secs(20);
         while !all.ends_with("-ret ") {

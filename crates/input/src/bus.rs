@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use crate::Key;
+use crate::{Key, Layout};
 
 /// A button of a pointing device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +119,7 @@ pub struct InputBus {
     entries: Mutex<Entries>,
     on_press: OnceLock<OnPress>,
     led_watchers: Mutex<Vec<Weak<LedWatcher>>>,
+    layout: OnceLock<Layout>,
 }
 
 /// Called when lights change: on the guest's thread, perhaps with a device locked, so it may only wake somebody.
@@ -135,6 +136,16 @@ impl InputBus {
     /// Has `f` called at each press of a key or button, before the device gets it: once, by whoever builds the machine.
     pub fn on_press(&self, f: impl Fn() + Send + Sync + 'static) {
         assert!(self.on_press.set(Box::new(f)).is_ok(), "the bus has somebody to call already");
+    }
+
+    /// Says what layout the guest takes its keyboard for: once, by whoever builds the machine.
+    pub fn set_layout(&self, layout: Layout) {
+        assert!(self.layout.set(layout).is_ok(), "the bus has a layout already");
+    }
+
+    /// The layout that the guest takes its keyboard for, as far as is known: front ends that are told characters look them up on it.
+    pub fn layout(&self) -> Layout {
+        self.layout.get().copied().unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {

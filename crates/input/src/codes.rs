@@ -3,19 +3,39 @@
 //!
 //! Facts: X.Org "X11 keysym encoding" (X Window System Protocol, appendix A; keysymdef.h, XF86keysym.h), the
 //! community RFB specification ("QEMU Extended Key Event Message"), and W3C "UI Events KeyboardEvent code Values".
-//! Keysyms say what is to be typed, not which key it is on: they are looked up on the US layout. Left out: keysyms of
-//! characters that a US keyboard does not have.
+//! Keysyms say what is to be typed, not which key it is on: they are looked up on the guest's layout. Left out: keysyms of
+//! characters that its keyboard does not have.
 
-use crate::Key;
-use crate::text::char_to_key;
+use crate::layouts;
+use crate::{Key, Layout, Stroke};
 
 /// A key, and the state of Shift that a keysym asks for (`None`: any).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyStroke {
+    /// A dead key that comes before it.
+    pub dead: Option<Stroke>,
     /// The key.
     pub key: Key,
     /// What Shift must be for the guest to see the character.
     pub shift: Option<bool>,
+    /// AltGr must be down for the guest to see the character.
+    pub altgr: bool,
+}
+
+/// The combining characters of the keysyms `dead_grave` (0xFE50) and following.
+const DEAD: [char; 13] = [
+    '\u{300}', '\u{301}', '\u{302}', '\u{303}', '\u{304}', '\u{306}', '\u{307}', '\u{308}', '\u{30a}', '\u{30b}',
+    '\u{30c}', '\u{327}', '\u{328}',
+];
+
+/// The character of a keysym.
+fn character(keysym: u32) -> Option<char> {
+    match keysym {
+        0x20..0x7F | 0xA0..0x100 => char::from_u32(keysym),
+        0x100_0020..0x111_0000 => char::from_u32(keysym - 0x100_0000).filter(|c| *c < '\u{7f}' || *c > '\u{9f}'),
+        0xFE50..=0xFE5C => DEAD.get((keysym - 0xFE50) as usize).copied(),
+        _ => layouts::KEYSYMS.iter().find(|k| k.0 == keysym).map(|k| k.1),
+    }
 }
 
 /// Keysyms that are not characters.
@@ -200,17 +220,18 @@ const W3C: &[(&str, Key)] = {
 };
 
 impl KeyStroke {
-    /// What types an X11 keysym on a US keyboard.
-    pub fn from_keysym(keysym: u32) -> Option<Self> {
-        let plain = |key| Some(Self { key, shift: None });
+    /// What types an X11 keysym on a keyboard of this layout.
+    pub fn from_keysym(keysym: u32, layout: Layout) -> Option<Self> {
+        let plain = |key| Some(Self { dead: None, key, shift: None, altgr: false });
+        if let Some(c) = character(keysym) {
+            let strokes = layout.strokes(c);
+            let (last, before) = strokes.split_last()?;
+            // Shift changes nothing about the space bar.
+            let shift = (last.key != Key::Spc).then_some(last.shift);
+            return Some(Self { dead: before.first().copied(), key: last.key, shift, altgr: last.altgr });
+        }
         match keysym {
-            0x20..0x7F => {
-                let (key, shift) = char_to_key(char::from(keysym as u8))?;
-                // Shift changes nothing about the space bar.
-                Some(Self { key, shift: (keysym != 0x20).then_some(shift) })
-            }
             0xFFBE..=0xFFD5 => plain(Key::from_name(&format!("f{}", keysym - 0xFFBD)).ok()?),
-            0x100_0020..0x100_007F => Self::from_keysym(keysym - 0x100_0000), // Unicode keysyms
             _ => KEYSYMS.iter().find(|k| k.0 == keysym).and_then(|k| plain(k.1)),
         }
     }
@@ -254,18 +275,18 @@ mod tests {
 
     #[test]
     fn keysyms_are_strokes_on_a_us_keyboard() {
-        let stroke = |key, shift| Some(KeyStroke { key, shift });
-        assert_eq!(KeyStroke::from_keysym('a' as u32), stroke(Key::A, Some(false)));
-        assert_eq!(KeyStroke::from_keysym('A' as u32), stroke(Key::A, Some(true)));
-        assert_eq!(KeyStroke::from_keysym('|' as u32), stroke(Key::Backslash, Some(true)));
-        assert_eq!(KeyStroke::from_keysym(0x20), stroke(Key::Spc, None));
-        assert_eq!(KeyStroke::from_keysym(0xFF0D), stroke(Key::Ret, None));
-        assert_eq!(KeyStroke::from_keysym(0xFFBE), stroke(Key::F1, None));
-        assert_eq!(KeyStroke::from_keysym(0xFFC9), stroke(Key::F12, None));
-        assert_eq!(KeyStroke::from_keysym(0xFFEB), stroke(Key::MetaL, None));
-        assert_eq!(KeyStroke::from_keysym(0xE9), None);
+        let stroke = |key, shift| Some(KeyStroke { dead: None, key, shift, altgr: false });
+        assert_eq!(KeyStroke::from_keysym('a' as u32, Layout::default()), stroke(Key::A, Some(false)));
+        assert_eq!(KeyStroke::from_keysym('A' as u32, Layout::default()), stroke(Key::A, Some(true)));
+        assert_eq!(KeyStroke::from_keysym('|' as u32, Layout::default()), stroke(Key::Backslash, Some(true)));
+        assert_eq!(KeyStroke::from_keysym(0x20, Layout::default()), stroke(Key::Spc, None));
+        assert_eq!(KeyStroke::from_keysym(0xFF0D, Layout::default()), stroke(Key::Ret, None));
+        assert_eq!(KeyStroke::from_keysym(0xFFBE, Layout::default()), stroke(Key::F1, None));
+        assert_eq!(KeyStroke::from_keysym(0xFFC9, Layout::default()), stroke(Key::F12, None));
+        assert_eq!(KeyStroke::from_keysym(0xFFEB, Layout::default()), stroke(Key::MetaL, None));
+        assert_eq!(KeyStroke::from_keysym(0xE9, Layout::default()), None);
         for keysym in 0x20..0x7F {
-            assert!(KeyStroke::from_keysym(keysym).is_some(), "{keysym:#x}");
+            assert!(KeyStroke::from_keysym(keysym, Layout::default()).is_some(), "{keysym:#x}");
         }
     }
 

@@ -6,9 +6,12 @@
 mod bus;
 mod codes;
 mod keys;
+mod layout;
+mod layouts;
 mod text;
 
 pub use bus::{Capabilities, HandlerId, InputBus, InputEvent, InputHandler, LedWatcher, Leds, MouseButton};
 pub use codes::KeyStroke;
 pub use keys::{Key, KeyNameError, parse_chord};
+pub use layout::{Layout, Stroke};
 pub use text::text_to_keys;

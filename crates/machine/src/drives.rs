@@ -25,6 +25,8 @@ pub struct DriveInfo {
     pub cache: CacheMode,
     /// The block node that it is made of.
     pub node: Option<String>,
+    /// `id=` of its device.
+    pub device: Option<String>,
     /// `serial=`.
     pub(crate) serial: Option<String>,
     medium: Mutex<Medium>,
@@ -48,6 +50,11 @@ impl DriveInfo {
     /// The node name of its image, made from the drive's name as QEMU makes one up.
     pub fn node_name(&self) -> String {
         self.node.clone().unwrap_or_else(|| format!("#block-{}", self.id))
+    }
+
+    /// The node name of the file below [`DriveInfo::node_name`], when the drive was given as `-drive`.
+    pub fn file_node_name(&self) -> Option<String> {
+        self.node.is_none().then(|| format!("#file-{}", self.id))
     }
 
     pub(crate) fn set_medium(&self, file: Option<PathBuf>, queue: Option<Arc<BlockQueue>>) {
@@ -113,6 +120,7 @@ fn info(drive: &cli::Drive, ide: Option<(u8, u8)>, cache: CacheMode, queue: Opti
     DriveInfo {
         id: drive.device.as_ref().filter(|_| drive.node.is_some()).unwrap_or(&drive.id).clone(),
         node: drive.node.clone(),
+        device: drive.device.clone(),
         ide,
         removable: ide.is_some() && drive.media == Media::Cdrom,
         cache,

@@ -77,8 +77,10 @@ pub enum MachineEvent {
     },
     /// The tray of a drive moved, by the guest or by the user.
     TrayMoved {
-        /// The drive.
+        /// The drive; empty when it is made of a node.
         drive: String,
+        /// Its device, or the drive again when that has no name.
+        device: String,
         /// Out or in.
         open: bool,
     },

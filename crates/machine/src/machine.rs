@@ -243,7 +243,7 @@ impl Inner {
 
     fn tray_moved(&self, ide: (u8, u8), open: bool) {
         if let Some(drive) = self.pc.drives.iter().find(|d| d.ide == Some(ide)) {
-            self.events.emit(&MachineEvent::TrayMoved { drive: drive.id.clone(), open });
+            self.events.emit(&drive.tray_moved(open));
         }
     }
 

@@ -39,13 +39,23 @@ pub enum MediaError {
     Thread(std::io::Error),
 }
 
+impl DriveInfo {
+    /// Its tray moved.
+    pub(crate) fn tray_moved(&self, open: bool) -> MachineEvent {
+        // A drive that is made of a node has only its device's name.
+        let drive = if self.node.is_some() { String::new() } else { self.id.clone() };
+        MachineEvent::TrayMoved { drive, device: self.device.clone().unwrap_or_else(|| self.id.clone()), open }
+    }
+}
+
 impl MachineHandle {
-    /// The drive called `id`.
+    /// The drive called `id`, or else that of the device called so.
     ///
     /// # Errors
     /// [`MediaError::NotFound`].
     pub fn drive(&self, id: &str) -> Result<&DriveInfo, MediaError> {
-        self.drives().iter().find(|d| d.id == id).ok_or_else(|| MediaError::NotFound(id.into()))
+        let device = || self.drives().iter().find(|d| d.device.as_deref() == Some(id));
+        self.drives().iter().find(|d| d.id == id).or_else(device).ok_or_else(|| MediaError::NotFound(id.into()))
     }
 
     /// Whether the guest has locked the tray of a CD-ROM drive, and whether the tray is open; `None` for disks.
@@ -136,10 +146,11 @@ impl MachineHandle {
 
     fn move_tray(&self, id: &str, open: bool) -> Result<(), MediaError> {
         let none = || MediaError::NotRemovable(id.into());
-        let (channel, unit) = self.ide_channel(self.drive(id)?).ok_or_else(none)?;
+        let drive = self.drive(id)?;
+        let (channel, unit) = self.ide_channel(drive).ok_or_else(none)?;
         let moved = lock(channel).move_tray(unit, open).ok_or_else(none)?;
         if moved {
-            self.events().emit(&MachineEvent::TrayMoved { drive: id.into(), open });
+            self.events().emit(&drive.tray_moved(open));
         }
         Ok(())
     }

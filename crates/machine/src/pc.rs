@@ -503,6 +503,8 @@ fn acpi_config(plan: &Plan, window: u64, Places { ecam, pm_base }: Places) -> Ac
         pm_base,
         gpe0_base,
         gpe0_len,
+        s3: plan.sleep[0],
+        s4: plan.sleep[1],
     }
 }
 
@@ -559,7 +561,8 @@ fn fw_cfg_items(plan: &Plan, processor_id: (u32, u32), window: u64) -> Result<Fw
         items.add_file("etc/boot-fail-wait", u32::from(timeout).to_le_bytes().to_vec());
     }
     // S3 is there with the value 1, S4 with 2; UEFI firmware prepares for S3 if so.
-    items.add_file("etc/system-states", vec![0x80, 0, 0, 0x81, 0x82, 0x80]);
+    let [s3, s4] = plan.sleep.map(|there| u8::from(there) << 7);
+    items.add_file("etc/system-states", vec![0x80, 0, 0, s3 | 1, s4 | 2, 0x80]);
     // SeaBIOS runs the video BIOS when waking up: no guest without a driver for the card could use it otherwise.
     items.add_file("etc/s3-resume-vga-init", 1u64.to_le_bytes().to_vec());
     let ram: Vec<_> = plan.memory.ranges().into_iter().map(|(s, l)| (s, l, fw_cfg::E820_RAM)).collect();

@@ -116,6 +116,8 @@ pub struct Plan {
     pub pflash: Vec<cli::Drive>,
     /// `-global ICH9-LPC.noreboot=`: the watchdog of the south bridge resets nothing.
     pub no_reboot_strap: bool,
+    /// The guest is told of ACPI S3 and S4.
+    pub sleep: [bool; 2],
     /// `-global`s, for devices that are plugged in later.
     pub globals: Vec<cli::Global>,
     /// USB controllers and devices.
@@ -215,7 +217,8 @@ impl Planner<'_> {
             root_ports: pci_plan::root_ports(&c.devices, &c.globals, chipset, &mut self.errors),
             ahci: Vec::new(),
             pflash: self.pflash(),
-            no_reboot_strap: self.board_globals(chipset),
+            no_reboot_strap: self.strap(chipset),
+            sleep: self.sleep_states(chipset),
             globals: c.globals.clone(),
             usb: UsbPlan::default(),
             snapshot: c.snapshot,
@@ -303,26 +306,46 @@ impl Planner<'_> {
         }
     }
 
-    /// `-global`s of the board's own chips; whether the watchdog's strap is set.
-    fn board_globals(&mut self, chipset: Chipset) -> bool {
-        let mut strap = false;
+    /// The last `-global` of a switch of the chipset's bridge; `None` without one.
+    fn switch(&mut self, chipset: Chipset, property: &str) -> Option<bool> {
+        let bridge = match chipset {
+            Chipset::I440fx => "PIIX4_PM",
+            Chipset::Q35 => "ICH9-LPC",
+        };
+        let found = self.config.globals.iter().rfind(|g| g.driver == bridge && g.property == property)?;
+        match found.value.as_str() {
+            "on" | "true" | "yes" | "1" => Some(true),
+            "off" | "false" | "no" | "0" => Some(false),
+            other => {
+                self.error(format!("-global {bridge}.{property}={other}: expected on or off"));
+                None
+            }
+        }
+    }
+
+    /// Whether the watchdog's strap is set; refuses `-global`s of the board's own chips that nothing knows.
+    fn strap(&mut self, chipset: Chipset) -> bool {
         for g in &self.config.globals {
             let typed = format!("-global {}.{}={}", g.driver, g.property, g.value);
-            match (g.driver.as_str(), g.property.as_str(), g.value.as_str()) {
-                ("ICH9-LPC", "noreboot", "on" | "true" | "yes") if chipset == Chipset::Q35 => strap = true,
-                ("ICH9-LPC", "noreboot", "off" | "false" | "no") => {}
-                // There is no suspend anyway.
-                ("ICH9-LPC" | "PIIX4_PM", "disable_s3" | "disable_s4", "1" | "on") => {}
-                ("ICH9-LPC" | "PIIX4_PM", ..) => {
-                    self.error(format!("{typed}: not supported; ICH9-LPC.noreboot=on|off is, on q35"));
+            match (g.driver.as_str(), g.property.as_str()) {
+                ("ICH9-LPC" | "PIIX4_PM", "disable_s3" | "disable_s4") => {}
+                ("ICH9-LPC", "noreboot") if chipset == Chipset::Q35 => {}
+                ("ICH9-LPC", "noreboot") if matches!(g.value.as_str(), "off" | "false" | "no") => {}
+                ("ICH9-LPC" | "PIIX4_PM", _) => {
+                    self.error(format!("{typed}: not supported; disable_s3, disable_s4 and, on q35, noreboot are"));
                 }
-                (driver, ..) if device_list().iter().all(|d| d.name != driver) => {
+                (driver, _) if device_list().iter().all(|d| d.name != driver) => {
                     tracing::warn!("{typed}: there is no device '{driver}' here, so it changes nothing");
                 }
                 _ => {}
             }
         }
-        strap
+        chipset == Chipset::Q35 && self.switch(chipset, "noreboot") == Some(true)
+    }
+
+    /// Whether the guest may suspend to RAM and to disk.
+    fn sleep_states(&mut self, chipset: Chipset) -> [bool; 2] {
+        ["disable_s3", "disable_s4"].map(|name| self.switch(chipset, name) != Some(true))
     }
 
     fn check_chardevs(&mut self) {
@@ -592,6 +615,10 @@ impl fmt::Display for Plan {
         if !self.pic {
             writeln!(f, "pic off")?;
         }
+        if self.sleep != [true; 2] {
+            let names: Vec<_> = ["s3", "s4"].into_iter().zip(self.sleep).filter(|s| s.1).map(|s| s.0).collect();
+            writeln!(f, "sleep {}", if names.is_empty() { "off".to_owned() } else { names.join(" ") })?;
+        }
         if let Some(memory) = self.bochs_display {
             writeln!(f, "bochs-display {memory}")?;
         }
@@ -702,6 +729,14 @@ mod tests {
         let line = "-global ICH9-LPC.noreboot=true -global ICH9-LPC.disable_s3=1";
         assert!(plan(&format!("-M q35 {line}")).unwrap().no_reboot_strap);
         assert!(plan(line).unwrap_err().contains("noreboot"), "not on pc");
+        assert_eq!(plan("-M q35").unwrap().sleep, [true; 2]);
+        assert_eq!(plan(&format!("-M q35 {line}")).unwrap().sleep, [false, true]);
+        let pm = "-global PIIX4_PM.disable_s3=0 -global PIIX4_PM.disable_s4=1";
+        let p = plan(pm).unwrap();
+        assert_eq!(p.sleep, [true, false]);
+        assert!(p.to_string().contains("\nsleep s3\n"), "{p}");
+        assert_eq!(plan(&format!("-M q35 {pm}")).unwrap().sleep, [true; 2], "not its chip");
+        assert!(plan("-global PIIX4_PM.disable_s3=maybe").unwrap_err().contains("disable_s3=maybe"));
         assert!(plan("-M q35 -global ICH9-LPC.x=1").unwrap_err().contains("ICH9-LPC.x=1"));
     }
 

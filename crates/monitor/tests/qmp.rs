@@ -140,7 +140,10 @@ fn wrong_input_is_an_error_reply_and_everything_goes_on() {
     }
     assert_eq!(c.fails("no-such-thing", json!({})).0, "CommandNotFound");
     assert_eq!(c.fails("eject", json!({"device": "nodrive"})).0, "DeviceNotFound");
-    assert_eq!(c.call("query-status", json!({})), json!({"running": false, "status": "prelaunch"}));
+    assert_eq!(
+        c.call("query-status", json!({})),
+        json!({"running": false, "singlestep": false, "status": "prelaunch"})
+    );
 }
 
 /// Over TCP, as the command line has it.
@@ -200,7 +203,7 @@ fn a_guest_is_driven_and_every_connection_hears_of_it() {
     let run = b.run();
     assert_eq!(c.call("cont", json!({})), json!({}));
     assert!(c.events.iter().any(|e| e["event"] == "RESUME"), "before the reply: {:?}", c.events);
-    assert_eq!(c.call("query-status", json!({})), json!({"running": true, "status": "running"}));
+    assert_eq!(c.call("query-status", json!({})), json!({"running": true, "singlestep": false, "status": "running"}));
     b.wait_for("xp /xh 0x500", "0x1234");
     let file = b.dir.path().join("memory");
     c.call("pmemsave", json!({"val": 0x500, "size": 2, "filename": file}));

@@ -7,6 +7,7 @@ use console::vnc::{Share, VncOptions, VncServer};
 use console::web::{WebConsole, WebOptions};
 use console::{NoScreen, TextConsole};
 use display::{DisplaySource, ScreenService};
+use input::Layout;
 use machine::{Cause, MachineHandle};
 use window::WindowOptions;
 
@@ -22,6 +23,13 @@ pub(crate) fn start(program: &str, config: &Config, machine: &MachineHandle) -> 
         })
         .collect();
     let consoles = consoles.map_err(|e| format!("text console: cannot start a thread: {e}"))?;
+    if let Some(name) = &config.keyboard_layout {
+        let layout = Layout::named(name).ok_or_else(|| {
+            let names: Vec<_> = Layout::names().collect();
+            format!("-k {name}: unknown keyboard layout; there are {}", names.join(", "))
+        })?;
+        machine.input().set_layout(layout);
+    }
     let source: Arc<dyn DisplaySource> = machine.screen().unwrap_or_else(|| Arc::new(NoScreen));
     let screen = ScreenService::new(source);
     if let Some(spec) = &config.vnc {

@@ -1,7 +1,8 @@
-//! The front ends as people's programs use them: `vncdotool` on the VNC server, headless Chromium on the web console. The guest is the
-//! installer's kernel, which has USB input drivers, with our initramfs: what was typed and where the pointer went is read in the guest.
+//! The front ends as people's programs use them: `vncdotool` on the VNC server, headless Chromium on the web console. What was typed and
+//! where the pointer went is read in the guest: for VNC the installer's kernel, which has USB input drivers, with our initramfs; for the
+//! web console the demo disk by the command line of the WHPX quick start, with `lsusb` and `evtest`.
 
-use super::tests::{fresh, power_off};
+use super::tests::{fresh, overlay};
 use super::{Test, skip};
 use crate::qmp::free_port;
 use crate::vmm::{Guest, Machine, Vmm};
@@ -16,12 +17,14 @@ use std::{fs, thread};
 /// Where the pointer is sent.
 const PLACE: [u32; 2] = [200, 100];
 /// What is typed in the page, without Shift.
-const TYPED: &str = "cp /init /tmp/typed-42.ok";
+const TYPED: &str = "cp /etc/hostname /tmp/typed-42.ok";
+/// Prints what runs on the screen's console.
+const ON_SCREEN: &str = "for p in /proc/[0-9]*; do [ \"$(readlink $p/fd/0)\" = /dev/tty1 ] && cat $p/comm; done; true";
 /// Python packages of the tests.
 const PACKAGES: [&str; 2] = ["vncdotool", "websocket-client"];
 
 pub(super) fn all() -> [Test; 2] {
-    // A processor for the guest and one for the client.
+    // The guest of the one has a processor, and the client needs one; the other's has two.
     [Test::new("vnc", 2, vnc), Test::new("web", 2, web)]
 }
 
@@ -145,6 +148,56 @@ fn vnc(name: &str, vmm: &Vmm) -> Result<String> {
     Ok(format!("typed, pointed and captured {} x {}; {}", size[0], size[1], picture.display()))
 }
 
+/// The demo disk by the command line of the WHPX quick start, at its login prompt on screen and serial line; root's shell on this.
+fn quick_start(name: &str, vmm: &Vmm, args: &[String]) -> Result<Guest> {
+    let disk = overlay(&format!("{name}.qcow2"))?;
+    let machine = Machine::new(name).cpus(2).memory(2048);
+    let machine = machine.args(["-device", "ich9-usb-ehci1", "-device", "usb-tablet", "-hda"]).arg(disk).args(args);
+    let mut guest = machine.start(vmm)?;
+    guest.expect("whpx-demo login: ", 600)?;
+    guest.line("root")?;
+    guest.expect("root@whpx-demo:~# ", 120)?;
+    Ok(guest)
+}
+
+/// What `lsusb` says of the tablet: behind the EHCI controller, at high speed, all descriptors there.
+fn tablet_is_listed(guest: &mut Guest) -> Result<()> {
+    settles(guest, "lsusb", |list| list.contains("0627:0001"))?;
+    let controller = settles(guest, "cat /sys/bus/usb/devices/usb1/product", |text| text == "EHCI Host Controller")?;
+    let tree = settles(guest, "lsusb -t", |tree| tree.contains("Driver=usbhid"))?;
+    let root = tree.lines().find(|line| line.contains("root_hub")).unwrap_or_default();
+    ensure!(root.contains("Driver=ehci-pci") && root.contains("480M"), "{controller}: {tree}");
+    let hid = tree.lines().find(|line| line.contains("Driver=usbhid")).unwrap_or_default();
+    ensure!(hid.contains("Human Interface Device") && hid.contains("480M"), "lsusb -t says:\n{tree}");
+    let details = guest.shell("lsusb -v -d 0627:0001 2>&1", 120)?;
+    let facts: Vec<Vec<&str>> = details.lines().map(|line| line.split_whitespace().collect()).collect();
+    for wanted in [
+        "bcdUSB 2.00",
+        "bNumConfigurations 1",
+        "bNumInterfaces 1",
+        "bInterfaceClass 3 Human Interface Device",
+        "HID Device Descriptor:",
+        "bNumEndpoints 1",
+        "bEndpointAddress 0x81 EP 1 IN",
+        "Transfer Type Interrupt",
+        "wMaxPacketSize 0x0008 1x 8 bytes",
+        "Report Descriptors:",
+    ] {
+        let words: Vec<&str> = wanted.split(' ').collect();
+        ensure!(facts.iter().any(|line| line.starts_with(&words)), "`{wanted}` is not in lsusb -v:\n{details}");
+    }
+    for wrong in ["can't", "couldn't", "error", "junk", "invalid"] {
+        ensure!(!details.to_lowercase().contains(wrong), "lsusb -v says `{wrong}`:\n{details}");
+    }
+    Ok(())
+}
+
+/// The last value of an axis that `evtest` has printed.
+fn axis(events: &str, name: &str) -> Option<u32> {
+    let line = events.lines().rfind(|line| line.contains("type 3 (EV_ABS)") && line.contains(name))?;
+    line.rsplit_once("value ")?.1.trim().parse().ok()
+}
+
 fn web(name: &str, vmm: &Vmm) -> Result<String> {
     let Some(chromium) = run::find_program("chromium") else {
         return skip("chromium is not installed (Debian's package chromium)");
@@ -152,24 +205,52 @@ fn web(name: &str, vmm: &Vmm) -> Result<String> {
     let python = python()?;
     let folder = paths::work()?.join("web");
     fs::create_dir_all(&folder)?;
-    let script = folder.join("web.py");
+    let (script, logged_in) = (folder.join("web.py"), fresh("web/logged-in")?);
     fs::write(&script, include_str!("web.py"))?;
     let port = free_port()?;
     let args = ["-display".into(), format!("web,addr=127.0.0.1:{port}"), "-serial".into(), "vc".into()];
-    let mut guest = start(name, vmm, &args)?;
+    let mut guest = quick_start(name, vmm, &args)?;
+    let booted = guest.elapsed().as_secs_f64();
+    tablet_is_listed(&mut guest)?;
+    let find = "grep -l 'QEMU USB Tablet\\|USB Tablet' /sys/class/input/event*/device/name";
+    let device = settles(&mut guest, &format!("{find}; true"), |text| text.contains("event"))?;
+    let device = device.split('/').find(|part| part.starts_with("event")).context("no event device")?.to_owned();
+    guest.line(&format!("stdbuf -oL evtest /dev/input/{device} > /tmp/moves 2>&1 &"))?;
+    let range = settles(&mut guest, "cat /tmp/moves", |text| text.contains("Testing"))?;
+    let limits = range.lines().filter(|line| line.trim_start().starts_with("Max ")).collect::<Vec<_>>();
+    ensure!(limits.len() == 2 && limits.iter().all(|line| line.contains("32767")), "evtest says:\n{range}");
+
     let said = fs::read_to_string(guest.errors())?;
     let url = said.split_whitespace().find(|w| w.starts_with("http://")).context("no address on standard error")?;
     let [x, y] = PLACE.map(|v| v.to_string());
     let mut command = Command::new(python);
-    command.arg(&script).arg(chromium).arg(url).arg(&folder).arg(TYPED);
-    command.args([x, y]);
-    let report: serde_json::Value = serde_json::from_str(run::output(&mut command)?.trim())?;
+    command.arg(&script).arg(chromium).arg(url).arg(&folder).args([TYPED, &x, &y]).arg(&logged_in);
+    let report = thread::scope(|scope| {
+        let page = scope.spawn(|| run::output(&mut command));
+        // root logs in on the screen; the page goes on when there is a shell.
+        let shell = settles(&mut guest, ON_SCREEN, |text| text.contains("bash") || page.is_finished());
+        fs::write(&logged_in, "")?;
+        let report = page.join().map_err(|_| anyhow::anyhow!("the page's thread panicked"))?;
+        shell.and(report)
+    })?;
+    let report: serde_json::Value = serde_json::from_str(report.trim())?;
     settles(&mut guest, "ls /tmp", |text| text.contains("typed-42.ok"))?;
     is_typed(&mut guest, "/tmp/pasted", "Pasted: {1..3} ~|0")?;
     let size = [0, 1].map(|n| report["size"][n].as_u64().unwrap_or(1) as u32);
-    pointer_is_there(&mut guest, size)?;
+    let there = |events: &str| {
+        ["ABS_X", "ABS_Y"].iter().zip(PLACE).zip(size).all(|((name, place), size)| {
+            axis(events, name).is_some_and(|at| (at * (size - 1) + 0x3fff) / 0x7fff == place)
+        })
+    };
+    let events = settles(&mut guest, "tail -n 40 /tmp/moves", there)?;
+    let [x, y] = ["ABS_X", "ABS_Y"].map(|name| axis(&events, name).unwrap_or(0));
     let errors = report["errors"].as_array().map_or(0, Vec::len);
     ensure!(errors == 0, "the page had errors: {}", report["errors"]);
-    power_off(&mut guest)?;
-    Ok(format!("typed, pasted, pointed; tabs {}; {}", report["tabs"], folder.join("screen.png").display()))
+    guest.line("poweroff")?;
+    guest.wait_success(240)?;
+    Ok(format!(
+        "login after {booted:.1} s, tablet behind EHCI, typed, pasted; {PLACE:?} of {size:?} is ABS {x}, {y}; tabs {}; {}",
+        report["tabs"],
+        folder.join("screen.png").display()
+    ))
 }

@@ -83,7 +83,7 @@ impl Screen {
                 beat = Instant::now();
                 run::say(&self.name, &format!("{:4} s  {error:#}", started.elapsed().as_secs()));
             }
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -216,13 +216,21 @@ fn graphical(name: &str, vmm: &Vmm) -> Result<String> {
     let banner = png(&paths::asset("installer-banner")?)?;
     screen.key("ret")?;
     let first = screen.wait(QUESTION, |_, picture| chosen_language(picture, &banner))?;
-    thread::sleep(Duration::from_secs(2)); // GTK takes no keys yet when its first picture is there
-    screen.key("down")?;
-    let next = screen.wait(60, |_, picture| {
+    // GTK takes no keys yet when its first picture is there: those that come too early are lost.
+    let moved = |_: &Font, picture: &Picture| {
         let at = chosen_language(picture, &banner)?;
         ensure!(at > first, "the bar is still in row {at}");
         Ok(at)
-    })?;
+    };
+    let mut next = None;
+    for _ in 0..30 {
+        screen.key("down")?;
+        next = screen.wait(2, moved).ok();
+        if next.is_some() {
+            break;
+        }
+    }
+    let next = next.map_or_else(|| screen.wait(2, moved), Ok)?;
     ensure!((16..=40).contains(&(next - first)), "the bar went from row {first} to row {next}");
     screen.key("up")?;
     screen.wait(60, |_, picture| {

@@ -219,6 +219,16 @@ pub(crate) fn fresh(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A fresh overlay of the demo disk.
+pub(super) fn overlay(name: &str) -> Result<PathBuf> {
+    let disk = fresh(name)?;
+    let base = std::fs::canonicalize(paths::asset("demo")?)?;
+    run::output(
+        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(&disk),
+    )?;
+    Ok(disk)
+}
+
 pub(crate) fn ext4_as_qcow2(name: &str) -> Result<PathBuf> {
     let (raw, disk) = (fresh(&format!("{name}.raw"))?, fresh(&format!("{name}.qcow2"))?);
     let mke2fs = run::find_program("mke2fs").unwrap_or_else(|| "mke2fs".into());
@@ -321,11 +331,7 @@ fn lockstep_demo(name: &str, vmm: &Vmm) -> Result<String> {
 
 /// The demo on a throw-away overlay.
 fn demo_overlay(vmm: &Vmm) -> Result<String> {
-    let disk = fresh("demo.qcow2")?;
-    let base = std::fs::canonicalize(paths::asset("demo")?)?;
-    run::output(
-        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(base).arg(&disk),
-    )?;
+    let disk = overlay("demo.qcow2")?;
     let stages = demo::check(vmm, &disk)?;
     check(&disk)?;
     Ok(stages.iter().map(|(stage, time)| format!("{stage} {:.1} s", time.as_secs_f64())).collect::<Vec<_>>().join(", "))

@@ -1,10 +1,11 @@
 """Drives the web console in headless Chromium over the DevTools protocol.
 
-web.py CHROMIUM URL FOLDER TEXT X Y: types TEXT with keys, "pasted" through the dialog, moves the pointer to X, Y, asks
+web.py CHROMIUM URL FOLDER TEXT X Y SHELL: logs in as root, waits for the file SHELL, types TEXT with keys, "pasted" through the dialog, moves the pointer to X, Y, asks
 the monitor in its tab, and leaves screen.png, monitor.png in FOLDER. Prints a line of JSON.
 """
 import base64
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ import urllib.request
 
 import websocket
 
-chromium, url, folder, text, x, y = sys.argv[1:7]
+chromium, url, folder, text, x, y, shell = sys.argv[1:8]
 LIMIT = 120
 
 
@@ -112,11 +113,14 @@ try:
     wait("the light of Caps Lock", lit)
     page.stroke("CapsLock", "CapsLock")
     wait("the light of Caps Lock to go out", lambda: not lit())
-    page.type("\n")
+    page.type("root\n")
+    wait("a shell on the screen", lambda: os.path.exists(shell))
     page.type(text + "\n")
     page.value("document.getElementById('paste').click()")
     wait("the dialog", lambda: page.value("document.getElementById('paste-dialog').open"))
     page.value("document.getElementById('paste-text').value = 'echo \"Pasted: {1..3} ~|$?\" > /tmp/pasted\\n'")
+    if page.value("document.getElementById('layout').value") != "en-us" or page.value("document.getElementById('layout').length") < 20:
+        sys.exit("the dialog does not offer keyboard layouts")
     page.value("document.getElementById('paste-ok').click()")
     wait("an absolute pointer", lambda: page.value("absolute"))
     box = page.value("(({left, top, width, height}) => [left, top, width, height])(canvas.getBoundingClientRect())")

@@ -1,11 +1,12 @@
 //! The demo disk: Debian 12 (bookworm) for amd64 on one ext4 partition, GRUB before it; about 2 GiB, sparse, raw.
 //!
 //! `mmdebstrap` makes the root file system as a tar file, `mke2fs -d` fills the partition, [`super::disk`] writes the boot loader:
-//! nothing is mounted and no loop device is used. The kernel is Debian's cloud kernel, which has PIIX IDE and virtio as modules; the
-//! initrd that boots by default is our own and has only these and busybox. root's password is empty. `/opt/bench` has the two loops of `cargo xtask bench`.
+//! nothing is mounted and no loop device is used. The kernel is Debian's cloud kernel, which has PIIX IDE and virtio as modules, and no
+//! USB: GRUB starts Debian's generic kernel instead where it sees a USB controller. Each has an initrd of our own with only its disk
+//! drivers and busybox. root's password is empty. `/opt/bench` has the two loops of `cargo xtask bench`.
 
 use super::cpio::Cpio;
-use super::{disk, find_file, once};
+use super::{disk, find_file, once, usb};
 use crate::{apt, paths, run};
 use anyhow::{Context, Result};
 use std::fs;
@@ -13,13 +14,35 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const STAGE: &str = "image demo";
-const FOLDER: &str = "demo-1";
+const FOLDER: &str = "demo-2";
 /// Size of the file system; with the gap before it the disk is 2 GiB.
 const SIZE_KIB: u64 = 2 * 1024 * 1024 - 1024;
-const PACKAGES: &str =
-    "linux-image-cloud-amd64,initramfs-tools,lz4,systemd-sysv,udev,busybox-static,openssl,python3-minimal";
+const PACKAGES: &str = "linux-image-cloud-amd64,linux-image-amd64,initramfs-tools,lz4,systemd-sysv,udev,kmod,busybox-static,openssl,python3-minimal,usbutils,evtest";
+/// Folders of the generic kernel's modules that a demo has no use for.
+const UNUSED: [&str; 16] = [
+    "drivers/net/wireless",
+    "drivers/net/ethernet/[!ir]*",
+    "drivers/media",
+    "drivers/infiniband",
+    "drivers/iio",
+    "drivers/staging",
+    "drivers/gpu/drm/amd",
+    "drivers/gpu/drm/i915",
+    "drivers/gpu/drm/nouveau",
+    "drivers/gpu/drm/radeon",
+    "drivers/scsi/[!s]*",
+    "drivers/hwmon",
+    "drivers/mtd",
+    "drivers/isdn",
+    "drivers/md",
+    "sound",
+];
+/// The generic kernel's drivers of disks that the machines can have; what these need is found.
+const GENERIC: [&str; 7] = ["ata_piix", "ahci", "sd_mod", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
+/// The line of [`INIT`] that loads modules for every disk.
+pub(super) const LOADED: &str = "load scsi_common scsi_mod libata ata_piix sd_mod";
 const INIT: &str = include_str!("../../guest/demo-init.sh");
-const GRUB_MODULES: [&str; 20] = [
+const GRUB_MODULES: [&str; 21] = [
     "biosdisk",
     "part_msdos",
     "ext2",
@@ -40,6 +63,7 @@ const GRUB_MODULES: [&str; 20] = [
     "boot",
     "cpuid",
     "chain",
+    "setpci",
 ];
 const TOOLS: [apt::Tool; 7] = [
     ("mmdebstrap", "mmdebstrap"),
@@ -70,8 +94,9 @@ fn build(folder: &Path) -> Result<()> {
     compile(&bench)?;
     let tar = folder.join("root.tar");
     bootstrap(&tar, &bench)?;
-    let initrd = folder.join("initrd");
-    fs::write(&initrd, make_initrd(folder, &tar)?).context("cannot write the initrd")?;
+    for (name, generic) in [("initrd", false), ("initrd-generic", true)] {
+        fs::write(folder.join(name), make_initrd(folder, &tar, generic)?).context("cannot write an initrd")?;
+    }
     let file_system = folder.join("root.ext4");
     fill(folder, &tar, &file_system)?;
     let core = folder.join("core.img");
@@ -90,8 +115,8 @@ fn build(folder: &Path) -> Result<()> {
     if work.exists() {
         fs::remove_dir_all(&work).context("cannot remove mmdebstrap's work folder")?;
     }
-    for file in [&tar, &file_system, &core, &initrd] {
-        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
+    for file in ["root.tar", "root.ext4", "core.img", "initrd", "initrd-generic"] {
+        fs::remove_file(folder.join(file)).with_context(|| format!("cannot remove {file}"))?;
     }
     Ok(())
 }
@@ -122,6 +147,7 @@ fn bootstrap(tar: &Path, bench: &Path) -> Result<()> {
         ])
         .arg(format!("--include={PACKAGES}"))
         .args(["doc", "man", "info", "locale"].map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")))
+        .args(UNUSED.map(|name| format!("--dpkgopt=path-exclude=/lib/modules/*-[0-9]*[0-9]-amd64/kernel/{name}/*")))
         .arg(format!("--setup-hook={}", hook("demo-setup.sh")))
         .arg(format!("--customize-hook={}", hook("demo-finish.sh")))
         .arg(apt::SUITE)
@@ -148,19 +174,18 @@ fn isolated(folder: &Path) -> Result<Command> {
 }
 
 /// Our initrd, of files from the root file system. Not compressed: it is small, and reading it costs less than unpacking it.
-fn make_initrd(folder: &Path, tar: &Path) -> Result<Vec<u8>> {
+fn make_initrd(folder: &Path, tar: &Path, generic: bool) -> Result<Vec<u8>> {
     let parts = folder.join("parts");
     fs::create_dir_all(&parts).context("cannot create a folder for the initrd's parts")?;
-    let modules = super::kernel::MODULES.map(|module| format!("*/{module}.ko"));
     let mut command = Command::new("tar");
-    command
-        .arg("-x")
-        .arg("-f")
-        .arg(tar)
-        .arg("-C")
-        .arg(&parts)
-        .args(["--wildcards", "--no-same-owner", "*bin/busybox"])
-        .args(&modules);
+    command.arg("-x").arg("-f").arg(tar).arg("-C").arg(&parts);
+    command.args(["--wildcards", "--no-same-owner", "*bin/busybox"]);
+    if generic {
+        // Dependencies are found in the modules; the cloud kernel's have the same names.
+        command.args(["--exclude=*-cloud-amd64", "*.ko"]);
+    } else {
+        command.args(super::kernel::MODULES.map(|module| format!("*-cloud-amd64/*/{module}.ko")));
+    }
     run::run(STAGE, "collect the initrd's parts", &mut command)?;
     let mut archive = Cpio::new();
     for folder in ["bin", "dev", "lib", "lib/modules", "proc", "root", "sys"] {
@@ -168,11 +193,20 @@ fn make_initrd(folder: &Path, tar: &Path) -> Result<Vec<u8>> {
     }
     let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
     archive.program("bin/busybox", &read(&find_file(&parts, "bin/busybox")?)?);
-    for module in super::kernel::MODULES {
-        let name = format!("{module}.ko");
-        archive.program(&format!("lib/modules/{name}"), &read(&find_file(&parts, &name)?)?);
+    let mut init = INIT.to_owned();
+    if generic {
+        let mut order = Vec::new();
+        for module in GENERIC {
+            usb::add_module(&parts, module, "lib/modules", &mut order, &mut archive)?;
+        }
+        init = init.replace(LOADED, &format!("load {}", order.join(" ")));
+    } else {
+        for module in super::kernel::MODULES {
+            let name = format!("{module}.ko");
+            archive.program(&format!("lib/modules/{name}"), &read(&find_file(&parts, &name)?)?);
+        }
     }
-    archive.program("init", INIT.as_bytes());
+    archive.program("init", init.as_bytes());
     fs::remove_dir_all(&parts).context("cannot remove the initrd's parts")?;
     Ok(archive.finish())
 }
@@ -183,7 +217,7 @@ fn fill(folder: &Path, tar: &Path, file_system: &Path) -> Result<()> {
     fs::create_dir_all(&tree).context("cannot create a folder for the root file system")?;
     // GRUB 2.06 reads neither the orphan file nor a separate checksum seed. The UUIDs are fixed, so that images are alike.
     let script = "set -e; tar -x --numeric-owner --xattrs-include='*' --exclude='./dev/*' -f \"$1\" -C \"$2\"; \
-                  cp \"${1%/*}/initrd\" \"$2/boot/initrd.whpx\"; \
+                  cp \"${1%/*}/initrd\" \"$2/boot/initrd.whpx\"; cp \"${1%/*}/initrd-generic\" \"$2/boot/\"; \
                   truncate -s \"$4K\" \"$3\"; \
                   mke2fs -q -F -t ext4 -b 4096 -O '^orphan_file,^metadata_csum_seed' -J size=32 -m 0 -L whpx-root \
                   -E lazy_itable_init=0,lazy_journal_init=0,nodiscard,root_owner=0:0 -d \"$2\" \"$3\"; \

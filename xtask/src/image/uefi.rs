@@ -41,7 +41,6 @@ const GRUB: &str = "serial --unit=0 --speed=115200\nterminal_input console seria
     linux /boot/vmlinuz.sata root=LABEL=whpx-root ro console=tty0 console=ttyS0,115200\n\
     initrd /boot/initrd.sata\n}\n";
 const INIT: &str = include_str!("../../guest/demo-init.sh");
-const LOADED: &str = "load scsi_common scsi_mod libata ata_piix sd_mod";
 const SECTOR: u64 = 512;
 /// Bytes of the EFI system partition.
 const ESP: u64 = 64 << 20;
@@ -183,7 +182,7 @@ fn modules(tree: &Path, order_too: bool) -> Result<Cpio> {
     if order_too {
         archive.program("lib/modules/order", order.join(" ").as_bytes());
     } else {
-        archive.program("init", INIT.replace(LOADED, &format!("load {}", order.join(" "))).as_bytes());
+        archive.program("init", INIT.replace(super::demo::LOADED, &format!("load {}", order.join(" "))).as_bytes());
     }
     Ok(archive)
 }

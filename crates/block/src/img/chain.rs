@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::header::{Header, Use};
 use super::qcow2::{Cluster, Qcow2, Run};
 use super::{Control, ImgError, Result};
-use crate::lock::{Access, open_locked};
+use crate::lock::{Access, Locked, open_locked};
 use crate::open::{backing_path, magic_format};
 use crate::{Format, SECTOR, at};
 
@@ -47,7 +47,7 @@ impl Extent {
 
 struct Raw {
     path: PathBuf,
-    file: File,
+    file: Locked,
     size: u64,
 }
 

@@ -18,6 +18,7 @@ mod convert;
 mod create;
 mod header;
 mod info;
+mod json;
 mod output;
 mod qcow2;
 mod refcounts;
@@ -35,6 +36,7 @@ pub use check::{CheckReport, Repair, check};
 pub use convert::{Conversion, convert};
 pub use create::{Creation, NewQcow2, Preallocation, create};
 pub use info::{ImageInfo, Qcow2Info, info, info_chain};
+pub use json::info_json;
 pub use resize::{Resize, resize};
 pub use snapshot::{Snapshot, apply_snapshot, create_snapshot, delete_snapshot, list_snapshots};
 

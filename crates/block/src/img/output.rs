@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::{ImgError, Result};
-use crate::lock::{Access, open_locked};
+use crate::lock::{Access, Locked, open_locked};
 
 /// See the module's documentation. Dropped without [`Output::finish`], nothing is left.
 pub(crate) struct Output {
     temporary: NamedTempFile,
     path: PathBuf,
     /// The file that will be replaced, held against others until then.
-    replaced: Option<File>,
+    replaced: Option<Locked>,
 }
 
 impl Output {

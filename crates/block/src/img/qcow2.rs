@@ -1,12 +1,12 @@
 //! An open qcow2 image: its tables read, guest offsets resolved, contents read. The specification's "Cluster mapping".
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::header::{Header, Use};
 use super::{ImgError, Result};
 use crate::at;
+use crate::lock::Locked;
 
 /// Bits of a table entry that are a file offset.
 pub(crate) const OFFSET: u64 = 0x00FF_FFFF_FFFF_FE00;
@@ -47,7 +47,7 @@ pub(crate) struct Run {
 /// See the module's documentation.
 pub(crate) struct Qcow2 {
     pub(crate) path: PathBuf,
-    pub(crate) file: File,
+    pub(crate) file: Locked,
     pub(crate) header: Header,
     /// The active L1 table.
     pub(crate) l1: Vec<u64>,
@@ -59,7 +59,7 @@ pub(crate) struct Qcow2 {
 
 impl Qcow2 {
     /// The image in a file that is open.
-    pub(crate) fn from_file(path: &Path, file: File, purpose: Use) -> Result<Self> {
+    pub(crate) fn from_file(path: &Path, file: Locked, purpose: Use) -> Result<Self> {
         let header = Header::read(path, &file)?;
         header.usable(path, purpose)?;
         let file_len = super::chain::length(path, &file)?;

@@ -50,7 +50,7 @@ pub fn resize(
     let mut image = match format {
         Format::Raw => None,
         Format::Qcow2 => {
-            Some(Qcow2::from_file(path, file.try_clone().map_err(ImgError::io("open", path))?, Use::Change)?)
+            Some(Qcow2::from_file(path, file.try_clone().map_err(ImgError::io("open", path))?.into(), Use::Change)?)
         }
     };
     let old = match &image {

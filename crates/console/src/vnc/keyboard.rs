@@ -1,9 +1,9 @@
-//! An RFB client's keys: those with a key code as they are; keysyms looked up on a US keyboard, with Shift put right
+//! An RFB client's keys: those with a key code as they are; keysyms looked up on the guest's keyboard, with Shift and AltGr put right
 //! where the client does not send it (vncdotool) or has another layout. Keys still down are released at the end.
 
 use std::sync::Arc;
 
-use input::{InputBus, Key, KeyStroke};
+use input::{InputBus, Key, KeyStroke, Stroke};
 
 /// Keys that are down at most; more than anybody has fingers.
 const MOST_DOWN: usize = 32;
@@ -53,7 +53,7 @@ impl Keyboard {
     /// A keysym.
     pub(crate) fn keysym(&mut self, keysym: u32, down: bool) {
         let held = self.down.iter().find(|d| d.0 == keysym && keysym != 0).map(|d| d.1);
-        let stroke = KeyStroke::from_keysym(keysym);
+        let stroke = KeyStroke::from_keysym(keysym, self.bus.layout());
         match (stroke, down) {
             (Some(stroke), true) => self.stroke(keysym, stroke),
             // Pressed as one keysym ('a') and released as another ('A').
@@ -72,10 +72,31 @@ impl Keyboard {
         }
     }
 
+    /// Presses a dead key, which stays down no longer than it takes.
+    fn dead(&self, stroke: Stroke) {
+        let keys = stroke.keys();
+        self.all(&keys, true);
+        for key in keys.iter().rev() {
+            self.bus.key(*key, false);
+        }
+    }
+
     fn stroke(&mut self, keysym: u32, stroke: KeyStroke) {
         let shifts: Vec<Key> = [Key::Shift, Key::ShiftR].into_iter().filter(|k| self.is_down(*k)).collect();
         let shortcut = [Key::Ctrl, Key::CtrlR, Key::Alt, Key::MetaL, Key::MetaR].iter().any(|k| self.is_down(*k));
-        match stroke.shift.filter(|_| !shortcut && !self.is_down(stroke.key)) {
+        if shortcut || self.is_down(stroke.key) {
+            return self.press(keysym, stroke.key);
+        }
+        if let Some(dead) = stroke.dead {
+            self.all(&shifts, false);
+            self.dead(dead);
+            self.all(&shifts, true);
+        }
+        let altgr = stroke.altgr && !self.is_down(Key::AltR);
+        if altgr {
+            self.bus.key(Key::AltR, true);
+        }
+        match stroke.shift {
             Some(true) if shifts.is_empty() => {
                 self.bus.key(Key::Shift, true);
                 self.press(keysym, stroke.key);
@@ -87,6 +108,9 @@ impl Keyboard {
                 self.all(&shifts, true);
             }
             _ => self.press(keysym, stroke.key),
+        }
+        if altgr {
+            self.bus.key(Key::AltR, false);
         }
     }
 }
@@ -125,6 +149,24 @@ mod tests {
         assert_eq!(keys(&log), "+shift +b -b -shift +1 +shift -shift");
         drop(k);
         assert_eq!(keys(&log), "-1");
+    }
+
+    #[test]
+    fn keysyms_are_looked_up_on_the_guests_layout() {
+        let (mut k, log) = keyboard();
+        k.bus.set_layout(input::Layout::named("de").unwrap());
+        let mut typed = |keysym| {
+            k.keysym(keysym, true);
+            k.keysym(keysym, false);
+            keys(&log)
+        };
+        assert_eq!(typed('z' as u32), "+y -y");
+        assert_eq!(typed('@' as u32), "+alt_r +q -alt_r -q");
+        assert_eq!(typed(0xE4), "+apostrophe -apostrophe");
+        assert_eq!(typed(0x20AC), "+alt_r +e -alt_r -e");
+        assert_eq!(typed('^' as u32), "+grave_accent -grave_accent +spc -spc");
+        assert_eq!(typed(0xFE52), "+grave_accent -grave_accent");
+        assert_eq!(typed(0x100_00DC), "+shift +bracket_left -shift -bracket_left");
     }
 
     #[test]

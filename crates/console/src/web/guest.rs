@@ -46,8 +46,8 @@ impl Guest for MachineHandle {
             state: self.state().name(),
             cpus: self.accel().count(),
             exits: self.accel().stats().iter().flatten().map(|r| r.1).sum(),
-            disk_read: disks.iter().map(|s| s.rd_bytes).sum(),
-            disk_write: disks.iter().map(|s| s.wr_bytes).sum(),
+            disk_read: disks.iter().map(|s| s.read.bytes).sum(),
+            disk_write: disks.iter().map(|s| s.write.bytes).sum(),
         }
     }
 

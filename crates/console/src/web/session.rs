@@ -2,10 +2,10 @@
 //!
 //! To the page, binary: `1, compressed, width, height, count` (16 bits each, little-endian), then, as raw deflate when
 //! compressed, `count` rectangles `x, y, width, height` and after them their pixels as red, green and blue bytes; or
-//! `2, console` and its output. Text: JSON, the first with `hello`, `name` and `consoles`, later ones the status.
+//! `2, console` and its output. Text: JSON, the first with `hello`, `name`, `consoles`, `layout` and `layouts`, later ones the status.
 //!
 //! From the page, text: `key CODE 0|1` (a `KeyboardEvent.code`), `abs X Y BUTTONS`, `rel DX DY BUTTONS`,
-//! `wheel UP RIGHT`, `text ANYTHING`, `cmd stop|cont|reset|powerdown`, `ack` (a picture was drawn), `plain` (it cannot
+//! `wheel UP RIGHT`, `layout NAME` (of texts that follow), `text ANYTHING`, `cmd stop|cont|reset|powerdown`, `ack` (a picture was drawn), `plain` (it cannot
 //! decompress). Binary: a console's number and input for it. What makes no sense is ignored.
 //!
 //! At most [`IN_FLIGHT`] pictures are on their way, so a slow page gets fewer of them, and nothing piles up.
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use display::{Rect, Surface, Viewer};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use input::{InputEvent, Key, Leds};
+use input::{InputEvent, Key, Layout, Leds};
 
 use super::guest::{GuestCommand, GuestStatus};
 use super::server::Shared;
@@ -130,11 +130,13 @@ struct Hands<'a> {
     shared: &'a Shared,
     pointer: Pointer,
     down: Vec<Key>,
+    /// Of texts.
+    layout: Layout,
 }
 
 impl<'a> Hands<'a> {
     fn new(shared: &'a Shared) -> Self {
-        Self { shared, pointer: Pointer::new(shared.bus.clone()), down: vec![] }
+        Self { shared, pointer: Pointer::new(shared.bus.clone()), down: vec![], layout: shared.bus.layout() }
     }
 
     fn message(&mut self, text: &str) {
@@ -161,7 +163,8 @@ impl<'a> Hands<'a> {
                     self.shared.bus.send(&InputEvent::Sync);
                 }
             }
-            "text" if !self.shared.typist.type_text(rest.into()) => {
+            "layout" => self.layout = Layout::named(rest).unwrap_or(self.layout),
+            "text" if !self.shared.typist.type_text(rest.into(), self.layout) => {
                 tracing::warn!("web console: too much text to type");
             }
             "cmd" => self.command(rest),
@@ -226,7 +229,10 @@ impl Sender {
 
     fn run(mut self) -> io::Result<()> {
         let consoles: Vec<_> = self.shared.consoles.iter().map(|c| c.name()).collect();
-        let hello = serde_json::json!({ "hello": 1, "name": self.shared.name, "consoles": consoles });
+        let (layout, layouts) = (self.shared.bus.layout().name(), Layout::names().collect::<Vec<_>>());
+        let hello = serde_json::json!({
+            "hello": 1, "name": self.shared.name, "consoles": consoles, "layout": layout, "layouts": layouts,
+        });
         self.send(opcode::TEXT, hello.to_string().as_bytes())?;
         loop {
             let (in_flight, plain) = {

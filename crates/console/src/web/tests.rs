@@ -146,7 +146,11 @@ fn a_page_sees_and_does_everything() {
     let b = bench();
     b.serial.write(b"login: ");
     let mut s = b.websocket();
-    assert_eq!(message(&mut s), (1, br#"{"consoles":["serial0"],"hello":1,"name":"guest"}"#.to_vec()));
+    let (kind, hello) = message(&mut s);
+    let hello: serde_json::Value = serde_json::from_slice(&hello).unwrap();
+    assert_eq!((kind, &hello["consoles"][0], &hello["name"]), (1, &"serial0".into(), &"guest".into()));
+    assert_eq!((&hello["hello"], &hello["layout"]), (&1.into(), &"en-us".into()));
+    assert!(hello["layouts"].as_array().unwrap().contains(&"de".into()));
     let (mut output, mut picture, mut status) = (Vec::<u8>::new(), None, String::new());
     while output != b"login: " || picture.is_none() || status.is_empty() {
         match message(&mut s) {

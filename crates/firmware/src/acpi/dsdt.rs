@@ -81,7 +81,8 @@ pub(super) fn build(c: &AcpiConfig) -> Vec<u8> {
     }
     aml.extend(processors(c).0);
     // SLP_TYP for PM1a and PM1b, as these boards have them.
-    for (state, kind) in [("\\_S3_", 1u8), ("\\_S4_", 2), ("\\_S5_", 0)] {
+    let states = [(c.s3, "\\_S3_", 1u8), (c.s4, "\\_S4_", 2), (true, "\\_S5_", 0)];
+    for (_, state, kind) in states.into_iter().filter(|s| s.0) {
         let mut package = PackageBuilder::new();
         [kind, kind, 0, 0].iter().for_each(|value| package.add_element(value));
         aml.extend(Bytes::of(&name(state, &package)).0);

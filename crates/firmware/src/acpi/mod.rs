@@ -35,6 +35,10 @@ pub struct AcpiConfig {
     pub gpe0_base: u16,
     /// Bytes of the GPE0 block.
     pub gpe0_len: u8,
+    /// The guest may suspend to RAM (S3).
+    pub s3: bool,
+    /// The guest may suspend to disk (S4).
+    pub s4: bool,
 }
 
 /// What differs between the machines.
@@ -68,6 +72,8 @@ mod tests {
             present: 2,
             pic: true,
             hpet: true,
+            s3: true,
+            s4: true,
             serial: [true, true],
             chipset: Chipset::I440fx,
             pci_hole: (0x8000_0000, 0xFEBF_FFFF),
@@ -128,6 +134,17 @@ mod tests {
             let madt = tables::list_for_test(&built.tables).into_iter().find(|t| t.0 == "APIC").unwrap().1;
             assert_eq!(built.tables[madt + 40..madt + 44], [u8::from(pic), 0, 0, 0]);
         }
+    }
+
+    #[test]
+    fn sleep_states_that_are_not_there_have_no_name() {
+        let has = |c: &AcpiConfig| {
+            let built = tables::build(c).tables;
+            [b"_S3_", b"_S4_", b"_S5_"].map(|name| built.windows(4).any(|w| w == name))
+        };
+        assert_eq!(has(&config()), [true; 3]);
+        assert_eq!(has(&AcpiConfig { s3: false, ..config() }), [false, true, true]);
+        assert_eq!(has(&AcpiConfig { s4: false, ..config() }), [true, false, true]);
     }
 
     /// `iasl -d` reads every table without complaint, and its output compiles again without errors.

@@ -57,11 +57,13 @@ pub(super) fn blockstats(context: &mut Context, rest: &str) -> Outcome {
         let s = d.medium().queue.map(|q| q.stats()).unwrap_or_default();
         let transfers = format!(
             "rd_bytes={} wr_bytes={} rd_operations={} wr_operations={}",
-            s.rd_bytes, s.wr_bytes, s.rd_operations, s.wr_operations
+            s.read.bytes, s.write.bytes, s.read.operations, s.write.operations
         );
         let others = format!(
             "flush_operations={} unmap_operations={} failed_operations={}",
-            s.flush_operations, s.unmap_operations, s.failed_operations
+            s.flush.operations,
+            s.unmap.operations,
+            s.failed()
         );
         format!("{}: {transfers} {others}\n", d.id)
     };

@@ -26,7 +26,8 @@ pub(super) fn version(_: &mut Context, _: &Args) -> Outcome {
 
 pub(super) fn status(c: &mut Context, _: &Args) -> Outcome {
     let state = c.machine.state();
-    Ok(json!({"running": state == machine::RunState::Running, "status": state.name()}))
+    // `singlestep` is about TCG; QEMU 7.2's schema wants it.
+    Ok(json!({"running": state == machine::RunState::Running, "singlestep": false, "status": state.name()}))
 }
 
 pub(super) fn commands(_: &mut Context, _: &Args) -> Outcome {

@@ -158,8 +158,8 @@ fn event_json(event: &MachineEvent, at: std::time::SystemTime) -> Option<Value> 
         MachineEvent::DeviceDeleted { id: None } => {
             ("DEVICE_DELETED", Some(json!({"path": "/machine/peripheral-anon"})))
         }
-        MachineEvent::TrayMoved { drive, open } => {
-            ("DEVICE_TRAY_MOVED", Some(json!({"device": drive, "id": drive, "tray-open": open})))
+        MachineEvent::TrayMoved { drive, device, open } => {
+            ("DEVICE_TRAY_MOVED", Some(json!({"device": drive, "id": device, "tray-open": open})))
         }
     };
     let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -230,8 +230,8 @@ fn info(args: &[OsString]) -> Outcome {
     };
     let all = all.map_err(error)?;
     let text = match json {
-        true if args.has("--backing-chain") => show::pretty(&all.iter().map(show::info_json).collect::<Vec<_>>()),
-        true => all.iter().map(|i| show::pretty(&show::info_json(i))).collect(),
+        true if args.has("--backing-chain") => show::pretty(&all.iter().map(block::img::info_json).collect::<Vec<_>>()),
+        true => all.iter().map(|i| show::pretty(&block::img::info_json(i))).collect(),
         false => all.iter().map(show::info_text).collect::<Vec<_>>().join("\n"),
     };
     write_out(&text)?;
