@@ -42,7 +42,10 @@ fn qmp_on_standard_streams() {
     let (status, text) = run(&["-display", "none", "-qmp", "stdio"], input);
     assert_eq!(status, Some(0), "{text}");
     assert!(text.starts_with("{\"QMP\": {\"capabilities\": [], \"version\": "), "{text}");
-    assert!(text.contains("\r\n{\"return\": {\"running\": false, \"status\": \"prelaunch\"}}\r\n"), "{text}");
+    assert!(
+        text.contains("\r\n{\"return\": {\"running\": false, \"singlestep\": false, \"status\": \"prelaunch\"}}\r\n"),
+        "{text}"
+    );
     assert!(
         text.contains("{\"data\": {\"guest\": false, \"reason\": \"host-qmp-quit\"}, \"event\": \"SHUTDOWN\""),
         "{text}"

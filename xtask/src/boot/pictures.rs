@@ -65,8 +65,16 @@ impl Screen {
 
     /// What the screen shows now.
     fn shot(&mut self) -> Result<Picture> {
-        let bytes = self.dump(&format!("{}.ppm", self.name), "ppm")?;
-        Picture::from_ppm(&bytes).context("the screenshot is no PPM")
+        // The prompt that is waited for may be the one before the command: the file is not whole then.
+        let mut tries = 20;
+        loop {
+            let bytes = self.dump(&format!("{}.ppm", self.name), "ppm")?;
+            match Picture::from_ppm(&bytes).context("the screenshot is no PPM") {
+                Err(_) if tries > 0 => tries -= 1,
+                picture => return picture,
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until the screen shows something.

@@ -1,5 +1,4 @@
-//! Accesses that the translator checks together, against the interpreter: random straight-line code with pushes, pops,
-//! variables on the stack and members of structures, flags that are live across them; bases near the ends of pages; pages
+//! Straight-line code, the translator against the interpreter: random instructions with pushes, pops, variables on the stack and members of structures, flags that are live across them; bases near the ends of pages; pages
 //! that are missing, read-only, device memory, aliases, or that hold code.
 //!
 //! `WHPX_DIFF_SEED` and `WHPX_DIFF_CASES` vary them.
@@ -138,7 +137,7 @@ fn run(m: &mut Machine, code: &[u8], seed: u64) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn random_groups_do_what_the_interpreter_does() {
+fn random_code_does_what_the_interpreter_does() {
     let (seed, cases) = (env("WHPX_DIFF_SEED", 1), env("WHPX_DIFF_CASES", 6000));
     let (mut a, mut b) = (machine(Tier::Interpreter), machine(Tier::Translator));
     let (mut halts, mut blocks) = (0, 0);
