@@ -540,6 +540,12 @@ impl CharPort {
         self.core.is_open()
     }
 
+    /// The number of the connection that there is: each has another one.
+    pub fn connection(&self) -> Option<u64> {
+        let o = lock(&self.core.output);
+        o.open.then_some(o.connection)
+    }
+
     /// Takes the input focus of a multiplexed back end.
     pub fn take_focus(&self) {
         self.core.set_focus(self.index);

@@ -123,7 +123,7 @@ pub(crate) fn start(context: Context, chardev: &Chardev, pretty: bool) -> Result
     let own = frontend.clone();
     let run = move || {
         let stream = JsonStream::new();
-        Session { frontend: own.clone(), port, pretty, greeted: false, stream, connection }.run();
+        Session { frontend: own.clone(), port, pretty, greeted: None, stream, connection }.run();
         own.set(|n| n.ended = true);
     };
     let thread = std::thread::Builder::new().name("qmp".into()).spawn(run);
@@ -246,7 +246,8 @@ struct Session {
     frontend: Arc<Frontend>,
     port: CharPort,
     pretty: bool,
-    greeted: bool,
+    /// The connection (`CharPort::connection`) that was greeted.
+    greeted: Option<u64>,
     stream: JsonStream,
     connection: Connection,
 }
@@ -264,8 +265,9 @@ impl Session {
             if closed && !opened && self.read() == Flow::End {
                 return; // what a client sent before it left was done
             }
-            if closed || opened {
-                (self.greeted, self.connection.negotiated, self.stream) = (false, false, JsonStream::new());
+            // By its number, since a connection can be there before it is told of.
+            if self.greeted != self.port.connection() {
+                (self.greeted, self.connection.negotiated, self.stream) = (None, false, JsonStream::new());
             }
             if self.greet() == Flow::End || self.read() == Flow::End || self.tell_events() == Flow::End || end {
                 return;
@@ -274,10 +276,11 @@ impl Session {
     }
 
     fn greet(&mut self) -> Flow {
-        if self.greeted || !self.port.is_open() {
+        let connection = self.port.connection();
+        if self.greeted.is_some() || connection.is_none() {
             return Flow::Go;
         }
-        self.greeted = true;
+        self.greeted = connection;
         self.write(&json!({"QMP": {"version": query::version_json(), "capabilities": []}}))
     }
 
