@@ -1,5 +1,6 @@
-//! Straight-line code, the translator against the interpreter: random instructions with pushes, pops, variables on the stack and members of structures, flags that are live across them; bases near the ends of pages; pages
-//! that are missing, read-only, device memory, aliases, or that hold code.
+//! Straight-line code, the translator against the interpreter: random instructions with pushes, pops, variables of large
+//! frames and members of structures, flags that are live across them; bases near the ends of pages; pages that are missing,
+//! read-only, device memory, aliases, or that hold code.
 //!
 //! `WHPX_DIFF_SEED` and `WHPX_DIFF_CASES` vary them.
 #![cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
@@ -27,7 +28,7 @@ const OTHERS: [AsmRegister64; 7] = [rax, rcx, rdx, rsi, r8, r12, r15];
 
 fn one(a: &mut CodeAssembler, rng: &mut Rng) -> Result<(), IcedError> {
     let base = if rng.below(3) == 0 { rsp } else { BASES[rng.below(6) as usize] };
-    let disp = [0, 8, 16, 24, -8, -16, 4, 1, 0x38, 0x78, -0x40, 0x1C0, 0x300][rng.below(13) as usize];
+    let disp = [0, 8, 16, 24, -8, -16, 4, 1, 0x38, 0x400, 0x408, 0x410, 0x1C0][rng.below(13) as usize];
     let m = base + disp;
     let r = OTHERS[rng.below(7) as usize];
     let step = [8, 16, -8, 64, -32, 1][rng.below(6) as usize];
