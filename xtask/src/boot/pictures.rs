@@ -223,22 +223,23 @@ fn graphical(name: &str, vmm: &Vmm) -> Result<String> {
     screen.choose(0)?;
     let banner = png(&paths::asset("installer-banner")?)?;
     screen.key("ret")?;
-    let first = screen.wait(QUESTION, |_, picture| chosen_language(picture, &banner))?;
-    // GTK takes no keys yet when its first picture is there: those that come too early are lost.
-    let moved = |_: &Font, picture: &Picture| {
-        let at = chosen_language(picture, &banner)?;
-        ensure!(at > first, "the bar is still in row {at}");
-        Ok(at)
-    };
-    let mut next = None;
-    for _ in 0..30 {
+    let mut first = screen.wait(QUESTION, |_, picture| chosen_language(picture, &banner))?;
+    // GTK takes no keys yet when its first picture is there: those that come too early are lost. And it may still arrange
+    // its window, which moves the bar by a few dots.
+    let mut tries = 30;
+    let next = loop {
         screen.key("down")?;
-        next = screen.wait(2, moved).ok();
-        if next.is_some() {
-            break;
+        let moved = |_: &Font, picture: &Picture| {
+            let at = chosen_language(picture, &banner)?;
+            ensure!(at >= first + 16, "the bar is still in row {at}");
+            Ok(at)
+        };
+        match screen.wait(2, moved) {
+            Err(_) if tries > 0 => tries -= 1,
+            moved => break moved?,
         }
-    }
-    let next = next.map_or_else(|| screen.wait(2, moved), Ok)?;
+        first = screen.wait(2, |_, picture| chosen_language(picture, &banner))?;
+    };
     ensure!((16..=40).contains(&(next - first)), "the bar went from row {first} to row {next}");
     screen.key("up")?;
     screen.wait(60, |_, picture| {
