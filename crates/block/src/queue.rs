@@ -181,7 +181,6 @@ impl Shared {
             if let Some((op, done)) = work.waiting.pop_front() {
                 work.running = true;
                 drop(work);
-                // A damaged image must not take the worker along: whoever waits for it would wait forever.
                 let result = self.counted(op);
                 if let Err(e) = &result {
                     self.note(e);
@@ -219,6 +218,7 @@ impl Shared {
             }
         };
         let started = Instant::now();
+        // A damaged image must not take the worker along: whoever waits for it would wait forever.
         let result = catch_unwind(AssertUnwindSafe(|| self.execute(op)))
             .unwrap_or_else(|_| Err(io::Error::other("the image could not be read: it is damaged")));
         let time = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);

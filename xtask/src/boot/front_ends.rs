@@ -212,7 +212,7 @@ fn web(name: &str, vmm: &Vmm) -> Result<String> {
     let mut guest = quick_start(name, vmm, &args)?;
     let booted = guest.elapsed().as_secs_f64();
     tablet_is_listed(&mut guest)?;
-    let find = "grep -l 'QEMU USB Tablet\\|USB Tablet' /sys/class/input/event*/device/name";
+    let find = "grep -l 'USB Tablet' /sys/class/input/event*/device/name";
     let device = settles(&mut guest, &format!("{find}; true"), |text| text.contains("event"))?;
     let device = device.split('/').find(|part| part.starts_with("event")).context("no event device")?.to_owned();
     guest.line(&format!("stdbuf -oL evtest /dev/input/{device} > /tmp/moves 2>&1 &"))?;

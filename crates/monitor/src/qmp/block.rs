@@ -73,6 +73,11 @@ fn file_node(d: &DriveInfo, medium: &Medium) -> Option<Value> {
     Some(node_json(&name, file, d.cache, "file", size, backend.readonly()))
 }
 
+/// The device that has the drive, by its id: a `-device` with one, or the drive's own for a node that a device was given.
+fn qdev(d: &DriveInfo) -> Option<&str> {
+    d.device.as_deref().or(d.node.as_ref().map(|_| d.id.as_str()))
+}
+
 pub(super) fn query(c: &mut Context, _: &Args) -> Outcome {
     let one = |d: &DriveInfo| {
         let tray = c.machine.tray(d);
@@ -82,8 +87,8 @@ pub(super) fn query(c: &mut Context, _: &Args) -> Outcome {
             "device": name, "type": "unknown", "removable": d.removable, "locked": tray.is_some_and(|t| t.0),
             "io-status": "ok",
         });
-        if let Some(device) = d.device.as_ref().or(d.node.as_ref().map(|_| &d.id)) {
-            v["qdev"] = device.as_str().into();
+        if let Some(device) = qdev(d) {
+            v["qdev"] = device.into();
         }
         if let Some((_, open)) = tray {
             v["tray_open"] = open.into();
@@ -148,8 +153,8 @@ pub(super) fn stats(c: &mut Context, args: &Args) -> Outcome {
         if queue.is_some() {
             v["node-name"] = d.node_name().into();
         }
-        if let Some(device) = d.device.as_ref().or(d.node.as_ref().map(|_| &d.id)) {
-            v["qdev"] = device.as_str().into();
+        if let Some(device) = qdev(d) {
+            v["qdev"] = device.into();
         }
         v
     };
