@@ -64,7 +64,7 @@ type Run = dyn Fn(&str, &Vmm) -> Result<String> + Send + Sync;
 /// One boot test.
 pub(crate) struct Test {
     name: String,
-    /// vCPUs, by which it is scheduled.
+    /// vCPUs, by which it is scheduled; 0 for one that mostly waits, which runs beside any other.
     cpus: u32,
     /// Why it only runs when it is named.
     only_named: Option<&'static str>,
@@ -135,19 +135,25 @@ fn prepare(vmm: &Vmm) -> Result<()> {
     Ok(())
 }
 
-/// Runs the tests in order, those with few vCPUs beside each other.
+/// Runs the tests, those with few vCPUs beside each other: the first of the list that fits what is free, so that no core waits for
+/// a test that needs them all.
 pub(crate) fn schedule(tests: &[Test], vmm: &Vmm) -> Tally {
     let cores = thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
     let free = (Mutex::new(cores), Condvar::new());
     let lines = Mutex::new(Vec::new());
     let started = Instant::now();
     thread::scope(|scope| {
-        for test in tests {
-            let need = test.cpus.min(cores);
+        let mut waiting: Vec<&Test> = tests.iter().collect();
+        while !waiting.is_empty() {
             let mut left = free.0.lock().unwrap_or_else(PoisonError::into_inner);
-            while *left < need {
+            let next = loop {
+                if let Some(next) = waiting.iter().position(|test| test.cpus.min(cores) <= *left) {
+                    break next;
+                }
                 left = free.1.wait(left).unwrap_or_else(PoisonError::into_inner);
-            }
+            };
+            let test = waiting.remove(next);
+            let need = test.cpus.min(cores);
             *left -= need;
             drop(left);
             let (free, lines) = (&free, &lines);

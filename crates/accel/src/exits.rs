@@ -107,17 +107,19 @@ pub(crate) fn note_msr_gp(processor: &dyn VirtualProcessor, vp: &VpContext, exce
     }
 }
 
-/// CPUID of a leaf that exits: what the platform would have said, hypervisor leaves too.
-pub(crate) fn cpuid(processor: &dyn VirtualProcessor, vp: &VpContext, access: &CpuidAccess) -> whp::Result<()> {
+/// CPUID of a leaf that exits: what the platform would have said as `change` wants it, which gets the leaf and EAX, EBX,
+/// ECX, EDX.
+pub(crate) fn cpuid(
+    processor: &dyn VirtualProcessor,
+    vp: &VpContext,
+    access: &CpuidAccess,
+    change: impl FnOnce(u32, [u32; 4]) -> [u32; 4],
+) -> whp::Result<()> {
     let names = [RegisterName::RIP, RegisterName::RAX, RegisterName::RBX, RegisterName::RCX, RegisterName::RDX];
-    let values = [
-        next_rip(vp),
-        access.default_result_rax,
-        access.default_result_rbx,
-        access.default_result_rcx,
-        access.default_result_rdx,
-    ];
-    processor.set_registers(&names, &values.map(RegisterValue::from))
+    let own =
+        [access.default_result_rax, access.default_result_rbx, access.default_result_rcx, access.default_result_rdx];
+    let [eax, ebx, ecx, edx] = change(access.rax as u32, own.map(|r| r as u32)).map(u64::from);
+    processor.set_registers(&names, &[next_rip(vp), eax, ebx, ecx, edx].map(RegisterValue::from))
 }
 
 /// An exception that exits goes back to the guest.

@@ -111,6 +111,8 @@ struct Shared {
     extint: extint::ExtInt,
     /// With `kernel-irqchip=off`.
     apics: Option<Arc<LocalApics>>,
+    /// The local APICs outside of the platform have MSRs of Hyper-V's interface.
+    enlightened_apics: bool,
     options: AccelOptions,
     vcpus: Vec<Vcpu>,
 }
@@ -134,6 +136,14 @@ impl Shared {
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(|e| e.into_inner())
     }
+
+    /// A result of CPUID as the guest is to see it: with what is served here.
+    fn announced(&self, leaf: u32, mut result: [u32; 4]) -> [u32; 4] {
+        if leaf == local_apic::FEATURES_LEAF && self.enlightened_apics {
+            local_apic::announce(&mut result);
+        }
+        result
+    }
 }
 
 /// A partition with its processors; dropping it ends the threads.
@@ -155,7 +165,9 @@ impl Accelerator {
             move |source| AccelError::Platform { platform, step, source }
         };
         let partition = platform.create_partition().map_err(step("create partition"))?;
-        for (what, property) in properties(platform, config) {
+        let wanted = wanted_enlightenments(platform, config.options.kernel_irqchip);
+        let enlightened_apics = !config.options.kernel_irqchip && wanted.contains(SyntheticProcessorFeatures::HV1);
+        for (what, property) in properties(platform, config, wanted) {
             partition.set_property(property).map_err(step(what))?;
         }
         partition.setup().map_err(step("set up partition"))?;
@@ -168,8 +180,10 @@ impl Accelerator {
             }
             vcpus.push(Vcpu { vp, apic_id, stats: ExitStats::default() });
         }
-        let apics = (!config.options.kernel_irqchip)
-            .then(|| LocalApics::new(vcpus.iter().map(|v| (v.vp.clone(), v.apic_id)), &attachments.clock));
+        let apics = (!config.options.kernel_irqchip).then(|| {
+            let vps = vcpus.iter().map(|v| (v.vp.clone(), v.apic_id));
+            LocalApics::new(vps, &attachments.clock, enlightened_apics)
+        });
         let shared = Arc::new(Shared {
             partition,
             attachments,
@@ -179,6 +193,7 @@ impl Accelerator {
             eoi: std::sync::OnceLock::new(),
             extint: extint::ExtInt::default(),
             apics,
+            enlightened_apics,
             options: config.options,
             vcpus,
         });
@@ -369,7 +384,8 @@ impl Accelerator {
     /// [`AccelError`].
     pub fn cpuid(&self, index: usize, leaf: u32, subleaf: u32) -> Result<[u32; 4], AccelError> {
         let vcpu = self.shared.vcpus.get(index).ok_or(AccelError::NoProcessor(index))?;
-        vcpu.vp.cpuid_output(leaf, subleaf).map_err(|source| self.error("read CPUID", source))
+        let result = vcpu.vp.cpuid_output(leaf, subleaf).map_err(|source| self.error("read CPUID", source))?;
+        Ok(self.shared.announced(leaf, result))
     }
 
     /// Exit statistics of all processors.
@@ -425,9 +441,21 @@ fn enlightenments(kernel_irqchip: bool) -> SyntheticProcessorFeatures {
     if kernel_irqchip { always | with_apics } else { always }
 }
 
+/// Those of them that the platform has; none where it does not know of the property.
+fn wanted_enlightenments(platform: &dyn Platform, kernel_irqchip: bool) -> SyntheticProcessorFeatures {
+    match platform.capability(CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS) {
+        Ok(Capability::SyntheticProcessorFeaturesBanks(offered)) => offered & enlightenments(kernel_irqchip),
+        _ => SyntheticProcessorFeatures::empty(),
+    }
+}
+
 /// The partition's properties in the order WHP wants them (qemu-whpx-behaviour.md, 2.3). What old systems do not
 /// know is left out.
-fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static str, Property)> {
+fn properties(
+    platform: &dyn Platform,
+    config: &AccelConfig,
+    wanted: SyntheticProcessorFeatures,
+) -> Vec<(&'static str, Property)> {
     let mut list = vec![("set processor count", Property::ProcessorCount(config.apic_ids.len() as u32))];
     if let Ok(Capability::ProcessorPerfmonFeatures(f)) = platform.capability(CapabilityCode::PROCESSOR_PERFMON_FEATURES)
     {
@@ -441,13 +469,8 @@ fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static st
     {
         list.push(("set processor features", Property::ProcessorFeaturesBanks(a, b)));
     }
-    if let Ok(Capability::SyntheticProcessorFeaturesBanks(offered)) =
-        platform.capability(CapabilityCode::SYNTHETIC_PROCESSOR_FEATURES_BANKS)
-    {
-        let wanted = offered & enlightenments(options.kernel_irqchip);
-        if !wanted.is_empty() {
-            list.push(("set enlightenments", Property::SyntheticProcessorFeaturesBanks(wanted)));
-        }
+    if !wanted.is_empty() {
+        list.push(("set enlightenments", Property::SyntheticProcessorFeaturesBanks(wanted)));
     }
     let mut msrs = MsrExitBitmap::UNHANDLED_MSRS;
     if !options.kernel_irqchip {
@@ -455,6 +478,11 @@ fn properties(platform: &dyn Platform, config: &AccelConfig) -> Vec<(&'static st
     }
     list.push(("set MSR exit bitmap", Property::X64MsrExitBitmap(msrs)));
     let mut exits = ExtendedVmExits::X64_MSR_EXIT;
+    // The platform does not have GUEST_IDLE then (it would not know when to end it) and does not announce it: we do.
+    if !options.kernel_irqchip && wanted.contains(SyntheticProcessorFeatures::HV1) {
+        exits |= ExtendedVmExits::X64_CPUID_EXIT;
+        list.push(("set CPUID exits", Property::CpuidExitList(vec![local_apic::FEATURES_LEAF])));
+    }
     if options.intercept_msr_gp {
         exits |= ExtendedVmExits::EXCEPTION_EXIT;
         list.push(("set exception exit bitmap", Property::ExceptionExitBitmap(1 << GENERAL_PROTECTION)));

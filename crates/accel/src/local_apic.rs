@@ -28,6 +28,14 @@ const LOOK_AROUND: Duration = Duration::from_millis(50);
 const IA32_APIC_BASE: u32 = 0x1B;
 /// HV_X64_MSR_APIC_FREQUENCY (TLFS, 12.5), which a platform without local APICs leaves to us.
 const APIC_FREQUENCY: u32 = 0x4000_0023;
+/// HV_X64_MSR_VP_ASSIST_PAGE (TLFS, 10.3): Linux writes it on any hypervisor of this name, also without being told of it.
+const VP_ASSIST_PAGE: u32 = 0x4000_0073;
+/// HV_X64_MSR_GUEST_IDLE (TLFS, 7.6.1): a read ends when there is an interrupt, also with RFLAGS.IF clear.
+const GUEST_IDLE: u32 = 0x4000_00F0;
+/// CPUID leaf 0x40000003: EAX bit 10 and EDX bit 5 say that GUEST_IDLE is there (TLFS, "Feature and Interface Discovery").
+pub(crate) const FEATURES_LEAF: u32 = 0x4000_0003;
+const IDLE_PRIVILEGE: u32 = 1 << 10;
+const IDLE_AVAILABLE: u32 = 1 << 5;
 /// In Hz: a clock is a nanosecond.
 const CLOCK_RATE: u64 = 1_000_000_000;
 const INTERRUPT_FLAG: u64 = 1 << 9;
@@ -42,6 +50,8 @@ struct State {
     nmi: bool,
     waits_for_sipi: bool,
     halted: bool,
+    /// It reads GUEST_IDLE: stands until an interrupt is there, whatever RFLAGS.IF is.
+    idle: bool,
     /// The thread has been told to look again and has not done so.
     kicked: bool,
     /// The thread sleeps on `wake`.
@@ -85,11 +95,24 @@ pub(crate) struct LocalApics {
     all: Vec<One>,
     clock: Clock,
     turn: AtomicU32,
+    /// The guest has been told of Hyper-V's interface.
+    enlightened: bool,
+}
+
+/// Adds to a result of [`FEATURES_LEAF`] (EAX, EBX, ECX, EDX) what is served here and not by the platform.
+pub(crate) fn announce(leaf: &mut [u32; 4]) {
+    leaf[0] |= IDLE_PRIVILEGE;
+    leaf[3] |= IDLE_AVAILABLE;
 }
 
 impl LocalApics {
-    /// Local APICs for these processors, after power-up.
-    pub(crate) fn new(vps: impl Iterator<Item = (Arc<dyn VirtualProcessor>, u32)>, clock: &Clock) -> Arc<Self> {
+    /// Local APICs for these processors, after power-up. `enlightened`: with the MSRs that belong to them of Hyper-V's
+    /// interface.
+    pub(crate) fn new(
+        vps: impl Iterator<Item = (Arc<dyn VirtualProcessor>, u32)>,
+        clock: &Clock,
+        enlightened: bool,
+    ) -> Arc<Self> {
         let one = |(index, (vp, id)): (usize, (Arc<dyn VirtualProcessor>, u32))| {
             let physical_bits = vp.cpuid_output(0x8000_0008, 0).map_or(36, |r| r[0] & 0xFF).clamp(36, 52);
             let x2apic = vp.cpuid_output(1, 0).is_ok_and(|r| r[2] >> 21 & 1 != 0);
@@ -102,6 +125,7 @@ impl LocalApics {
                 nmi: false,
                 waits_for_sipi: index != 0,
                 halted: false,
+                idle: false,
                 kicked: false,
                 sleeping: false,
                 tpr_written: false,
@@ -114,7 +138,7 @@ impl LocalApics {
             One { vp, signature, state: Mutex::new(state), wake: Condvar::new(), timer: OnceLock::new() }
         };
         let all = vps.enumerate().map(one).collect();
-        let apics = Arc::new(Self { all, clock: clock.clone(), turn: AtomicU32::new(0) });
+        let apics = Arc::new(Self { all, clock: clock.clone(), turn: AtomicU32::new(0), enlightened });
         for (index, one) in apics.all.iter().enumerate() {
             let weak: Weak<Self> = Arc::downgrade(&apics);
             let due = move || {
@@ -138,6 +162,7 @@ impl LocalApics {
             let mut s = one.state();
             s.lapic.reset();
             (s.init, s.sipi, s.nmi, s.halted, s.tpr_written) = (false, None, false, false, false);
+            s.idle = false;
             (s.window, s.last_fire, s.waits_for_sipi) = (None, 0, index != 0);
             self.arm(one, &s);
         }
@@ -254,8 +279,19 @@ impl LocalApics {
         self.access(index, eoi, |l, now| ((), l.mmio_write(offset, value, now)));
     }
 
-    /// An MSR exit of processor `index`; `None` when the register is not the local APIC's.
+    /// An MSR exit of processor `index`; `None` when the register is not the local APIC's. After a read of GUEST_IDLE
+    /// the processor is not to run until there is an interrupt.
     pub(crate) fn msr(&self, index: usize, msr: u32, write: Option<u64>, eoi: &dyn Fn(u8)) -> Option<MsrResult> {
+        match (msr, write) {
+            (GUEST_IDLE, None) if self.enlightened => {
+                self.all.get(index)?.state().idle = true;
+                return Some(Ok(0));
+            }
+            (GUEST_IDLE, Some(_)) if self.enlightened => return Some(Err(Gp)),
+            // There is no page to put anything into: nothing that is announced needs it.
+            (VP_ASSIST_PAGE, Some(_)) if self.enlightened => return Some(Ok(0)),
+            _ => {}
+        }
         let work = |l: &mut Lapic, now: Now| match (msr, write) {
             (APIC_FREQUENCY, None) => (Ok(CLOCK_RATE), Effects::default()),
             (APIC_FREQUENCY, Some(_)) => (Err(Gp), Effects::default()),
@@ -280,11 +316,11 @@ impl LocalApics {
         self.all.get(index).map(|one| one.state().lapic.to_page(self.now()))
     }
 
-    /// Whether the processor is in HLT, and whether it waits for a start-up IPI.
+    /// Whether the processor stands still in HLT or GUEST_IDLE, and whether it waits for a start-up IPI.
     pub(crate) fn activity(&self, index: usize) -> (bool, bool) {
         self.all.get(index).map_or((false, false), |one| {
             let s = one.state();
-            (s.halted, s.waits_for_sipi)
+            (s.halted || s.idle, s.waits_for_sipi)
         })
     }
 
@@ -316,6 +352,7 @@ impl LocalApics {
             initialise(&*one.vp, one.signature)?;
             s.lapic.init();
             (s.nmi, s.halted, s.window, s.tpr_written) = (false, false, None, true);
+            s.idle = false;
             s.waits_for_sipi = s.lapic.apic_base() & apic_base::BSP == 0;
             self.arm(one, &s);
         }
@@ -329,6 +366,14 @@ impl LocalApics {
             one.vp.set_registers(&[R::CR8], &[s.lapic.cr8().into()])?;
         }
         let external = pic.filter(|pic| index == 0 && pic.is_pending() && s.lapic.accepts_ext_int());
+        // An interrupt that is held back by priority ends it too, since Linux waits for locks this way in handlers; a local
+        // APIC that is switched off hears of no interrupt, so that there is nothing to wait for.
+        if s.idle && (s.nmi || external.is_some() || s.lapic.has_requests() || !s.lapic.software_enabled()) {
+            s.idle = false;
+        }
+        if s.idle {
+            return Ok(false);
+        }
         if s.nmi || external.is_some() || s.lapic.pending().is_some() {
             return inject(one, &mut s, external);
         }

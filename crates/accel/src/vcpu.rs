@@ -12,7 +12,7 @@ use crate::emulate::{Completion, Emulator};
 use crate::exits;
 use crate::invalid;
 use crate::local_apic::LocalApics;
-use crate::{Shared, Vcpu};
+use crate::{Shared, Vcpu, stats};
 
 /// What the thread does after an exit.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,12 @@ impl Handler<'_> {
 
 impl AccessHandler for Handler<'_> {
     fn port_read(&self, port: u16, data: &mut [u8]) {
-        self.vcpu.stats.port_accesses.fetch_add(1, Ordering::Relaxed);
+        stats::add(&self.vcpu.stats.port_accesses, 1);
         self.shared.attachments.ports.read(port, data);
     }
 
     fn port_write(&self, port: u16, data: &[u8]) {
-        self.vcpu.stats.port_accesses.fetch_add(1, Ordering::Relaxed);
+        stats::add(&self.vcpu.stats.port_accesses, 1);
         self.shared.attachments.ports.write(port, data);
     }
 
@@ -65,7 +65,7 @@ impl AccessHandler for Handler<'_> {
         if let Some((apics, offset)) = self.local_apic(gpa) {
             return apics.read(self.index, offset, data);
         }
-        self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
+        stats::add(&self.vcpu.stats.memory_accesses, 1);
         if !self.shared.attachments.space.read(gpa, data) {
             self.unassigned(false, gpa, data.len());
         }
@@ -75,10 +75,37 @@ impl AccessHandler for Handler<'_> {
         if let Some((apics, offset)) = self.local_apic(gpa) {
             return apics.write(self.index, offset, data, &|vector| self.eoi(vector));
         }
-        self.vcpu.stats.memory_accesses.fetch_add(1, Ordering::Relaxed);
+        stats::add(&self.vcpu.stats.memory_accesses, 1);
         if !self.shared.attachments.space.write(gpa, data) {
             self.unassigned(true, gpa, data.len());
         }
+    }
+
+    fn memory_read_elements(&self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
+        if self.local_apic(gpa).is_some() {
+            return 0;
+        }
+        let done = self.shared.attachments.space.read_elements(gpa, size, data);
+        stats::add(&self.vcpu.stats.memory_accesses, (done / size.max(1)) as u64);
+        done
+    }
+
+    fn memory_write_elements(&self, gpa: u64, size: usize, data: &[u8]) -> usize {
+        if self.local_apic(gpa).is_some() {
+            return 0;
+        }
+        let done = self.shared.attachments.space.write_elements(gpa, size, data);
+        stats::add(&self.vcpu.stats.memory_accesses, (done / size.max(1)) as u64);
+        done
+    }
+
+    fn memory_copy_elements(&self, from: u64, to: u64, size: usize, count: usize) -> usize {
+        if self.local_apic(from).is_some() || self.local_apic(to).is_some() {
+            return 0;
+        }
+        let done = self.shared.attachments.space.copy_elements(from, to, size, count);
+        stats::add(&self.vcpu.stats.memory_accesses, (2 * done / size.max(1)) as u64);
+        done
     }
 
     /// The instruction's address is known only at an exit.
@@ -89,7 +116,7 @@ impl AccessHandler for Handler<'_> {
     }
 
     fn eoi(&self, vector: u8) {
-        self.vcpu.stats.eois.fetch_add(1, Ordering::Relaxed);
+        stats::add(&self.vcpu.stats.eois, 1);
         if let Some(eoi) = self.shared.eoi.get() {
             eoi(vector);
         }
@@ -204,7 +231,7 @@ impl Thread<'_> {
                 Ok(())
             }
             Exit::MsrAccess(access) => self.msr(&context.vp, access),
-            Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access),
+            Exit::Cpuid(access) => exits::cpuid(vp, &context.vp, access, |leaf, result| shared.announced(leaf, result)),
             Exit::Exception(exception) => {
                 exits::note_msr_gp(vp, &context.vp, exception);
                 exits::reinject(vp, &context.vp, exception)

@@ -79,6 +79,23 @@ pub trait Bus {
     /// [`Leave`] when it must become an exit.
     fn mem_write(&mut self, gpa: u64, data: &[u8]) -> Result<(), Leave>;
 
+    /// Loads of a string instruction that [`Bus::page`] does not map, upwards from `gpa` inside a page: as many elements of
+    /// `size` bytes as `data` has, or fewer, one after the other. How many bytes were loaded. What is left comes as
+    /// [`Bus::mem_read`]; with 0, all of it.
+    fn mem_read_elements(&mut self, _gpa: u64, _size: usize, _data: &mut [u8]) -> usize {
+        0
+    }
+
+    /// Stores likewise; what is left comes as [`Bus::mem_write`].
+    fn mem_write_elements(&mut self, _gpa: u64, _size: usize, _data: &[u8]) -> usize {
+        0
+    }
+
+    /// Likewise `count` loads from `from` upwards, each followed by its store from `to` upwards.
+    fn mem_copy_elements(&mut self, _from: u64, _to: u64, _size: usize, _count: usize) -> usize {
+        0
+    }
+
     /// IN: fills `data` (1, 2 or 4 bytes).
     ///
     /// # Errors

@@ -9,7 +9,14 @@ pub(crate) struct CodeMemory {
     writable: *mut u8,
     executable: *const u8,
     capacity: usize,
+    /// By large page: asked for.
+    #[cfg(target_os = "linux")]
+    asked: Vec<bool>,
 }
+
+/// Size of large pages.
+#[cfg(target_os = "linux")]
+const LARGE: usize = 2 << 20;
 
 // SAFETY: the views are plain memory that lives as long as `self`; writes go through `&mut self`.
 unsafe impl Send for CodeMemory {}
@@ -18,7 +25,13 @@ impl CodeMemory {
     /// Maps both views; `None` when the system refuses.
     pub(crate) fn new(capacity: usize) -> Option<Self> {
         let (writable, executable) = map(capacity)?;
-        Some(Self { writable, executable, capacity })
+        Some(Self {
+            writable,
+            executable,
+            capacity,
+            #[cfg(target_os = "linux")]
+            asked: vec![false; capacity / LARGE],
+        })
     }
 
     /// Where offset 0 can be executed.
@@ -44,11 +57,32 @@ impl CodeMemory {
         places.flatten().filter(|at| fits(*at)).find_map(|at| allocate_at(at, len)).map(|at| NearMemory { at, len })
     }
 
+    /// Asks for large pages for what is being written for the first time, so that code which is spread over megabytes does
+    /// not wait for page walks. Without effect where the system has none for it (before Linux 6.1, Windows).
+    fn use_large_pages(&mut self, end: usize) {
+        #[cfg(target_os = "linux")]
+        {
+            const MADV_COLLAPSE: libc::c_int = 25;
+            let chunk = end.saturating_sub(1) / LARGE;
+            let Some(asked) = self.asked.get_mut(chunk) else { return };
+            if std::mem::replace(asked, true) {
+                return;
+            }
+            for view in [self.executable.cast_mut(), self.writable] {
+                // SAFETY: inside the view; the contents do not change.
+                unsafe { libc::madvise(view.wrapping_add(chunk * LARGE).cast(), LARGE, MADV_COLLAPSE) };
+            }
+        }
+        #[cfg(windows)]
+        let _none = end;
+    }
+
     /// Copies `code` to `offset`, and returns where it can be executed.
     pub(crate) fn write(&mut self, offset: usize, code: &[u8]) -> Option<u64> {
         if offset.checked_add(code.len())? > self.capacity {
             return None;
         }
+        self.use_large_pages(offset + code.len());
         // SAFETY: both views are `capacity` bytes long, and the range was just checked. `code` is not inside the
         // writable view, which nobody else has a pointer to.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
@@ -130,7 +164,21 @@ fn map(capacity: usize) -> Option<(*mut u8, *const u8)> {
         if fd < 0 {
             return None;
         }
-        let view = |prot| libc::mmap(ptr::null_mut(), capacity, prot, libc::MAP_SHARED, fd, 0);
+        // At a multiple of the size of large pages, with what is mapped too much taken away again.
+        let view = |prot| {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let all = libc::mmap(ptr::null_mut(), capacity + LARGE, libc::PROT_NONE, flags, -1, 0);
+            if all == libc::MAP_FAILED {
+                return all;
+            }
+            let before = all.align_offset(LARGE) % LARGE;
+            let at = all.wrapping_byte_add(before);
+            if before != 0 {
+                libc::munmap(all, before);
+            }
+            libc::munmap(at.wrapping_byte_add(capacity), LARGE - before);
+            libc::mmap(at, capacity, prot, libc::MAP_SHARED | libc::MAP_FIXED, fd, 0)
+        };
         let mut views = None;
         if libc::ftruncate(fd, capacity as libc::off_t) == 0 {
             let w = view(libc::PROT_READ | libc::PROT_WRITE);

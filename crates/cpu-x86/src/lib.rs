@@ -28,6 +28,7 @@ pub mod flags;
 pub mod fpu;
 mod int;
 pub mod jit;
+mod large;
 pub mod mem;
 pub mod model;
 pub mod op;

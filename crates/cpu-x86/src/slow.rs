@@ -6,8 +6,9 @@ use std::sync::atomic::{Ordering, compiler_fence};
 use guest_memory::PAGE_SIZE;
 
 use crate::atomic;
-use crate::bus::Bus;
+use crate::bus::{Attention, Bus};
 use crate::fault::{Abort, AbortKind, Access, Exception, vector};
+use crate::flags::rflags;
 use crate::mem::Int;
 use crate::state::{Cpu, Mode, Seg, cr::*};
 use crate::tlb::{Entry, Phys, SUPERVISOR, SUPERVISOR_AC, UNCACHED, USER};
@@ -89,16 +90,24 @@ impl Cpu {
 
     /// The page of `at` for the accessor that owns the TLB table at `base`; enters it there.
     pub(crate) fn resolve(&mut self, bus: &mut dyn Bus, at: u64, access: Access, base: usize) -> Result<Page, Abort> {
-        // In lockstep everything comes here.
-        if self.rehearsal.is_some()
+        // Accesses across pages, and in lockstep everything, come here.
+        if access != Access::Fetch
             && let Some(phys) = self.tlb.cached(base, at, access == Access::Write)
         {
             return Ok(Page { phys, at });
         }
         let request =
             Request { access, user: base == USER || base == UNCACHED, ac: base == SUPERVISOR_AC, update: true };
+        if base != UNCACHED
+            && let Some(phys) = self.tlb.device(base, at, access)
+        {
+            return Ok(Page { phys, at });
+        }
         let t = self.translate(bus, at, request).map_err(|f| self.translation_failed(at, access, f))?;
         let phys = self.tlb.physical(bus, t.gpa);
+        if phys.host.is_null() && base != UNCACHED {
+            self.tlb.note_device(base, at, phys.gpa, self.rights(&t, request));
+        }
         if !phys.host.is_null() && base != UNCACHED {
             let mut allowed = self.rights(&t, request);
             if self.watched(at & !0xFFF, PAGE_SIZE, None) != 0 {
@@ -197,7 +206,10 @@ impl Cpu {
     /// A device access may have raised an interrupt or changed the physical map: nothing but this instruction may
     /// use what is cached.
     fn device_answered(&mut self) {
-        if self.attention.load(Ordering::Relaxed) != 0 {
+        let asked = self.attention.load(Ordering::Relaxed);
+        // Interrupts that the guest has switched off wait for the instruction that switches them on, which ends its block.
+        let held_back = if self.sysflags & rflags::IF == 0 { Attention::INTR | Attention::INTR_WINDOW } else { 0 };
+        if asked & !held_back != 0 {
             self.stop_block = true;
         }
     }
@@ -220,6 +232,94 @@ impl Cpu {
             rest = after;
         }
         Ok(())
+    }
+
+    /// The page of a string instruction's elements at `offset` in `seg` when it is a device's, and how many of `want`
+    /// bytes are in it; `None` when they have to go one by one ([`Cpu::host_span`] has the list of reasons, and a
+    /// rehearsal, which stops at devices).
+    fn device_elements(
+        &mut self,
+        bus: &mut dyn Bus,
+        seg: Seg,
+        offset: u64,
+        want: usize,
+        access: Access,
+    ) -> Result<Option<(Page, usize)>, Abort> {
+        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 || self.rehearsal.is_some() {
+            return Ok(None);
+        }
+        let at = self.linear(seg, offset, 1, access)?;
+        let len = want.min(4096 - (at as usize & 0xFFF));
+        if self.linear(seg, offset, len, access).is_err() || !is_canonical(at) {
+            return Ok(None);
+        }
+        let page = self.resolve(bus, at, access, self.tlb.base)?;
+        Ok(page.phys.host.is_null().then_some((page, len)))
+    }
+
+    /// Stores the elements of `T` in `data` to a device at `offset` in `seg`, one after the other: how many bytes. With 0
+    /// they have to go another way.
+    ///
+    /// # Errors
+    /// As [`Cpu::store_at`], for the first element.
+    pub(crate) fn store_elements<T: Int>(
+        &mut self,
+        bus: &mut dyn Bus,
+        seg: Seg,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<usize, Abort> {
+        let Some((page, len)) = self.device_elements(bus, seg, offset, data.len(), Access::Write)? else {
+            return Ok(0);
+        };
+        let done = match data.get(..len / T::BYTES * T::BYTES) {
+            Some(data) if !data.is_empty() => bus.mem_write_elements(page.gpa(), T::BYTES, data).min(data.len()),
+            _ => 0,
+        };
+        self.device_answered();
+        Ok(done / T::BYTES * T::BYTES)
+    }
+
+    /// Loads elements likewise, from `offset` in `seg` into `data`.
+    ///
+    /// # Errors
+    /// As [`Cpu::load_at`], for the first element.
+    pub(crate) fn load_elements<T: Int>(
+        &mut self,
+        bus: &mut dyn Bus,
+        seg: Seg,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<usize, Abort> {
+        let Some((page, len)) = self.device_elements(bus, seg, offset, data.len(), Access::Read)? else { return Ok(0) };
+        let done = match data.get_mut(..len / T::BYTES * T::BYTES) {
+            Some(data) if !data.is_empty() => bus.mem_read_elements(page.gpa(), T::BYTES, data).min(data.len()),
+            _ => 0,
+        };
+        self.device_answered();
+        Ok(done / T::BYTES * T::BYTES)
+    }
+
+    /// Moves elements, `want` bytes of them, between devices, each load before its store.
+    ///
+    /// # Errors
+    /// As the first load or store.
+    pub(crate) fn copy_elements<T: Int>(
+        &mut self,
+        bus: &mut dyn Bus,
+        (from, source): (Seg, u64),
+        (to, target): (Seg, u64),
+        want: usize,
+    ) -> Result<usize, Abort> {
+        let Some((from, n)) = self.device_elements(bus, from, source, want, Access::Read)? else { return Ok(0) };
+        let Some((to, m)) = self.device_elements(bus, to, target, want, Access::Write)? else { return Ok(0) };
+        let count = n.min(m) / T::BYTES;
+        if count == 0 {
+            return Ok(0);
+        }
+        let done = bus.mem_copy_elements(from.gpa(), to.gpa(), T::BYTES, count).min(count * T::BYTES);
+        self.device_answered();
+        Ok(done / T::BYTES * T::BYTES)
     }
 
     /// A load that the TLB does not serve.

@@ -59,6 +59,28 @@ impl Cpu {
             len,
         }))
     }
+
+    /// [`Cpu::host_span`] for stores, where the TLB knows it already: nothing is looked up and nothing can fault.
+    pub(crate) fn known_span(&mut self, seg: Seg, offset: u64, want: usize) -> Option<Span> {
+        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+            return None;
+        }
+        let at = self.linear(seg, offset, 1, Access::Write).ok()?;
+        let len = want.min(4096 - (at as usize & 0xFFF));
+        self.linear(seg, offset, len, Access::Write).ok()?;
+        let e = self.tlb.data(at);
+        (e.write == self.tlb.tag(at)).then(|| Span {
+            block: self.tlb.block(e.block).clone(),
+            offset: e.offset + (at & 0xFFF),
+            len,
+        })
+    }
+
+    /// Whether a store to `offset` in `seg` is known to go to a device.
+    pub(crate) fn is_known_device(&mut self, seg: Seg, offset: u64) -> bool {
+        self.linear(seg, offset, 1, Access::Write)
+            .is_ok_and(|at| self.tlb.device(self.tlb.base, at, Access::Write).is_some())
+    }
 }
 
 impl Span {

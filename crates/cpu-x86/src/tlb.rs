@@ -18,10 +18,12 @@ use guest_memory::{PAGE_SIZE, RamBlock};
 
 use crate::bus::{Attention, Bus, PhysPage};
 use crate::cache::KeyHasher;
+use crate::fault::Access;
+use crate::large::{LargeArray, Zero};
 use crate::state::{Cpu, Mode, cr::*};
 
-/// Entries in a table.
-pub(crate) const ENTRIES: usize = 1024;
+/// Entries in a table: so many that two of the few dozen pages which a program uses all the time seldom share one.
+pub(crate) const ENTRIES: usize = 32768;
 const TABLES: usize = 4;
 /// First entry of the table for accesses at CPL 3.
 pub(crate) const USER: usize = 0;
@@ -69,6 +71,9 @@ impl Entry {
     };
 }
 
+// SAFETY: integers and raw pointers.
+unsafe impl Zero for Entry {}
+
 /// A guest-physical page as the bus described it. `host` is null for devices.
 #[derive(Clone, Copy)]
 pub(crate) struct Phys {
@@ -105,6 +110,20 @@ pub(crate) struct Allowed {
     pub(crate) exec: bool,
 }
 
+/// A linear page that leads to a device: where it leads for the accessor of one table, and what it may do there without
+/// another walk. Devices have no entry in the tables, since every access of theirs goes the slow way.
+#[derive(Clone, Copy)]
+struct Device {
+    base: usize,
+    page: u64,
+    gpa: u64,
+    read: bool,
+    write: bool,
+}
+
+/// Pages of devices that are remembered; a string instruction has two, and programs few more.
+const DEVICES: usize = 8;
+
 /// log2 of the regions that entries made from large pages (of 2 or 4 MiB) and from 1 GiB pages are dropped by.
 const LARGE: u32 = 22;
 const HUGE: u32 = 30;
@@ -140,7 +159,7 @@ impl Regions {
 
 /// All tables of one processor.
 pub(crate) struct Tlb {
-    entries: Box<[Entry; TABLES * ENTRIES]>,
+    entries: LargeArray<Entry, { TABLES * ENTRIES }>,
     /// First entry of the table for the data accesses of instructions, by privilege and mode.
     pub(crate) base: usize,
     generation: u64,
@@ -155,6 +174,9 @@ pub(crate) struct Tlb {
     pcids: Vec<(u16, u64)>,
     blocks: Vec<Arc<RamBlock>>,
     phys: Box<[Phys; PHYS_ENTRIES]>,
+    devices: [Option<Device>; DEVICES],
+    /// `epoch` that `devices` is right for.
+    devices_epoch: u64,
     /// The 4 MiB regions that have entries made from large pages.
     large: Regions,
     /// The 1 GiB regions that have entries made from 1 GiB pages.
@@ -180,7 +202,7 @@ fn array<T: Copy, const N: usize>(value: T) -> Box<[T; N]> {
 impl Default for Tlb {
     fn default() -> Self {
         Self {
-            entries: array(Entry::EMPTY),
+            entries: LargeArray::new(),
             base: SUPERVISOR,
             generation: 1,
             last_generation: 1,
@@ -190,6 +212,8 @@ impl Default for Tlb {
             pcids: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
+            devices: [None; DEVICES],
+            devices_epoch: 0,
             large: Regions::default(),
             huge: Regions::default(),
             pdpte: None,
@@ -273,6 +297,28 @@ impl Tlb {
             writable: write,
             ..Phys::device(0)
         })
+    }
+
+    /// The device at `at`, if it is remembered that the accessor of the table at `base` may do this there.
+    pub(crate) fn device(&self, base: usize, at: u64, access: Access) -> Option<Phys> {
+        let d = self.devices[(at >> 12) as usize & (DEVICES - 1)]?;
+        let may = match access {
+            Access::Read => d.read,
+            Access::Write => d.write,
+            Access::Fetch => false,
+        };
+        let known = self.devices_epoch == self.epoch && d.base == base && d.page == at & PAGE_MASK;
+        (known && may).then(|| Phys::device(d.gpa))
+    }
+
+    /// Remembers the page of a device.
+    pub(crate) fn note_device(&mut self, base: usize, at: u64, gpa: u64, allowed: Allowed) {
+        if self.devices_epoch != self.epoch {
+            self.devices = [None; DEVICES];
+            self.devices_epoch = self.epoch;
+        }
+        let device = Device { base, page: at & PAGE_MASK, gpa, read: allowed.read, write: allowed.write };
+        self.devices[(at >> 12) as usize & (DEVICES - 1)] = Some(device);
     }
 
     /// What is behind the guest-physical page of `gpa`.
@@ -369,9 +415,14 @@ impl Tlb {
 
     fn drop_region(&mut self, at: u64, shift: u32) {
         let same = |tag: u64| tag != 0 && tag >> shift == at >> shift;
-        for e in self.entries.iter_mut() {
-            if same(e.read) || same(e.write) || same(e.exec) {
-                *e = Entry::EMPTY;
+        // Of each table, those that its pages can be in.
+        let many = (1usize << (shift - 12)).min(ENTRIES);
+        let first = (at >> shift << shift >> 12) as usize & (ENTRIES - 1);
+        for table in self.entries.chunks_exact_mut(ENTRIES) {
+            for e in table.iter_mut().skip(first).take(many) {
+                if same(e.read) || same(e.write) || same(e.exec) {
+                    *e = Entry::EMPTY;
+                }
             }
         }
     }
@@ -380,7 +431,8 @@ impl Tlb {
     pub(crate) fn drop_memory(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         self.note_dropped(None);
-        self.clear();
+        self.pcids.clear();
+        self.generation = self.fresh();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();
     }

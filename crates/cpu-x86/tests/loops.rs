@@ -7,7 +7,9 @@
 mod machine;
 mod random;
 
+use cpu_x86::flags::rflags::AC;
 use cpu_x86::fpu::{XCR0_AVX512, supported_xcr0};
+use cpu_x86::state::cr::CR4_SMAP;
 use cpu_x86::{Stop, Tier};
 use iced_x86::code_asm::*;
 use machine::tiers::{env, machine};
@@ -183,7 +185,11 @@ fn prepare(m: &mut Machine, unit: u64, seed: u64) {
     m.p.cpu.regs[10] = 0;
     m.p.cpu.regs[11] = rounds * unit;
     let flags = rng.next() & cpu_x86::flags::rflags::ARITH;
-    m.p.cpu.set_rflags(flags);
+    // Now and then as a kernel that copies from and to a program: nothing that is found then may be kept.
+    let copies = rng.below(4) == 0;
+    m.p.cpu.cr4 = m.p.cpu.cr4 & !CR4_SMAP | if copies { CR4_SMAP } else { 0 };
+    m.p.cpu.set_rflags(flags | if copies { AC } else { 0 });
+    m.p.cpu.update_mode();
 }
 
 fn run(m: &mut Machine, program: &Program, seed: u64) -> (String, Vec<u8>) {

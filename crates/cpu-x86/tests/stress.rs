@@ -14,7 +14,7 @@ use cpu_x86::state::cr::*;
 use cpu_x86::{Exception, Stop, Tier};
 use guest_memory::{GuestMemory, MapRange, RamBlock};
 use iced_x86::code_asm::*;
-use machine::tiers::{both, both_at, every};
+use machine::tiers::{both, both_at, every, machine};
 use machine::{CODE, DATA, Machine, P, RAM, STACK, TABLES, U, W, assemble};
 
 /// A page for subroutines.
@@ -764,6 +764,104 @@ fn popf_starts_single_steps_in_the_middle_of_a_block() {
 }
 
 // ---- REP
+
+/// Elements that go to a device several at once are the same accesses in the same order, with the same result, wherever
+/// the two ends are, across pages, and up to the element that faults.
+#[test]
+fn elements_of_a_device_at_once_or_one_by_one() {
+    const BEHIND: u64 = DATA + 0x8000; // two pages that lead to the device, the next one is not there
+    let strings: [(&str, Emit, u64); 8] = [
+        ("movsb", |a| a.rep().movsb().unwrap(), 1),
+        ("movsw", |a| a.rep().movsw().unwrap(), 2),
+        ("movsd", |a| a.rep().movsd().unwrap(), 4),
+        ("movsq", |a| a.rep().movsq().unwrap(), 8),
+        ("stosb", |a| a.rep().stosb().unwrap(), 1),
+        ("stosw", |a| a.rep().stosw().unwrap(), 2),
+        ("stosd", |a| a.rep().stosd().unwrap(), 4),
+        ("stosq", |a| a.rep().stosq().unwrap(), 8),
+    ];
+    for (name, string, size) in strings {
+        // Source, target, elements; the last ones run into the page that is not there, in both ways.
+        let places = [
+            (DATA, BEHIND, 300),
+            (BEHIND, DATA, 300),
+            (BEHIND, BEHIND + 0x800, 300),
+            (BEHIND + 8, BEHIND, 300),
+            (BEHIND + 0x1000 - 3, BEHIND + 5, 200),
+            (DATA + 3, BEHIND + 0x1000 - 100 * size + 1, 200),
+            (DATA, BEHIND + 0x2000 - 50 * size, 100),
+            (BEHIND + 0x2000 - 50 * size, DATA, 100),
+            (BEHIND + 0x2000 - 50 * size + 1, BEHIND, 100),
+        ];
+        for (from, to, count) in places {
+            let run = |at_once: usize, tier: Tier| {
+                let mut m = machine(tier);
+                m.bus.at_once = at_once;
+                let (window, rights) = (0xF000_0000, P | W | U);
+                m.set_pte(BEHIND, window | rights);
+                m.set_pte(BEHIND + 0x1000, (window + 0x1000) | rights);
+                m.set_pte(BEHIND + 0x2000, 0);
+                assert!(m.bus.ram.write(DATA, &(0..0x1000u32).map(|n| (n * 7) as u8).collect::<Vec<_>>()));
+                m.code(CODE, |a| {
+                    string(a);
+                    a.hlt().unwrap();
+                });
+                (m.p.cpu.regs[0], m.p.cpu.regs[1]) = (0x1122_3344_5566_7788, count);
+                (m.p.cpu.regs[6], m.p.cpu.regs[7]) = (from, to);
+                let end = format!("{:?}", m.run());
+                let mut data = vec![0; 0x1000];
+                assert!(m.bus.ram.read(DATA, &mut data));
+                let pieces = m.bus.pieces;
+                ((end, m.p.cpu.regs[..16].to_vec(), m.bus.order, m.bus.device_writes, data), pieces)
+            };
+            let (expected, none) = run(0, Tier::Interpreter);
+            assert_eq!(none, 0);
+            for tier in [Tier::Interpreter, Tier::Translator, Tier::Check] {
+                for at_once in [1, 7, usize::MAX] {
+                    let (got, pieces) = run(at_once, tier);
+                    assert!(got == expected, "{name} {from:#x} {to:#x} {at_once} {tier:?}");
+                    let device = to >= BEHIND || from >= BEHIND && name.starts_with("movs");
+                    assert_eq!(pieces != 0, device, "{name} {from:#x} {to:#x} {at_once} {tier:?}");
+                }
+            }
+        }
+    }
+}
+
+/// What is remembered of a device's page ends with its translation and its rights.
+#[test]
+fn a_device_page_is_walked_again_when_its_translation_was_dropped() {
+    const WINDOW: u64 = DATA + 0x8000;
+    for tier in [Tier::Interpreter, Tier::Translator] {
+        let mut m = machine(tier);
+        m.set_pte(WINDOW, 0xF000_0000 | P | W | U);
+        let store = |m: &mut Machine| {
+            m.code(CODE, |a| {
+                a.mov(dword_ptr(WINDOW), 1).unwrap();
+                a.mov(dword_ptr(WINDOW), 2).unwrap();
+                a.hlt().unwrap();
+            });
+            m.run()
+        };
+        assert_eq!(store(&mut m), Stop::Halt);
+        m.set_pte(WINDOW, 0xF000_1000 | P | W | U);
+        assert_eq!(store(&mut m), Stop::Halt);
+        let to: Vec<u64> = m.bus.device_writes.iter().map(|w| w.0).collect();
+        assert_eq!(to, [0xF000_0000, 0xF000_0000, 0xF000_1000, 0xF000_1000], "{tier:?}");
+        m.set_pte(WINDOW, 0xF000_1000 | P | U); // read-only
+        assert!(matches!(store(&mut m), Stop::Exception(e) if e.vector == 14 && e.error == Some(3)), "{tier:?}");
+        m.code(CODE, |a| {
+            a.mov(eax, dword_ptr(WINDOW)).unwrap();
+            a.mov(dword_ptr(WINDOW), eax).unwrap();
+        });
+        assert!(matches!(m.run(), Stop::Exception(e) if e.vector == 14), "{tier:?}: a load that may is no store");
+        // A page of the kernel's is remembered for the kernel only.
+        m.set_pte(WINDOW, 0xF000_1000 | P | W);
+        assert_eq!(store(&mut m), Stop::Halt);
+        m.set_cpl(3);
+        assert!(matches!(store(&mut m), Stop::Exception(e) if e.vector == 14 && e.error == Some(7)), "{tier:?}");
+    }
+}
 
 #[test]
 fn faults_inside_rep_leave_the_progress() {

@@ -127,6 +127,14 @@ fn root_port(mut spec: DeviceSpec, number: usize, chipset: Chipset) -> Result<(R
     if chipset != Chipset::Q35 {
         return Err(bad(&typed, "there is no PCI Express on this machine; use -machine q35"));
     }
+    if let Some((_, bus)) = spec.props.iter().find(|(key, bus)| key == "bus" && bus != chipset.root_bus()) {
+        // They belong to the root complex (PCI Express Base Specification 3.0, 1.3.1).
+        let why = format!(
+            "bus={bus}: root ports are on {} only; there are no switches or other bridges behind them yet",
+            chipset.root_bus()
+        );
+        return Err(bad(&typed, &why));
+    }
     let place = PciBuses { chipset, ports: &[] }.place(&mut spec)?;
     let multifunction = spec.take_bool("multifunction")?.unwrap_or(false) || place.addr.is_some_and(|a| a.1 != 0);
     let mut small = |key: &str| -> Result<u8, MachineError> {
@@ -232,6 +240,9 @@ mod tests {
         let port = "-M q35 -device pcie-root-port,id=a,chassis=1,slot=2";
         assert!(plan(&format!("{port} -device qemu-xhci,bus=b")).unwrap_err().contains("available: pcie.0, a"));
         assert!(plan(&format!("{port} -device qemu-xhci,bus=a,addr=1")).unwrap_err().contains("slot 0 only"));
+        assert!(plan(&format!("{port} -device ioh3420,bus=a")).unwrap_err().contains("root ports are on pcie.0 only"));
+        let display = plan(&format!("{port} -vga none -device bochs-display,bus=a")).unwrap_err();
+        assert!(display.contains("bus=a: this device is on the root bus only"), "{display}");
         assert!(plan(&format!("{port} -device ioh3420,id=a")).unwrap_err().contains("Duplicate device ID 'a'"));
         assert!(plan(&format!("{port} -device ioh3420,chassis=1,slot=2")).unwrap_err().contains("another port"));
         assert!(plan(&format!("{port} -device ahci,addr=40")).unwrap_err().contains("addr=40"));

@@ -513,7 +513,11 @@ pub(crate) fn known(spec: &DeviceSpec, globals: &[cli::Global]) -> Result<(&'sta
             spec.props.push((g.property.clone(), g.value.clone()));
         }
     }
-    if let Some((key, _)) = spec.props.iter().find(|p| !info.props.iter().any(|k| k.0 == p.0)) {
+    if let Some((key, value)) = spec.props.iter().find(|p| !info.props.iter().any(|k| k.0 == p.0)) {
+        if info.bus == "PCI" && key == "bus" {
+            let text = format!("{}: bus={value}: this device is on the root bus only; leave bus= away", spec.typed);
+            return Err(MachineError::Config(text));
+        }
         let near = cli::nearest(key, info.props.iter().map(|p| p.0)).map(|n| format!("; did you mean {n}?"));
         let text = format!("{}: unknown property '{key}'{}", spec.typed, near.unwrap_or_default());
         return Err(MachineError::Config(text));

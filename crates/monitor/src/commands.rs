@@ -60,7 +60,7 @@ pub(crate) const COMMANDS: &[Command] = commands! {
     "expire_password", "protocol time", "set when the password of vnc expires (now, never, +seconds, seconds since 1970)", vnc::expire_password;
     "help" | "?", "[cmd]", "show the help", help;
     "info", "[subcommand]", "show various information about the system state", info_command;
-    "log", "item1[,...]", "activate logging of the specified items ('none' for nothing)", log;
+    "log", "item1[,...]", "activate logging of the specified items ('none' for nothing, 'help' lists them)", log;
     "memsave", "addr size file", "save to disk virtual memory dump starting at 'addr' of size 'size'", by_qmp::memsave;
     "mouse_button", "state", "change mouse button state (1=L, 2=M, 4=R)", by_qmp::mouse_button;
     "mouse_move", "dx dy [dz]", "send mouse move events", by_qmp::mouse_move;
@@ -265,7 +265,11 @@ fn change(context: &mut Context, rest: &str) -> Outcome {
 fn log(context: &mut Context, rest: &str) -> Outcome {
     let words = some_words(rest, 1, 1)?;
     let items = words.first().map(String::as_str).unwrap_or_default();
-    log_control(context)?.set_items(items).map_err(failed)?;
+    let log = log_control(context)?;
+    if matches!(items, "help" | "?") {
+        return Ok(log.items());
+    }
+    log.set_items(items).map_err(failed)?;
     Ok(String::new())
 }
 

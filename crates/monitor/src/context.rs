@@ -19,6 +19,9 @@ pub trait LogControl: Send + Sync {
     /// For an unknown item.
     fn set_items(&self, items: &str) -> Result<(), String>;
 
+    /// The items of `-d` and what they mean, a line each.
+    fn items(&self) -> String;
+
     /// Switches the trace events of `pattern`.
     ///
     /// # Errors

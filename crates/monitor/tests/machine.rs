@@ -128,6 +128,10 @@ fn discs_are_changed() {
 struct OneEvent(AtomicBool);
 
 impl monitor::LogControl for OneEvent {
+    fn items(&self) -> String {
+        "Log items:\nint  interrupts\n".into()
+    }
+
     fn set_items(&self, items: &str) -> Result<(), String> {
         Err(format!("no {items}"))
     }

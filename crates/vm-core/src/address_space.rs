@@ -137,6 +137,36 @@ impl FlatRange {
     pub fn accesses(&self) -> u64 {
         self.accesses.load(Ordering::Relaxed)
     }
+
+    /// Whether `len` bytes at `at` are in it.
+    fn has(&self, at: u64, len: usize) -> bool {
+        at.checked_sub(self.start).and_then(|into| into.checked_add(len as u64)).is_some_and(|end| end <= self.len)
+    }
+
+    /// With the device's lock held, so that no other thread counts meanwhile.
+    fn count(&self) {
+        self.accesses.store(self.accesses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A load at `at`, which is in it, from its device.
+    fn load(&self, device: &mut dyn Mmio, at: u64, data: &mut [u8]) {
+        self.count();
+        device.mmio_read(self.into + (at - self.start), data);
+        tracing::trace!(
+            target: "memory_region_ops_read",
+            "addr={at:#x} size={} value={:#x} name={}", data.len(), number(data), self.name
+        );
+    }
+
+    /// A store at `at`, which is in it, to its device.
+    fn store(&self, device: &mut dyn Mmio, at: u64, data: &[u8]) {
+        self.count();
+        tracing::trace!(
+            target: "memory_region_ops_write",
+            "addr={at:#x} size={} value={:#x} name={}", data.len(), number(data), self.name
+        );
+        device.mmio_write(self.into + (at - self.start), data);
+    }
 }
 
 /// Hears of RAM that appears in and goes away from the space. Called with no other lock than the space's update
@@ -261,15 +291,9 @@ impl AddressSpace {
         }
     }
 
-    fn find(&self, gpa: u64) -> Option<FlatRange> {
-        let flat = self.flat.read().unwrap_or_else(|e| e.into_inner());
-        let i = flat.partition_point(|r| r.start <= gpa).checked_sub(1)?;
-        flat.get(i).filter(|r| gpa - r.start < r.len).cloned()
-    }
-
     /// The name of what is at `gpa`.
     pub fn name_at(&self, gpa: u64) -> Option<Arc<str>> {
-        self.find(gpa).map(|r| r.name)
+        find(&self.flat(), gpa).map(|r| r.name.clone())
     }
 
     /// A load by a processor, `data.len()` bytes, RAM and devices alike; where nothing is, all ones.
@@ -278,9 +302,10 @@ impl AddressSpace {
         let mut all = true;
         let mut done = 0;
         while done < data.len() {
+            let flat = self.flat();
             let at = gpa.wrapping_add(done as u64);
             let left = data.len() - done;
-            let Some(r) = self.find(at) else {
+            let Some(r) = find(&flat, at) else {
                 data[done] = 0xFF;
                 done += 1;
                 all = false;
@@ -295,14 +320,7 @@ impl AddressSpace {
                 Backing::RomDevice { block, offset, .. } => {
                     block.read(offset + (at - r.start), part);
                 }
-                Backing::Mmio(device) => {
-                    r.accesses.fetch_add(1, Ordering::Relaxed);
-                    lock(device).mmio_read(r.into + (at - r.start), part);
-                    tracing::trace!(
-                        target: "memory_region_ops_read",
-                        "addr={at:#x} size={n} value={:#x} name={}", number(part), r.name
-                    );
-                }
+                Backing::Mmio(device) => r.load(&mut *lock(device), at, part),
             }
             done += n;
         }
@@ -314,9 +332,10 @@ impl AddressSpace {
         let mut all = true;
         let mut done = 0;
         while done < data.len() {
+            let flat = self.flat();
             let at = gpa.wrapping_add(done as u64);
             let left = data.len() - done;
-            let Some(r) = self.find(at) else {
+            let Some(r) = find(&flat, at) else {
                 done += 1;
                 all = false;
                 continue;
@@ -329,19 +348,90 @@ impl AddressSpace {
                     block.write(offset + (at - r.start), part);
                 }
                 (Backing::Mmio(device) | Backing::RomDevice { device, .. }, _)
-                | (Backing::Ram { readonly: true, .. }, Some(device)) => {
-                    r.accesses.fetch_add(1, Ordering::Relaxed);
-                    tracing::trace!(
-                        target: "memory_region_ops_write",
-                        "addr={at:#x} size={n} value={:#x} name={}", number(part), r.name
-                    );
-                    lock(device).mmio_write(r.into + (at - r.start), part);
-                }
+                | (Backing::Ram { readonly: true, .. }, Some(device)) => r.store(&mut *lock(device), at, part),
             }
             done += n;
         }
         all
     }
+
+    /// Loads of a string instruction: as many of the elements of `size` bytes that `data` has, one after the other and
+    /// upwards, as are wholly in the device at `gpa`, and no more when one of them changes the space. The bytes loaded;
+    /// 0 where no device is.
+    pub fn read_elements(&self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
+        let (flat, size) = (self.flat(), size.max(1));
+        let Some((r, device)) = device_at(&flat, gpa) else { return 0 };
+        let mut device = lock(device);
+        let (mut at, mut done) = (gpa, 0);
+        for part in data.chunks_exact_mut(size) {
+            if !r.has(at, size) || done != 0 && self.is_newer(&flat) {
+                break;
+            }
+            r.load(&mut *device, at, part);
+            (at, done) = (at + size as u64, done + size);
+        }
+        done
+    }
+
+    /// Stores of a string instruction, as [`Self::read_elements`]. The bytes stored.
+    pub fn write_elements(&self, gpa: u64, size: usize, data: &[u8]) -> usize {
+        let (flat, size) = (self.flat(), size.max(1));
+        let Some((r, device)) = device_at(&flat, gpa) else { return 0 };
+        let mut device = lock(device);
+        let (mut at, mut done) = (gpa, 0);
+        for part in data.chunks_exact(size) {
+            if !r.has(at, size) || done != 0 && self.is_newer(&flat) {
+                break;
+            }
+            r.store(&mut *device, at, part);
+            (at, done) = (at + size as u64, done + size);
+        }
+        done
+    }
+
+    /// Loads and stores of a string instruction that moves `count` elements of `size` bytes (at most 64) inside one device,
+    /// each load before its store. The bytes moved; 0 where the two are not the same device.
+    pub fn copy_elements(&self, from: u64, to: u64, size: usize, count: usize) -> usize {
+        let mut element = [0; 64];
+        let Some(element) = element.get_mut(..size.max(1)) else { return 0 };
+        let (flat, size) = (self.flat(), element.len());
+        let (Some((source, device)), Some((target, other))) = (device_at(&flat, from), device_at(&flat, to)) else {
+            return 0;
+        };
+        if !Arc::ptr_eq(device, other) {
+            return 0;
+        }
+        let mut device = lock(device);
+        let mut done = 0;
+        for _ in 0..count {
+            let (from, to) = (from + done as u64, to + done as u64);
+            if !source.has(from, size) || !target.has(to, size) || done != 0 && self.is_newer(&flat) {
+                break;
+            }
+            source.load(&mut *device, from, element);
+            target.store(&mut *device, to, element);
+            done += size;
+        }
+        done
+    }
+
+    /// The space is not the one of `flat` any more.
+    fn is_newer(&self, flat: &Arc<[FlatRange]>) -> bool {
+        !Arc::ptr_eq(flat, &self.flat.read().unwrap_or_else(|e| e.into_inner()))
+    }
+}
+
+fn find(flat: &[FlatRange], gpa: u64) -> Option<&FlatRange> {
+    let i = flat.partition_point(|r| r.start <= gpa).checked_sub(1)?;
+    flat.get(i).filter(|r| gpa - r.start < r.len)
+}
+
+/// The device at `gpa`, where loads and stores go to one.
+fn device_at(flat: &[FlatRange], gpa: u64) -> Option<(&FlatRange, &Arc<Mutex<dyn Mmio>>)> {
+    find(flat, gpa).and_then(|r| match &r.backing {
+        Backing::Mmio(device) => Some((r, device)),
+        _ => None,
+    })
 }
 
 fn dma_range(r: &FlatRange) -> Option<MapRange> {
@@ -474,6 +564,47 @@ mod tests {
         );
         assert!(!s.read(0x3FFF, &mut x));
         assert_eq!(x, [0, 0xFF]);
+    }
+
+    /// Notes accesses; a store of 0xEE switches the region off.
+    struct Notes(Vec<(char, u64, usize)>, Option<(Arc<AddressSpace>, RegionId)>);
+    impl Mmio for Notes {
+        fn mmio_read(&mut self, offset: u64, data: &mut [u8]) {
+            self.0.push(('r', offset, data.len()));
+            data.fill(offset as u8);
+        }
+        fn mmio_write(&mut self, offset: u64, data: &[u8]) {
+            self.0.push(('w', offset, data.len()));
+            if let Some((space, id)) = self.1.take_if(|_| data[0] == 0xEE) {
+                space.place(id, 0x1000, false).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn elements_go_one_by_one_to_a_device_as_far_as_it_reaches() {
+        let s = AddressSpace::new();
+        let (dev, other) = (shared(Notes(vec![], None)), shared(Notes(vec![], None)));
+        let id = s.add(region("dev", 0x1000, 0x1000, 1, Backing::mmio(&dev))).unwrap();
+        s.add(region("other", 0x3000, 0x1000, 1, Backing::mmio(&other))).unwrap();
+        let ram = RamBlock::new("ram", 0x1000).unwrap();
+        s.add(region("ram", 0, 0x1000, 0, Backing::ram(&ram))).unwrap();
+        let mut x = [0; 8];
+        assert_eq!(s.read_elements(0x1FFA, 2, &mut x), 6);
+        assert_eq!(x, [0xFA, 0xFA, 0xFC, 0xFC, 0xFE, 0xFE, 0, 0]);
+        assert_eq!(s.write_elements(0x1FFB, 4, &x), 4, "the second one reaches out of it");
+        assert_eq!(s.copy_elements(0x1000, 0x1004, 4, 2), 8);
+        let seen = std::mem::take(&mut lock(&dev).0);
+        let expected = [('r', 0xFFA, 2), ('r', 0xFFC, 2), ('r', 0xFFE, 2), ('w', 0xFFB, 4)];
+        assert_eq!(seen[..4], expected);
+        assert_eq!(seen[4..], [('r', 0, 4), ('w', 4, 4), ('r', 4, 4), ('w', 8, 4)]);
+        assert_eq!(s.flat().iter().find(|r| &*r.name == "dev").unwrap().accesses(), 8);
+        let nothing = [0, 0x1000 - 2, 0x2000, u64::MAX];
+        assert_eq!(nothing.map(|at| s.write_elements(at, 2, &x)), [0; 4]);
+        assert_eq!((s.copy_elements(0x1000, 0x3000, 4, 2), s.copy_elements(0, 0x1000, 4, 2)), (0, 0));
+        assert_eq!(s.copy_elements(0x1000, 0x1000, 65, 2), 0);
+        lock(&dev).1 = Some((s.clone(), id));
+        assert_eq!(s.write_elements(0x1000, 1, &[1, 0xEE, 2, 3]), 2, "not past a change of the space");
     }
 
     #[test]

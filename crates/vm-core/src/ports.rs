@@ -47,6 +47,10 @@ impl PortRange {
         self.accesses.load(Ordering::Relaxed)
     }
 
+    fn count(&self) {
+        self.accesses.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn ports(&self) -> RangeInclusive<u16> {
         self.base..=self.base + (self.len - 1)
     }
@@ -111,22 +115,10 @@ impl PortSpace {
         self.ranges.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn find(&self, port: u16) -> Option<PortRange> {
-        let ranges = self.ranges.read().unwrap_or_else(|e| e.into_inner());
-        let i = ranges.partition_point(|r| r.base <= port).checked_sub(1)?;
-        ranges.get(i).filter(|r| port - r.base < r.len).cloned()
-    }
-
-    /// An access that one device takes whole: it fits its range and the device takes wide accesses.
-    fn whole(&self, port: u16, len: usize) -> Option<PortRange> {
-        self.find(port)
-            .filter(|r| len == 1 || (!r.byte_wide && u32::from(port - r.base) + len as u32 <= u32::from(r.len)))
-    }
-
     /// IN from `port`, `data.len()` bytes (1, 2 or 4).
     pub fn read(&self, port: u16, data: &mut [u8]) {
-        if let Some(r) = self.whole(port, data.len()) {
-            r.accesses.fetch_add(1, Ordering::Relaxed);
+        if let Some(r) = whole(&self.ranges(), port, data.len()) {
+            r.count();
             lock(&r.device).port_read(port - r.base, data);
             tracing::trace!(target: "cpu_in", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
             return;
@@ -143,8 +135,8 @@ impl PortSpace {
 
     /// OUT to `port`, `data.len()` bytes (1, 2 or 4).
     pub fn write(&self, port: u16, data: &[u8]) {
-        if let Some(r) = self.whole(port, data.len()) {
-            r.accesses.fetch_add(1, Ordering::Relaxed);
+        if let Some(r) = whole(&self.ranges(), port, data.len()) {
+            r.count();
             tracing::trace!(target: "cpu_out", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
             lock(&r.device).port_write(port - r.base, data);
             return;
@@ -157,6 +149,15 @@ impl PortSpace {
             self.write(port.wrapping_add(i as u16), byte);
         }
     }
+}
+
+/// The device that takes an access whole: it fits its range and the device takes wide accesses.
+fn whole(ranges: &[PortRange], port: u16, len: usize) -> Option<&PortRange> {
+    let i = ranges.partition_point(|r| r.base <= port).checked_sub(1)?;
+    ranges
+        .get(i)
+        .filter(|r| port - r.base < r.len)
+        .filter(|r| len == 1 || (!r.byte_wide && u32::from(port - r.base) + len as u32 <= u32::from(r.len)))
 }
 
 #[cfg(test)]

@@ -51,9 +51,14 @@ impl fmt::Debug for Doorbells {
 }
 
 impl Doorbells {
+    /// Whether there is any.
+    pub(crate) fn are_there(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     /// A guest store to where no writable memory is. `true`: it rang, and is done.
     pub(crate) fn ring(&self, gpa: u64, data: &[u8]) -> bool {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.are_there() {
             return false;
         }
         let list = self.list.read().unwrap_or_else(|e| e.into_inner());

@@ -232,6 +232,19 @@ pub trait AccessHandler: Sync {
     fn memory_read(&self, gpa: u64, data: &mut [u8]);
     /// A store to where no writable memory is mapped.
     fn memory_write(&self, gpa: u64, data: &[u8]);
+    /// Loads of a string instruction, upwards from `gpa` inside a page: as many elements of `size` bytes as `data` has, or
+    /// fewer. How many bytes were loaded; what is left (with 0: all of it) comes as [`Self::memory_read`].
+    fn memory_read_elements(&self, _gpa: u64, _size: usize, _data: &mut [u8]) -> usize {
+        0
+    }
+    /// Stores likewise.
+    fn memory_write_elements(&self, _gpa: u64, _size: usize, _data: &[u8]) -> usize {
+        0
+    }
+    /// Likewise `count` loads from `from` upwards, each followed by its store from `to` upwards.
+    fn memory_copy_elements(&self, _from: u64, _to: u64, _size: usize, _count: usize) -> usize {
+        0
+    }
     /// Whether an access of `len` bytes at `gpa` is to exit, undecoded, and not to be served here: for clients that want
     /// to know the processor's state at it.
     fn declines(&self, _gpa: u64, _len: usize) -> bool {

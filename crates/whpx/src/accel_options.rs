@@ -51,6 +51,7 @@ pub(crate) fn choose(config: &Config) -> Result<Chosen, Errors> {
     let default = [Accel { name: "whpx".into(), props: vec![] }];
     let mut list = if config.accels.is_empty() { default.to_vec() } else { config.accels.clone() };
     if let Some(value) = &config.kernel_irqchip {
+        property(&format!("-machine kernel-irqchip={value}"), "kernel-irqchip", value).map_err(|e| vec![e])?;
         for accel in list.iter_mut().filter(|a| a.name == "whpx" && a.get("kernel-irqchip").is_none()) {
             accel.props.push(("kernel-irqchip".into(), value.clone()));
         }

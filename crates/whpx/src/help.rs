@@ -6,6 +6,11 @@ use cli::{Config, DebugLog, HelpTopic, Trace};
 
 use crate::accel_options::{ACCELS, PROPS};
 
+/// What `-d help` and the monitor's `log help` say.
+pub(crate) fn log_items() -> String {
+    table("Log items (comma separated):", DebugLog::ITEMS)
+}
+
 fn table(title: &str, rows: &[(&str, &str)]) -> String {
     let mut text = format!("{title}\n");
     let width = rows.iter().map(|r| r.0.len()).max().unwrap_or_default().max(20);
@@ -30,7 +35,7 @@ pub(crate) fn text(program: &str, topic: &HelpTopic, config: &Config) -> String 
         HelpTopic::Chardevs => {
             "Available chardev backend types:\n  file\n  null\n  pipe\n  pty\n  ringbuf\n  socket\n  stdio\n".into()
         }
-        HelpTopic::LogItems => table("Log items (comma separated):", DebugLog::ITEMS),
+        HelpTopic::LogItems => log_items(),
         HelpTopic::TraceEvents => table("Trace events:", Trace::EVENTS),
         HelpTopic::FirmwareDirs => {
             let dirs = firmware::search::directories(&config.firmware_dirs);

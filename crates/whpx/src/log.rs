@@ -62,6 +62,10 @@ fn apply(events: &mut BTreeSet<&'static str>, pattern: &str) -> Result<(), Strin
 pub(crate) struct MonitorLog;
 
 impl monitor::LogControl for MonitorLog {
+    fn items(&self) -> String {
+        crate::help::log_items()
+    }
+
     fn set_items(&self, items: &str) -> Result<(), String> {
         let log = if items == "none" {
             DebugLog::default()

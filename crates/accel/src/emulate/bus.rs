@@ -57,6 +57,18 @@ impl Bus for EmulatorBus<'_> {
         Ok(())
     }
 
+    fn mem_read_elements(&mut self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
+        self.handler.memory_read_elements(gpa, size, data)
+    }
+
+    fn mem_write_elements(&mut self, gpa: u64, size: usize, data: &[u8]) -> usize {
+        self.handler.memory_write_elements(gpa, size, data)
+    }
+
+    fn mem_copy_elements(&mut self, from: u64, to: u64, size: usize, count: usize) -> usize {
+        self.handler.memory_copy_elements(from, to, size, count)
+    }
+
     fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave> {
         self.handler.port_read(port, data);
         Ok(())

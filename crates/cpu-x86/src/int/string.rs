@@ -132,14 +132,38 @@ fn reach<T: Width>(cpu: &Cpu, op: &Op, reg: u8, count: u64) -> (u64, usize) {
     (offset, count.saturating_mul(T::BYTES as u64).min(to_wrap).min(4096) as usize)
 }
 
+/// Bytes of elements that go to a device at once: a device's lock is not held for longer, nor an interrupt kept waiting.
+/// (From RAM to a device, so many bytes are read before the first store: a device that writes them in between, by DMA, is seen late.)
+const AT_ONCE: usize = 256;
+
 fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let to = destination(cpu);
     let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
         let (source, n) = reach::<T>(cpu, op, RSI, count);
         let (target, m) = reach::<T>(cpu, op, RDI, count);
-        let Some(from) = cpu.host_span(bus, op.seg, source, n, Access::Read)? else { return Ok(0) };
-        let Some(span) = cpu.host_span(bus, to, target, m, Access::Write)? else { return Ok(0) };
-        let done = span.copy_from::<T>(cpu, &from, n.min(m));
+        let done = match cpu.host_span(bus, op.seg, source, n, Access::Read)? {
+            Some(from) => match cpu.host_span(bus, to, target, m, Access::Write)? {
+                Some(span) => span.copy_from::<T>(cpu, &from, n.min(m)),
+                None => {
+                    let mut elements = [0; AT_ONCE];
+                    let n = from.read(&mut elements[..n.min(m).min(AT_ONCE)]);
+                    cpu.store_elements::<T>(bus, to, target, &elements[..n])?
+                }
+            },
+            // An element is loaded before the access to its target can fault: the target must be known to be fine.
+            None => match cpu.known_span(to, target, m) {
+                Some(span) => {
+                    let mut elements = [0; AT_ONCE];
+                    let elements = &mut elements[..n.min(m).min(span.len()).min(AT_ONCE)];
+                    let n = cpu.load_elements::<T>(bus, op.seg, source, elements)?;
+                    span.write(cpu, &elements[..n])
+                }
+                None if cpu.is_known_device(to, target) => {
+                    cpu.copy_elements::<T>(bus, (op.seg, source), (to, target), n.min(m).min(AT_ONCE))?
+                }
+                None => 0,
+            },
+        };
         advance(cpu, op, RSI, done);
         advance(cpu, op, RDI, done);
         Ok((done / T::BYTES) as u64)
@@ -157,8 +181,15 @@ fn stos<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let (to, v) = (destination(cpu), T::get(cpu, 0));
     let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
         let (target, n) = reach::<T>(cpu, op, RDI, count);
-        let Some(span) = cpu.host_span(bus, to, target, n, Access::Write)? else { return Ok(0) };
-        let done = span.fill(cpu, v, n);
+        let done = match cpu.host_span(bus, to, target, n, Access::Write)? {
+            Some(span) => span.fill(cpu, v, n),
+            None => {
+                let mut elements = [0; AT_ONCE];
+                let value = v.to_u64().to_le_bytes();
+                elements.chunks_exact_mut(T::BYTES).for_each(|e| e.copy_from_slice(&value[..T::BYTES]));
+                cpu.store_elements::<T>(bus, to, target, &elements[..n.min(AT_ONCE)])?
+            }
+        };
         advance(cpu, op, RDI, done);
         Ok((done / T::BYTES) as u64)
     };

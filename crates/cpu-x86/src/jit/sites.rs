@@ -9,8 +9,8 @@
 //! mode, so nothing is kept of what is found while it is set.
 //!
 //! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
-//! each other fast, those of each site are counted, and what is filled [`ROAMING`] times before the next change of address
-//! space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
+//! each other fast, those of each site are counted; when they are only frequent, those that bring back a page which the
+//! site had lately. What is counted [`ROAMING`] times before the next change of address space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
 //! (`Engine::settle`).
 //!
 //! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
@@ -45,6 +45,8 @@ const MEMBERS: usize = 1 << 18;
 const LIST: usize = 64;
 /// Fills are fast when the host's TSC counts less in 256 of them.
 const FAST: i32 = 256 * 150;
+/// They are frequent when it counts less than this.
+const FREQUENT: i32 = 256 * 2000;
 
 const SP: u8 = 4;
 
@@ -70,12 +72,13 @@ pub(super) const BYTES: usize = SITES * SITE;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct More {
-    /// Fast fills.
+    /// Fills that speak for roaming.
     misses: u32,
     /// Offsets in the buffer: of the code that is to become a jump when it roams (0: never), and where to.
     at: u32,
     to: u32,
-    unused: u32,
+    /// Pages that it had lately: bits by their number, forgotten now and then.
+    lately: u32,
 }
 
 /// That a site was filled with a page of a list.
@@ -113,6 +116,8 @@ pub(crate) struct Sites {
     keep: u8,
     /// Fills follow each other fast.
     fast: u8,
+    /// Fills are frequent.
+    frequent: u8,
     /// Sites that began to roam, and which these were (the last of them).
     roamed: u32,
     which: [u32; LIST],
@@ -135,6 +140,7 @@ impl Default for Sites {
             lists: std::ptr::null_mut(),
             keep: 0,
             fast: 0,
+            frequent: 0,
             roamed: 0,
             which: [0; LIST],
             fills: 0,
@@ -230,23 +236,41 @@ pub(super) fn fill_far_code(a: &mut Asm) -> usize {
     at
 }
 
-/// `More` of the site is in T1; RAX, RCX, RDX, T2 are free.
+/// `More` of the site is in T1, its new page in T2; RAX, RCX, RDX, T2 are free.
 fn count_fill(a: &mut Asm) {
     a.load32(RCX, ours(offset_of!(Sites, fills)));
     a.alu_imm(false, Alu::Add, RCX, 1);
     a.store32(ours(offset_of!(Sites, fills)), RCX);
     a.bytes(&[0x84, 0xC9]); // test cl, cl
     let not_now = a.jcc(Cc::NotEqual as u8);
-    a.bytes(&[0x0F, 0x31]); // rdtsc
+    a.bytes(&[0x0F, 0x31]); // rdtsc (RDX is lost)
     a.load32(RCX, ours(offset_of!(Sites, when)));
     a.store32(ours(offset_of!(Sites, when)), RAX);
     a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
     a.alu_imm(false, Alu::Cmp, RAX, FAST);
     a.rm(false, &[0x0F, 0x92], 0, ours(offset_of!(Sites, fast))); // setb
+    a.alu_imm(false, Alu::Cmp, RAX, FREQUENT);
+    a.rm(false, &[0x0F, 0x92], 0, ours(offset_of!(Sites, frequent))); // setb
     a.fill_here(not_now);
+    let more = |offset: usize| Mem::base(T1, offset as i32);
+    // Back at a page that it had lately?
+    a.shift(true, 5, T2, 12);
+    a.load32(RDX, more(offset_of!(More, lately)));
+    a.rr(false, &[0x0F, 0xAB], T2, RDX); // bts
+    a.store32(more(offset_of!(More, lately)), RDX);
+    let other = a.jcc(Cc::AboveEqual as u8);
+    a.byte_is_zero(ours(offset_of!(Sites, frequent)));
+    let rare = a.jcc(Cc::Equal as u8);
+    let counts = a.jmp();
+    a.fill_here(other);
+    a.load32(RCX, ours(offset_of!(Sites, fills)));
+    a.alu_imm(false, Alu::And, RCX, 7);
+    let keep = a.jcc(Cc::NotEqual as u8);
+    a.store_imm32(more(offset_of!(More, lately)), 0);
+    a.fill_here(keep);
     a.byte_is_zero(ours(offset_of!(Sites, fast)));
     let slow = a.jcc(Cc::Equal as u8);
-    let more = |offset: usize| Mem::base(T1, offset as i32);
+    a.fill_here(counts);
     a.load32(RCX, more(offset_of!(More, misses)));
     a.alu_imm(false, Alu::Add, RCX, 1);
     a.store32(more(offset_of!(More, misses)), RCX);
@@ -271,7 +295,7 @@ fn count_fill(a: &mut Asm) {
     a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
     let list = ours(offset_of!(Sites, which));
     a.store32(Mem { index: Some((RAX, 4)), ..list }, T1);
-    [slow, few, never].into_iter().for_each(|j| a.fill_here(j));
+    [slow, rare, few, never].into_iter().for_each(|j| a.fill_here(j));
 }
 
 /// A field of a site, as code names it.

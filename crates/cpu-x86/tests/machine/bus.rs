@@ -17,6 +17,12 @@ pub struct TestBus {
     /// What is not RAM: loads give bytes of the address, stores are noted.
     pub device_writes: Vec<(u64, Vec<u8>)>,
     pub device_reads: Vec<(u64, usize)>,
+    /// How many elements of a string instruction the device takes at once; 0: it wants them one by one.
+    pub at_once: usize,
+    /// Times that it took several.
+    pub pieces: usize,
+    /// All of the device's accesses in order, of which it is told one by one or several at once: address, length, store.
+    pub order: Vec<(u64, usize, bool)>,
     /// The device does not serve.
     pub leave: bool,
     /// Page numbers of RAM that may not be executed or written.
@@ -46,6 +52,9 @@ impl TestBus {
             others: vec![],
             device_writes: vec![],
             device_reads: vec![],
+            at_once: 0,
+            pieces: 0,
+            order: vec![],
             leave: false,
             readonly: vec![],
             no_exec: vec![],
@@ -94,6 +103,7 @@ impl Bus for TestBus {
             return Err(Leave);
         }
         self.device_reads.push((gpa, data.len()));
+        self.order.push((gpa, data.len(), false));
         for (i, b) in data.iter_mut().enumerate() {
             *b = (gpa as u8).wrapping_add(i as u8);
         }
@@ -105,7 +115,39 @@ impl Bus for TestBus {
             return Err(Leave);
         }
         self.device_writes.push((gpa, data.to_vec()));
+        self.order.push((gpa, data.len(), true));
         Ok(())
+    }
+
+    fn mem_read_elements(&mut self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
+        let n = self.at_once.min(data.len() / size) * size;
+        self.pieces += usize::from(n != 0);
+        for (at, element) in (gpa..).step_by(size).zip(data[..n].chunks_mut(size)) {
+            self.mem_read(at, element).unwrap();
+        }
+        n
+    }
+
+    fn mem_write_elements(&mut self, gpa: u64, size: usize, data: &[u8]) -> usize {
+        let n = self.at_once.min(data.len() / size) * size;
+        self.pieces += usize::from(n != 0);
+        for (at, element) in (gpa..).step_by(size).zip(data[..n].chunks(size)) {
+            self.mem_write(at, element).unwrap();
+        }
+        n
+    }
+
+    fn mem_copy_elements(&mut self, from: u64, to: u64, size: usize, count: usize) -> usize {
+        let n = self.at_once.min(count);
+        self.pieces += usize::from(n != 0);
+        for i in 0..n as u64 * size as u64 {
+            if i % size as u64 == 0 {
+                let mut element = vec![0; size];
+                self.mem_read(from + i, &mut element).unwrap();
+                self.mem_write(to + i, &element).unwrap();
+            }
+        }
+        n * size
     }
 
     fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave> {

@@ -303,6 +303,20 @@ fn fpu_difference(a: &Fpu, b: &Fpu) -> String {
     text + &format!("{:x?} {:x?}", words(a), words(b))
 }
 
+/// Says which of the extensions that this test is for the processor model does not have on this host: their forms are left
+/// out.
+fn tell_what_is_missing() {
+    use CpuidFeature as F;
+    let features = &model().features;
+    let wanted = [F::MMX, F::FXSR, F::SSE, F::SSE2, F::SSE3, F::SSSE3, F::SSE4_1, F::SSE4_2, F::AVX, F::AVX2, F::FMA];
+    let more = [F::AVX512F, F::AVX512BW, F::AVX512DQ, F::AVX512VL, F::AVX512_VBMI2, F::AVX512_BF16, F::AVX512_FP16];
+    let rest = [F::MOVBE, F::MOVDIRI, F::MOVDIR64B, F::CMPXCHG16B, F::XSAVE, F::XSAVEOPT, F::XSAVEC, F::XSAVES];
+    let missing: Vec<_> = wanted.iter().chain(&more).chain(&rest).filter(|f| !features.has(**f)).collect();
+    if !missing.is_empty() {
+        println!("left out, because the host's processor (or the model) does not have them: {missing:?}");
+    }
+}
+
 /// Forms of the model's extensions that access memory.
 fn forms() -> Vec<Code> {
     let features = &model().features;
@@ -339,6 +353,7 @@ fn left_out(code: Code) -> bool {
 }
 
 fn every_form(bits: u32) {
+    tell_what_is_missing();
     let mut bench = Bench::new(0x9E37_79B9 + u64::from(bits));
     let (mut covered, mut uncovered) = (0, BTreeMap::new());
     for code in forms() {

@@ -9,7 +9,7 @@ use guest_memory::PAGE_SIZE;
 use irqchip::lapic::{DeliveryMode, Effects, Gp, Lapic, Now, Shorthand, reg};
 use whp::{AccessHandler, Exit, ExtendedVmExits, MapGpaRangeFlags, MsrExitBitmap};
 
-use super::{Vp, count, cpuid};
+use super::{Vp, add, count, cpuid};
 use crate::config::Config;
 use crate::map::{Range, find};
 use crate::shared::Shared;
@@ -62,8 +62,17 @@ impl<'a> VpBus<'a> {
 
     /// Offset in the local APIC's page, when `gpa` is in it.
     fn apic_offset(&self, gpa: u64) -> Option<u32> {
-        let base = self.vp.irq().lapic.as_ref()?.mmio_base()?;
-        (gpa & !(PAGE_SIZE - 1) == base).then_some((gpa & (PAGE_SIZE - 1)) as u32)
+        self.vp.is_apic_page(gpa).then_some((gpa & (PAGE_SIZE - 1)) as u32)
+    }
+
+    /// The handler, where it takes several accesses to the page of `gpa` at once.
+    fn takes_elements(&self, gpa: u64, len: usize) -> Option<&'a dyn AccessHandler> {
+        let plain = !self.vp.is_apic_page(gpa) && !self.shared.doorbells.are_there();
+        self.handler.filter(|h| plain && !h.declines(gpa, len))
+    }
+
+    fn count_elements(&self, bytes: usize, size: usize) {
+        add(&self.vp.counters.memory, (bytes / size.max(1)) as u64);
     }
 
     /// Works on the local APIC and carries out what comes of it. `None` without one.
@@ -241,6 +250,34 @@ impl Bus for VpBus<'_> {
         let handler = self.handler.filter(|h| !h.declines(gpa, data.len())).ok_or(cpu_x86::bus::Leave)?;
         self.vp.outside(|| handler.memory_write(gpa, data));
         Ok(())
+    }
+
+    fn mem_read_elements(&mut self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
+        let Some(handler) = self.takes_elements(gpa, data.len()) else { return 0 };
+        let done = self.vp.outside(|| handler.memory_read_elements(gpa, size, data));
+        self.count_elements(done, size);
+        done
+    }
+
+    fn mem_write_elements(&mut self, gpa: u64, size: usize, data: &[u8]) -> usize {
+        let Some(handler) = self.takes_elements(gpa, data.len()) else { return 0 };
+        if find(self.ranges(), gpa).is_some() {
+            return 0; // memory that is read-only for the guest, or an overlay
+        }
+        let done = self.vp.outside(|| handler.memory_write_elements(gpa, size, data));
+        self.count_elements(done, size);
+        done
+    }
+
+    fn mem_copy_elements(&mut self, from: u64, to: u64, size: usize, count: usize) -> usize {
+        let len = size.saturating_mul(count);
+        let Some(handler) = self.takes_elements(from, len).and_then(|_| self.takes_elements(to, len)) else { return 0 };
+        if find(self.ranges(), to).is_some() {
+            return 0;
+        }
+        let done = self.vp.outside(|| handler.memory_copy_elements(from, to, size, count));
+        self.count_elements(2 * done, size);
+        done
     }
 
     fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), cpu_x86::bus::Leave> {

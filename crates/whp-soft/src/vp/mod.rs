@@ -118,9 +118,17 @@ pub(crate) struct Counters {
     pub(crate) self_ipis: AtomicU64,
 }
 
+/// Counts an event of the processor whose thread this is; no other thread counts in its counters.
 pub(crate) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    add(counter, 1);
 }
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// [`Vp::apic_page`] where there is none: not the address of a page.
+const NO_PAGE: u64 = u64::MAX;
 
 /// A virtual processor.
 pub(crate) struct Vp {
@@ -138,6 +146,8 @@ pub(crate) struct Vp {
     alone: AtomicBool,
     cancelled: AtomicBool,
     irq: Mutex<Irq>,
+    /// Where the local APIC's register page is, as of the last [`Vp::refresh`].
+    apic_page: AtomicU64,
     wake: Condvar,
     /// Guest TSC minus partition TSC.
     tsc_offset: Arc<AtomicI64>,
@@ -219,6 +229,7 @@ impl Vp {
             alone: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             irq: Mutex::new(irq),
+            apic_page: AtomicU64::new(NO_PAGE),
             wake: Condvar::new(),
             tsc_offset: Arc::default(),
             counters: Counters::default(),
@@ -281,6 +292,7 @@ impl Vp {
 
     /// Makes the attention word agree with the interrupt state, and wakes a sleeping core for it.
     pub(crate) fn refresh(&self, irq: &Irq) {
+        self.apic_page.store(irq.lapic.as_ref().and_then(Lapic::mmio_base).unwrap_or(NO_PAGE), Ordering::Relaxed);
         let pending = irq.ext_int.is_some() || irq.lapic.as_ref().is_some_and(|l| l.pending().is_some());
         let class = u64::from(irq.window_priority);
         let never = self.behave.is_old() && irq.lapic.is_some();
@@ -291,6 +303,11 @@ impl Vp {
         if irq.sleeping {
             self.wake.notify_all();
         }
+    }
+
+    /// Whether `gpa` is in the local APIC's register page.
+    fn is_apic_page(&self, gpa: u64) -> bool {
+        gpa & !(guest_memory::PAGE_SIZE - 1) == self.apic_page.load(Ordering::Relaxed)
     }
 
     fn level(&self, bit: u32, on: bool) {
