@@ -97,8 +97,10 @@ impl Wine {
         let (source, shim) = (self.plain.join("shim.c"), folder.join("bcryptprimitives.dll"));
         fs::write(&source, SHIM).with_context(|| format!("cannot write {}", source.display()))?;
         let mut gcc = Command::new("x86_64-w64-mingw32-gcc");
-        gcc.args(["-shared", "-O1", "-s", "-o"]).arg(&shim).arg(&source).arg("-ladvapi32");
+        let new = shim.with_extension("new");
+        gcc.args(["-shared", "-O1", "-s", "-o"]).arg(&new).arg(&source).arg("-ladvapi32");
         run::output(&mut gcc)?;
+        replace(&new, &shim)?;
         libraries.iter().try_for_each(|library| copy(library, folder))
     }
 
@@ -146,8 +148,14 @@ fn status_and_text(command: &mut Command) -> Result<(Option<i32>, String)> {
 }
 
 fn copy(file: &Path, folder: &Path) -> Result<()> {
-    let name = file.file_name().context("a file without a name")?;
-    fs::copy(file, folder.join(name))
-        .with_context(|| format!("cannot copy {} to {}", file.display(), folder.display()))?;
-    Ok(())
+    let to = folder.join(file.file_name().context("a file without a name")?);
+    let new = to.with_extension("new");
+    fs::copy(file, &new).with_context(|| format!("cannot copy {} to {}", file.display(), folder.display()))?;
+    replace(&new, &to)
+}
+
+/// `new` under the name of `old`. What another test has mapped of `old` stays as it is: written over, it would be gone for a
+/// moment, and the program that runs from it crash.
+fn replace(new: &Path, old: &Path) -> Result<()> {
+    fs::rename(new, old).with_context(|| format!("cannot rename {}", new.display()))
 }
