@@ -6,7 +6,9 @@ use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 use super::asm::*;
 use super::select::{encodable, named};
 use super::sites::{Field, SHARED};
-use super::translate::{Cold, Done, Ea, Flags, Found, OFFSETS, TLB_MASK, Translator, Unsupported, held, register};
+use super::translate::{
+    Cold, Done, Ea, Flags, Found, Host, Miss, OFFSETS, TLB_MASK, Translator, Unsupported, held, register,
+};
 use crate::op::{Op, gpr};
 
 /// How an operand is named in the host.
@@ -128,7 +130,7 @@ impl Translator<'_> {
         self.cold.push(Cold::Page {
             jump,
             back: self.a.at(),
-            index: Some(n),
+            miss: Miss::Op(n),
             e: *e,
             size,
             write,
@@ -206,12 +208,17 @@ impl Translator<'_> {
 
     /// After a store of `len` bytes to what was found.
     pub(super) fn marked(&mut self, n: usize, len: usize, branch: Option<i32>, to: Found) {
-        let live = self.flags == Flags::Reg && self.live_after(n);
         let of = to.free;
         match to.site {
             Some(site) => self.a.load(of, self.site(site, Field::Flags)),
             None => self.a.load(of, Mem::base(of, OFFSETS.entry_flags as i32)),
         }
+        self.look_at_flags(n, len, branch, of, Host::At(to.host));
+    }
+
+    /// Looks at the flag byte that register `of` points to, after instruction `n` stored `len` bytes at `host`.
+    pub(super) fn look_at_flags(&mut self, n: usize, len: usize, branch: Option<i32>, of: u8, host: Host) {
+        let live = self.flags == Flags::Reg && self.live_after(n);
         let jump = if live {
             let keep = Mem::state(OFFSETS.scratch + 8);
             self.a.store(keep, RCX);
@@ -234,7 +241,7 @@ impl Translator<'_> {
             len,
             save: live,
             branch,
-            host: to.host,
+            host,
             loaded: self.loaded_now(),
         });
     }
@@ -301,6 +308,9 @@ impl Translator<'_> {
         j.set_has_xrelease_prefix(false);
         j.set_memory_index_scale(1);
         if let Some(named) = self.unchecked(&e, size, write, align) {
+            return self.access_named(n, j, &list, &named, write);
+        }
+        if let Some(named) = self.grouped(n, &e)? {
             return self.access_named(n, j, &list, &named, write);
         }
         let mut misses = Vec::new();
@@ -404,7 +414,9 @@ impl Translator<'_> {
         if let Some(x) = list.first().filter(|x| x.2) {
             self.a.store(Mem::state(register(x.0)), spare);
         }
-        if write {
+        if write && self.is_grouped(n) {
+            self.stored(n);
+        } else if write {
             self.marked(n, j.memory_size().size(), None, Found { host: T1, free: T2, site: Some(at.site) });
         }
         Ok(())

@@ -59,6 +59,9 @@ impl Translator<'_> {
         if i.stack_pointer_increment().unsigned_abs() as usize != word || i.op0_kind() == OpKind::Memory {
             return Err(Unsupported);
         }
+        if self.is_grouped(n) {
+            return self.grouped_stack(n, i);
+        }
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
         if i.mnemonic() == Mnemonic::Pop {
@@ -177,7 +180,7 @@ impl Translator<'_> {
             Mnemonic::Call if direct => self.call(n, target, next),
             Mnemonic::Jmp if i.is_jmp_near_indirect() => self.jump_indirect(n, i, op),
             Mnemonic::Call if i.is_call_near_indirect() => self.call_indirect(n, i, op, next),
-            Mnemonic::Ret if returns.contains(&i.code()) => self.ret(n),
+            Mnemonic::Ret if returns.contains(&i.code()) => self.ret(n, i),
             _ if i.is_jcc_short_or_near() && direct => {
                 let place = self.branch_on((i.condition_code() as u8).wrapping_sub(1));
                 let of = Some(Branch { index: n, call: false });
@@ -242,10 +245,14 @@ impl Translator<'_> {
         Ok(())
     }
 
-    fn ret(&mut self, n: usize) -> Done {
+    fn ret(&mut self, n: usize, i: &Instruction) -> Done {
         let mut misses = Vec::new();
         self.spare_flags(true);
-        self.load_from(n, T2, SP, &mut misses)?;
+        if self.is_grouped(n) {
+            self.grouped_stack(n, i)?;
+        } else {
+            self.load_from(n, T2, SP, &mut misses)?;
+        }
         self.a.alu(Alu::Cmp, T2, Mem::base(RSP, 8));
         let jump = self.a.jcc(Cc::NotEqual as u8);
         self.drop_return(n);

@@ -53,6 +53,8 @@ mod flow;
 #[cfg(all(test, target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod golden;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod groups;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod interrupts;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;

@@ -19,7 +19,7 @@ use super::asm::*;
 use super::context::Context;
 use super::interrupts;
 use super::sites::Field;
-use super::translate::{Cold, Done, Ea, Flags, Translator, Unsupported, held, register};
+use super::translate::{Cold, Done, Ea, Flags, Miss, Translator, Unsupported, held, register};
 use super::vectors::{EVERYTHING, NOTHING, WHOLE, XMM};
 use crate::op::{Op, gpr};
 use crate::simd::Translatable;
@@ -90,7 +90,7 @@ fn moved(motion: &mut Motion, info: &mut InstructionInfoFactory, i: &Instruction
 }
 
 /// Additions of constants to 64-bit registers.
-fn constant(i: &Instruction) -> Option<(usize, i64)> {
+pub(super) fn constant(i: &Instruction) -> Option<(usize, i64)> {
     let r = i.op0_register();
     if i.op_count() == 0 || i.op0_kind() != OpKind::Register || !r.is_gpr64() {
         return None;
@@ -302,7 +302,7 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
         let back = self.a.at();
-        self.cold.push(Cold::Page { jump, back, index: None, e, size, write, site, roams: None, past: None });
+        self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams: None, past: None });
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use std::mem::{offset_of, size_of};
 
 use super::asm::*;
 use super::context::Context;
+use super::groups::SPAN;
 use super::translate::{Ea, OFFSETS, Translator};
 use crate::code_memory::{CodeMemory, NearMemory};
 use crate::state::{Cpu, Mode};
@@ -31,8 +32,10 @@ pub(super) const SITES: usize = 768 << 10;
 const SIZES: usize = 7;
 /// The largest access.
 pub(super) const LARGEST: usize = 1 << (SIZES - 1);
-/// The first sites are for accesses by RSP: by privilege, direction and size.
-pub(super) const SHARED: usize = 4 * SIZES;
+/// Sizes of groups of accesses by RSP, as powers of 2.
+const GROUP_SIZES: usize = SPAN.trailing_zeros() as usize + 1;
+/// The first sites are for accesses by RSP: by privilege, direction and size; single ones and groups.
+pub(super) const SHARED: usize = 4 * (SIZES + GROUP_SIZES);
 /// No page's address.
 const NO_PAGE: u64 = 1;
 /// So many fills while fills are fast, and a site roams.
@@ -333,6 +336,20 @@ impl Translator<'_> {
         let number = self.sites - self.first_site;
         self.sites += 1;
         (!self.roaming.contains(&number)).then_some(self.sites - 1)
+    }
+
+    /// The site of a group of accesses by `base` in `span` bytes, how many bytes are to be looked for, and whether it roams;
+    /// `None`: it is shared.
+    pub(super) fn site_of_group(&mut self, base: u8, span: usize, write: bool, shared: bool) -> (usize, usize, Option<bool>) {
+        if base == SP && shared {
+            let set = usize::from(self.block.key.mode.has(Mode::USER)) * 2 + usize::from(write);
+            let size = span.next_power_of_two();
+            return (size, 4 * SIZES + set * GROUP_SIZES + size.trailing_zeros() as usize, None);
+        }
+        // (Of several groups by RSP in a window only the first can have the shared site: accesses of the others may come between.)
+        let number = self.sites - self.first_site;
+        self.sites += 1;
+        (span, self.sites - 1, Some(self.roaming.contains(&number)))
     }
 
     fn may_have_site(&self, e: &Ea, size: usize) -> bool {

@@ -8,6 +8,7 @@ use super::asm::*;
 use super::clock::reads_clock;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
+use super::groups::Window;
 use super::live::{self, Use};
 use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
@@ -221,7 +222,7 @@ pub(super) enum Cold {
         len: usize,
         save: bool,
         branch: Option<i32>,
-        host: u8,
+        host: Host,
         loaded: Loaded,
     },
     /// Leaves for `target`, or is linked to it.
@@ -234,13 +235,12 @@ pub(super) enum Cold {
     Return { jump: usize, index: usize },
     /// Forgets the predicted returns.
     Forget { jump: usize, back: usize },
-    /// Finds the page of an access that is not the one that its site has; T1 is the offset in it then. When there is none:
-    /// to the slow path of instruction `index`, or (before the rounds of a loop) to the plain copy.
+    /// Finds the page of an access that is not the one that its site has; T1 is the offset in it then.
     /// `roams`: the check, which may become a jump to code that asks the TLB only.
     Page {
         jump: usize,
         back: usize,
-        index: Option<usize>,
+        miss: Miss,
         e: Ea,
         size: usize,
         write: bool,
@@ -249,6 +249,8 @@ pub(super) enum Cold {
         /// Where that goes on with T1 as the site would have it; `None`: at `back`.
         past: Option<usize>,
     },
+    /// The other copy of a window (`groups`): it has these registers, and ends with the flags there.
+    Window { start: usize, end: usize, back: usize, flags: Flags, level: u8, stack: Stack },
     /// Leaves for RIP.
     Leave { jumps: Vec<usize> },
     /// Finds the next page, which the block's instruction goes on in; leaves for RIP when it is another.
@@ -259,6 +261,26 @@ pub(super) enum Cold {
     Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
     Done,
+}
+
+/// Where to go when no page is found.
+#[derive(Clone, Copy)]
+pub(super) enum Miss {
+    /// To the slow path of an instruction.
+    Op(usize),
+    /// Before the rounds of a loop: to the plain copy.
+    Plain,
+    /// Before the first access of a group, of this instruction: to the other copy.
+    Join(usize),
+}
+
+/// Where in the host was stored.
+#[derive(Clone, Copy)]
+pub(super) enum Host {
+    /// The address is in a register.
+    At(u8),
+    /// Guest register plus displacement, in the page of a site.
+    Of { base: u8, disp: i32, site: usize },
 }
 
 /// The instruction has to be left to its handler.
@@ -285,6 +307,7 @@ impl Ea {
 pub(super) struct Translator<'a> {
     pub(super) a: Asm,
     pub(super) block: &'a Block,
+    pub(super) decoded: &'a [Instruction],
     pub(super) common: Common,
     /// Where the block will be in the buffer.
     room: Room,
@@ -326,6 +349,10 @@ pub(super) struct Translator<'a> {
     pub(super) look_after: Option<usize>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
+    /// Jumps to an instruction in the other copy of its window.
+    pub(super) joins: Vec<(usize, usize)>,
+    /// While the first copy of one is made.
+    pub(super) window: Option<Window>,
 }
 
 /// Where the memory of an access is in the host.
@@ -400,6 +427,7 @@ fn attempt_all(
     let mut t = Translator {
         a: Asm::new(room.hot),
         block,
+        decoded,
         common,
         room,
         flags: Flags::Slot,
@@ -427,13 +455,29 @@ fn attempt_all(
         roams: Vec::new(),
         look_after: None,
         page_misses: Vec::new(),
+        joins: Vec::new(),
+        window: None,
     };
     let (mut entries, body) = t.prologue(live_in);
     if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), block.key.mode, native, vector) {
         t.loop_of(rounds, decoded, vector, entries.slot, live_in);
     }
     let mut ended = false;
+    // A loop's plain copy is rarely run.
+    let mut windows = t.windows(native, vector, if t.plain == 0 { count } else { 0 }).peekable();
+    let mut next = 0;
     for (n, (i, op)) in decoded.iter().zip(&block.ops).enumerate().take(count) {
+        if n < next {
+            continue;
+        }
+        if let Some(w) = windows.next_if(|w| w.start == n) {
+            let end = w.end;
+            if t.look_after.is_none_or(|l| l < n) && t.windowed(w).is_ok() {
+                next = end;
+                ended = block.ops.get(end - 1).is_some_and(|op| op.is(Op::ENDS));
+                continue;
+            }
+        }
         t.stack_before(i, op);
         let done = match vector[n] {
             _ if !native[n] => Err(Unsupported),
@@ -582,8 +626,8 @@ impl Translator<'_> {
     }
 
     /// Tries to translate an instruction; leaves no trace when it cannot.
-    fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
-        let (at, cold, links) = (self.a.at(), self.cold.len(), self.links.len());
+    pub(super) fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
+        let (at, cold, links) = (self.a.buf.len(), self.cold.len(), self.links.len());
         let (flags, level, sites, stack) = (self.flags, self.level, self.sites, self.stack);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
@@ -902,6 +946,9 @@ impl Translator<'_> {
                 self.leave_for(self.rip_at(start), self.common.refuse);
             }
             Cold::Op { jumps, back, index, restore, loaded } => {
+                if jumps.is_empty() && !self.page_misses.iter().any(|m| m.0 == index) {
+                    return;
+                }
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
                 self.page_misses.extract_if(.., |m| m.0 == index).for_each(|m| self.a.fill_here(m.1));
                 self.tell_pointers(&loaded);
@@ -919,9 +966,20 @@ impl Translator<'_> {
             }
             Cold::Written { jump, back, index, len, save, branch, host, loaded } => {
                 self.a.fill_here(jump);
-                self.a.store(Mem::state(OFFSETS.host), host);
                 if save {
                     self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
+                }
+                let host = match host {
+                    Host::At(r) => r,
+                    Host::Of { base, disp, site } => {
+                        let base = self.loaded(base, T2);
+                        self.a.load(T1, self.site(site, Field::Delta));
+                        self.a.lea(T1, Mem { base: Some(base), index: Some((T1, 1)), disp });
+                        T1
+                    }
+                };
+                self.a.store(Mem::state(OFFSETS.host), host);
+                if save {
                     self.a.save_flags(OFFSETS.flags);
                 }
                 if let Some(b) = branch {
@@ -947,7 +1005,7 @@ impl Translator<'_> {
                 self.leave_by_link(place, target);
             }
             Cold::Return { jump, index } => self.unpredicted(jump, index),
-            Cold::Page { jump, back, index, e, size, write, site, roams, past } => {
+            Cold::Page { jump, back, miss, e, size, write, site, roams, past } => {
                 self.a.fill_here(jump);
                 let mut misses = Vec::new();
                 // The address was computed before, so it can be again.
@@ -977,10 +1035,15 @@ impl Translator<'_> {
                     let j = self.a.jmp();
                     self.a.fill(j, to);
                 }
-                match index {
-                    Some(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
-                    None => misses.into_iter().for_each(|m| self.a.fill(m, self.plain)),
+                match miss {
+                    Miss::Op(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
+                    Miss::Join(n) => self.joins.extend(misses.into_iter().map(|m| (n, m))),
+                    Miss::Plain => misses.into_iter().for_each(|m| self.a.fill(m, self.plain)),
                 }
+            }
+            Cold::Window { start, end, back, flags, level, stack } => {
+                (self.level, self.stack) = (level, stack);
+                self.other_copy(start, end, back, flags);
             }
             Cold::Forget { jump, back } => {
                 self.a.fill_here(jump);
@@ -1006,12 +1069,17 @@ impl Translator<'_> {
 
     /// After a hit in the TLB: the site says what the entry does, for once; T1 and T2 are the address.
     pub(super) fn take_entry(&mut self, e: &Ea, write: bool, site: usize) -> Done {
-        self.take_flags(write, site);
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
-        self.a.store(self.site(site, Field::Delta), T1);
+        self.take_entry_of(write, site);
         self.address(e)?;
         self.a.mov(T1, T2);
         Ok(())
+    }
+
+    /// The same; T1 and T2 are lost.
+    pub(super) fn take_entry_of(&mut self, write: bool, site: usize) {
+        self.take_flags(write, site);
+        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.store(self.site(site, Field::Delta), T1);
     }
 
     fn take_flags(&mut self, write: bool, site: usize) {
