@@ -1,7 +1,13 @@
 //! Memory for generated code: one anonymous object mapped twice, writable in one place and executable in the other, so
 //! that no page is ever both.
 
+#[cfg(target_os = "linux")]
+mod large_pages;
+
 use std::ptr;
+
+#[cfg(target_os = "linux")]
+use large_pages::{LARGE, LargePages};
 
 /// The two views. Pages cost nothing until they are written. Unmapped when dropped: what runs code in it keeps it.
 #[derive(Debug)]
@@ -9,29 +15,27 @@ pub(crate) struct CodeMemory {
     writable: *mut u8,
     executable: *const u8,
     capacity: usize,
-    /// By large page: asked for.
     #[cfg(target_os = "linux")]
-    asked: Vec<bool>,
+    pages: LargePages,
 }
-
-/// Size of large pages.
-#[cfg(target_os = "linux")]
-const LARGE: usize = 2 << 20;
 
 // SAFETY: the views are plain memory that lives as long as `self`; writes go through `&mut self`.
 unsafe impl Send for CodeMemory {}
 
 impl CodeMemory {
     /// Maps both views; `None` when the system refuses.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new(capacity: usize) -> Option<Self> {
+        let (file, writable, executable) = map(capacity)?;
+        let pages = LargePages::new(file, writable, executable, capacity);
+        Some(Self { writable, executable, capacity, pages })
+    }
+
+    /// Maps both views; `None` when the system refuses.
+    #[cfg(windows)]
     pub(crate) fn new(capacity: usize) -> Option<Self> {
         let (writable, executable) = map(capacity)?;
-        Some(Self {
-            writable,
-            executable,
-            capacity,
-            #[cfg(target_os = "linux")]
-            asked: vec![false; capacity / LARGE],
-        })
+        Some(Self { writable, executable, capacity })
     }
 
     /// Where offset 0 can be executed.
@@ -57,24 +61,34 @@ impl CodeMemory {
         places.flatten().filter(|at| fits(*at)).find_map(|at| allocate_at(at, len)).map(|at| NearMemory { at, len })
     }
 
-    /// Asks for large pages for what is being written for the first time, so that code which is spread over megabytes does
-    /// not wait for page walks. Without effect where the system has none for it (before Linux 6.1, Windows).
-    fn use_large_pages(&mut self, end: usize) {
+    /// Has code among the first `used` bytes that is hardly written any more executed from large pages, where the system has
+    /// them; how many. To be called now and then, while none of it runs.
+    pub(crate) fn look(&mut self, used: usize) -> usize {
         #[cfg(target_os = "linux")]
         {
-            const MADV_COLLAPSE: libc::c_int = 25;
-            let chunk = end.saturating_sub(1) / LARGE;
-            let Some(asked) = self.asked.get_mut(chunk) else { return };
-            if std::mem::replace(asked, true) {
-                return;
-            }
-            for view in [self.executable.cast_mut(), self.writable] {
-                // SAFETY: inside the view; the contents do not change.
-                unsafe { libc::madvise(view.wrapping_add(chunk * LARGE).cast(), LARGE, MADV_COLLAPSE) };
-            }
+            self.pages.look(used.min(self.capacity));
+            self.pages.count()
         }
         #[cfg(windows)]
-        let _none = end;
+        {
+            let _none = used;
+            0
+        }
+    }
+
+    /// Everything is going to be written anew.
+    pub(crate) fn reuse(&mut self) {
+        #[cfg(target_os = "linux")]
+        self.pages.share_all();
+    }
+
+    /// What was written to the writable view by others, `len` bytes at `offset`, is to be executed.
+    pub(crate) fn written(&mut self, offset: usize, len: usize) {
+        let _inside = offset.checked_add(len).is_some_and(|end| end <= self.capacity);
+        #[cfg(target_os = "linux")]
+        if _inside {
+            self.pages.written(offset, len);
+        }
     }
 
     /// Copies `code` to `offset`, and returns where it can be executed.
@@ -82,10 +96,10 @@ impl CodeMemory {
         if offset.checked_add(code.len())? > self.capacity {
             return None;
         }
-        self.use_large_pages(offset + code.len());
         // SAFETY: both views are `capacity` bytes long, and the range was just checked. `code` is not inside the
         // writable view, which nobody else has a pointer to.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.writable.add(offset), code.len()) };
+        self.written(offset, code.len());
         Some(self.executable as u64 + offset as u64)
     }
 }
@@ -156,40 +170,40 @@ fn allocate_at(at: usize, len: usize) -> Option<*mut u8> {
 }
 
 #[cfg(target_os = "linux")]
-fn map(capacity: usize) -> Option<(*mut u8, *const u8)> {
-    // SAFETY: plain system calls on a descriptor made here; the mappings are new, so nothing else is affected. The
-    // descriptor is closed once; the mappings keep the object.
-    unsafe {
+fn map(capacity: usize) -> Option<(std::os::fd::OwnedFd, *mut u8, *const u8)> {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    // SAFETY: a new descriptor, which nobody else owns.
+    let file = unsafe {
         let fd = libc::memfd_create(c"whpx-code".as_ptr(), libc::MFD_CLOEXEC);
         if fd < 0 {
             return None;
         }
-        // At a multiple of the size of large pages, with what is mapped too much taken away again.
-        let view = |prot| {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            let all = libc::mmap(ptr::null_mut(), capacity + LARGE, libc::PROT_NONE, flags, -1, 0);
-            if all == libc::MAP_FAILED {
-                return all;
-            }
-            let before = all.align_offset(LARGE) % LARGE;
-            let at = all.wrapping_byte_add(before);
-            if before != 0 {
-                libc::munmap(all, before);
-            }
-            libc::munmap(at.wrapping_byte_add(capacity), LARGE - before);
-            libc::mmap(at, capacity, prot, libc::MAP_SHARED | libc::MAP_FIXED, fd, 0)
-        };
-        let mut views = None;
-        if libc::ftruncate(fd, capacity as libc::off_t) == 0 {
-            let w = view(libc::PROT_READ | libc::PROT_WRITE);
-            let x = view(libc::PROT_READ | libc::PROT_EXEC);
-            if w != libc::MAP_FAILED && x != libc::MAP_FAILED {
-                views = Some((w.cast::<u8>(), x.cast::<u8>().cast_const()));
-            }
+        OwnedFd::from_raw_fd(fd)
+    };
+    // At a multiple of the size of large pages, with what is mapped too much taken away again.
+    // SAFETY: plain system calls; the mappings are new, so nothing else is affected.
+    let view = |prot| unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let all = libc::mmap(ptr::null_mut(), capacity + LARGE, libc::PROT_NONE, flags, -1, 0);
+        if all == libc::MAP_FAILED {
+            return None;
         }
-        libc::close(fd);
-        views
+        let before = all.align_offset(LARGE) % LARGE;
+        let at = all.wrapping_byte_add(before);
+        if before != 0 {
+            libc::munmap(all, before);
+        }
+        libc::munmap(at.wrapping_byte_add(capacity), LARGE - before);
+        let got = libc::mmap(at, capacity, prot, libc::MAP_SHARED | libc::MAP_FIXED, file.as_raw_fd(), 0);
+        (got == at).then_some(at.cast::<u8>())
+    };
+    // SAFETY: it is a descriptor of ours.
+    if unsafe { libc::ftruncate(file.as_raw_fd(), capacity as libc::off_t) } != 0 {
+        return None;
     }
+    let writable = view(libc::PROT_READ | libc::PROT_WRITE)?;
+    let executable = view(libc::PROT_READ | libc::PROT_EXEC)?;
+    Some((file, writable, executable.cast_const()))
 }
 
 #[cfg(windows)]

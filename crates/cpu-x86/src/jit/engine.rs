@@ -22,7 +22,7 @@ use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode, REG_PAGE};
 
-/// Entries between two times the statistics are told.
+/// Entries between two times the statistics are told, and code is looked at for large pages.
 const TELL: u64 = 1024;
 const CAPACITY: usize = 128 << 20;
 /// From here on is what is rarely run: what runs often lies close together.
@@ -205,6 +205,7 @@ impl Engine {
     /// Drops all code. The caller drops all blocks, too, since they say where their code was.
     pub(crate) fn reset(&mut self) {
         (self.used, self.used_cold) = (self.common_end, COLD);
+        self.memory.reuse();
         self.sites.clear();
         self.owners.clear();
         self.roaming.clear();
@@ -415,6 +416,9 @@ impl Engine {
     fn settle(&mut self, cpu: &Cpu, sites: &[usize]) {
         let mut changed: Vec<Arc<Block>> = Vec::new();
         for site in sites {
+            if let Some(at) = self.sites.jump_of(*site) {
+                self.memory.written(at, sites::JUMP);
+            }
             let at = self.owners.partition_point(|(first, _)| first <= site);
             let owner = at.checked_sub(1).and_then(|at| self.owners.get(at));
             let Some((first, Some(block))) = owner.map(|(first, of)| (first, self.blocks.get(*of))) else { continue };
@@ -498,6 +502,7 @@ impl Engine {
         }
         self.statistics.entries += 1;
         if self.statistics.entries.is_multiple_of(TELL) {
+            self.statistics.large = self.memory.look(self.used) as u64;
             self.shared.tell(&self.statistics);
         }
         if self.lost {

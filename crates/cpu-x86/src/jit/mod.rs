@@ -110,6 +110,8 @@ pub struct JitStatistics {
     pub bytes: u64,
     /// Bytes of code that is rarely run.
     pub cold_bytes: u64,
+    /// Pieces of 2 MiB of it that are executed from large pages.
+    pub large: u64,
     /// Guest instructions in them.
     pub instructions: u64,
     /// Of these, left to handlers.
@@ -148,6 +150,7 @@ impl JitStatistics {
             ("blocks refused", self.refused),
             ("bytes of code", self.bytes),
             ("and of slow paths", self.cold_bytes),
+            ("of 2 MiB in large pages", self.large),
             ("instructions", self.instructions),
             ("left to handlers", self.handlers),
             ("loops without checks", self.loops),

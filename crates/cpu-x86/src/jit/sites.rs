@@ -44,6 +44,8 @@ const ROAMING: u8 = 32;
 const LISTS: usize = 1 << 12;
 /// Members of all lists; when more than half of them are in use, all sites are emptied.
 const MEMBERS: usize = 1 << 18;
+/// Bytes of the jump to code that asks the TLB.
+pub(super) const JUMP: usize = 5;
 /// Sites that are remembered as roaming until their blocks are translated again.
 const LIST: usize = 64;
 /// Fills are fast when the host's TSC counts less in 256 of them.
@@ -284,7 +286,7 @@ fn count_fill(a: &mut Asm) {
     let never = a.jcc(Cc::Equal as u8);
     a.load32(RAX, more(offset_of!(More, to)));
     a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
-    a.alu_imm(false, Alu::Sub, RAX, 5);
+    a.alu_imm(false, Alu::Sub, RAX, JUMP as i32);
     a.alu(Alu::Add, RCX, ours(offset_of!(Sites, code)));
     a.store_byte(Mem::base(RCX, 0), 0xE9);
     a.store32(Mem::base(RCX, 1), RAX);
@@ -509,6 +511,12 @@ impl SiteMemory {
             // SAFETY: in bounds; no translated code runs.
             unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
         }
+    }
+
+    /// Where the jump is that code wrote when this site began to roam.
+    pub(super) fn jump_of(&self, site: usize) -> Option<usize> {
+        // SAFETY: in bounds; no translated code runs.
+        (site < SITES).then(|| unsafe { (*self.more.add(site)).at as usize }).filter(|at| *at != 0)
     }
 
     /// A branch's site has no page (any more).
