@@ -124,9 +124,8 @@ impl LargePages {
         let protection = libc::PROT_READ | libc::PROT_EXEC;
         let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         // SAFETY: as above, with the contents that the piece has in the file.
-        let got = unsafe {
-            libc::mmap(piece, LARGE, protection, flags, self.file.as_raw_fd(), (n * LARGE) as libc::off_t)
-        };
+        let got =
+            unsafe { libc::mmap(piece, LARGE, protection, flags, self.file.as_raw_fd(), (n * LARGE) as libc::off_t) };
         if got != piece {
             handle_alloc_error(Layout::new::<[u8; LARGE]>());
         }

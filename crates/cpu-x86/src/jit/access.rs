@@ -4,6 +4,7 @@
 use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
 use super::asm::*;
+use super::known::{Holds, Temporaries, but};
 use super::select::{encodable, named};
 use super::sites::{Field, SHARED};
 use super::translate::{
@@ -21,6 +22,8 @@ pub(super) struct Named {
     read: usize,
     /// The temporary that is free, if one is.
     free: Option<u8>,
+    /// What the temporaries hold besides.
+    pub(super) known: Temporaries,
 }
 
 impl Translator<'_> {
@@ -41,21 +44,21 @@ impl Translator<'_> {
                 base = b.and_then(host);
                 match (b.filter(|b| host(*b).is_none()), host(i)) {
                     (Some(b), Some(_)) => {
-                        self.a.load(T2, Mem::state(register(b)));
+                        self.fetch(T2, b);
                         base = Some(T2);
                     }
                     (Some(b), None) => {
-                        self.a.load(T2, Mem::state(register(i)));
+                        self.fetch(T2, i);
                         add = Some(b);
                     }
-                    (None, None) => self.a.load(T2, Mem::state(register(i))),
+                    (None, None) => self.fetch(T2, i),
                     (None, Some(_)) => {}
                 }
             }
             (Some(b), None) => {
                 base = host(b);
                 if base.is_none() {
-                    self.a.load(T2, Mem::state(register(b)));
+                    self.fetch(T2, b);
                     base = Some(T2);
                 }
             }
@@ -146,9 +149,16 @@ impl Translator<'_> {
     pub(super) fn name(&mut self, e: &Ea, site: usize, whole: bool, there: bool) -> Result<Named, Unsupported> {
         let reg = |r: u8| Register::RAX + u32::from(r);
         let fits = i32::try_from(e.disp).is_ok();
-        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, read: 0, free: Some(T2) };
-        match (e.base.and_then(held), e.index) {
-            (Some(b), None) if fits => named.base = reg(b),
+        let known = Temporaries::default();
+        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, read: 0, free: Some(T2), known };
+        // In a group T1 may be right already.
+        let [distance, _] = self.known();
+        match (e.base, e.index) {
+            (Some(b), None) if fits && let Some(b) = held(b) => named.base = reg(b),
+            (Some(b), None) if fits && !there => {
+                self.fetch(T2, b);
+                (named.free, named.known[1]) = (None, Holds::Guest(b));
+            }
             _ => {
                 if !there {
                     self.address(e)?;
@@ -156,7 +166,9 @@ impl Translator<'_> {
                 (named.base, named.disp, named.free) = (reg(T2), 0, None);
             }
         }
-        self.a.load(T1, self.site(site, Field::Delta));
+        if distance != Holds::Distance(site) {
+            self.a.load(T1, self.site(site, Field::Delta));
+        }
         named.read = self.a.at();
         if whole {
             let number = |r: Register| (r as u32 - Register::RAX as u32) as u8;
@@ -259,13 +271,39 @@ impl Translator<'_> {
             let v = e.disp as u64;
             self.a.imm(target, if short { v & 0xFFFF_FFFF } else { v });
         } else {
-            let base = e.base.map(|b| self.loaded(b, T1));
-            let index = e.index.map(|(x, s)| (self.loaded(x, T2), s));
+            // The other may be in either.
+            let swapped = e.base.is_some_and(|b| self.known()[1] == Holds::Guest(b));
+            let [t, u] = if swapped { [T2, T1] } else { [T1, T2] };
+            let mut known = self.known();
+            let mut place = |this: &mut Self, guest: u8, t: u8| {
+                held(guest).unwrap_or_else(|| {
+                    let holds = &mut known[usize::from(t - T1)];
+                    if *holds != Holds::Guest(guest) {
+                        this.a.load(t, Mem::state(register(guest)));
+                    }
+                    *holds = Holds::Guest(guest);
+                    t
+                })
+            };
+            let base = e.base.map(|b| place(self, b, t));
+            let index = e.index.map(|(x, s)| (place(self, x, u), s));
             let m = Mem { base, index, disp: i32::try_from(e.disp).map_err(|_| Unsupported)? };
-            if short { self.a.lea32(target, m) } else { self.a.lea(target, m) }
+            if short {
+                self.a.lea32(target, m)
+            } else {
+                self.a.lea(target, m)
+            }
+            if held(to).is_none() {
+                self.a.store(Mem::state(register(to)), target);
+                known = but(known, to);
+                known[0] = Holds::Guest(to);
+            }
+            self.now_known(known);
+            return Ok(());
         }
         if held(to).is_none() {
             self.a.store(Mem::state(register(to)), target);
+            self.now_known([Holds::Guest(to), Holds::Nothing]);
         }
         Ok(())
     }
@@ -273,7 +311,7 @@ impl Translator<'_> {
     /// The host register with the guest's: its own, or `t` after loading it.
     pub(super) fn loaded(&mut self, guest: u8, t: u8) -> u8 {
         held(guest).unwrap_or_else(|| {
-            self.a.load(t, Mem::state(register(guest)));
+            self.fetch(t, guest);
             t
         })
     }
@@ -329,13 +367,17 @@ impl Translator<'_> {
             self.slow(n, misses);
             return Ok(());
         }
-        if let Some(b) =
-            e.base.and_then(held).filter(|_| !write && align == 0 && e.index.is_none() && e.seg.is_none() && !e.narrow)
-        {
+        if !write && align == 0 {
             self.check(&e, size, write, &mut misses)?;
+            // (The address, made again, does not wait for the entry.)
             self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
             let reg = |r: u8| Register::RAX + u32::from(r);
-            let named = Named { base: reg(b), index: reg(T1), disp: e.disp, site: 0, read: 0, free: Some(T2) };
+            let known = Temporaries::default();
+            let mut named = Named { base: reg(T2), index: reg(T1), disp: 0, site: 0, read: 0, free: None, known };
+            match e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow) {
+                Some(b) => (named.base, named.disp, named.free) = (reg(b), e.disp, Some(T2)),
+                None => self.address(&e)?,
+            }
             self.access_named(n, j, &list, &named, write)?;
             self.slow(n, misses);
             return Ok(());
@@ -393,12 +435,16 @@ impl Translator<'_> {
         j.set_memory_index(at.index);
         j.set_memory_displacement64(at.disp as u64);
         j.set_memory_displ_size(u32::from(at.disp != 0));
+        let mut known = at.known;
         // With the operand in both, the register takes the place of the index: the address is not needed afterwards.
         let spare = match (list.first(), at.free) {
             (Some(x), None) if x.1 => {
-                self.a.lea(T2, Mem { base: Some(T2), index: Some((T1, 1)), disp: 0 });
+                self.a.lea(T2, Mem { base: Some(T2), index: Some((T1, 1)), disp: at.disp as i32 });
                 j.set_memory_base(named(T2, 8));
                 j.set_memory_index(Register::None);
+                j.set_memory_displacement64(0);
+                j.set_memory_displ_size(0);
+                known = Temporaries::default();
                 T1
             }
             (_, None) => T1,
@@ -411,9 +457,14 @@ impl Translator<'_> {
         self.before(n);
         self.encode(&j)?;
         self.after(n);
-        if let Some(x) = list.first().filter(|x| x.2) {
-            self.a.store(Mem::state(register(x.0)), spare);
+        if let Some(x) = list.first() {
+            if x.2 {
+                self.a.store(Mem::state(register(x.0)), spare);
+            }
+            known = but(known, x.0);
+            known[usize::from(spare - T1)] = Holds::Guest(x.0);
         }
+        self.now_known(known);
         if write && self.is_grouped(n) {
             self.stored(n);
         } else if write {

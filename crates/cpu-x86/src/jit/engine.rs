@@ -29,6 +29,8 @@ const CAPACITY: usize = 128 << 20;
 const COLD: usize = 40 << 20;
 /// Most code one block can become.
 const BLOCK_ROOM: usize = 64 << 10;
+/// Links that are remembered by a block.
+const LEADING: usize = 64;
 /// Hot places that are remembered.
 const PLACES: usize = 1 << 20;
 /// Most sites of one block.
@@ -146,6 +148,8 @@ pub(crate) struct Engine {
     /// Keeps alive what code has addresses of.
     blocks: Vec<Arc<Block>>,
     links: Vec<Link>,
+    /// By block: links that lead there, if there are not too many, and some that do not any more.
+    leading: Vec<Vec<usize>>,
     /// The branch that translated code was left by, and its target.
     wanted: Option<(usize, u64)>,
     jumps: Box<[Jump]>,
@@ -186,6 +190,7 @@ impl Engine {
             known: HashMap::default(),
             blocks: Vec::new(),
             links: Vec::new(),
+            leading: Vec::new(),
             wanted: None,
             jumps: vec![Jump::default(); JUMPS].into(),
             pages: Box::new([0; PAGES]),
@@ -212,6 +217,7 @@ impl Engine {
         self.lost = true;
         self.known.clear();
         self.links.clear();
+        self.leading.clear();
         self.wanted = None;
         self.jumps.fill(Jump::default());
         self.blocks.clear();
@@ -281,7 +287,8 @@ impl Engine {
             self.sites.cut(site);
         }
         block.set_links(first..self.links.len(), made.versions.map(|v| if v == 0 { 0 } else { base + v }));
-        if let Some((old, _)) = self.known.insert(block.key, (entries, self.blocks.len())) {
+        self.leading.push(Vec::new());
+        if let Some((old, of)) = self.known.insert(block.key, (entries, self.blocks.len())) {
             self.jump(old.reg, entries.reg);
             self.jump(old.slot, entries.slot);
             self.jump(old.page, entries.page);
@@ -289,6 +296,7 @@ impl Engine {
             if old.whole {
                 self.jump(old.ahead, entries.ahead);
             }
+            self.lead_on(of, &old, &entries);
         }
         self.blocks.push(block.clone());
         for n in first..self.links.len() {
@@ -343,6 +351,24 @@ impl Engine {
         self.patch32(place, (to as i64 - (place as i64 + 4)) as i32 as u32);
     }
 
+    /// Links to a block, which has become jumps to the last one, lead straight there.
+    fn lead_on(&mut self, block: usize, old: &Entries, new: &Entries) {
+        let Some(leading) = self.leading.get_mut(block).map(std::mem::take) else { return };
+        let pairs = |e: &Entries| [e.reg, e.slot, e.page, e.ahead, e.reg_ahead];
+        let changed: Vec<(usize, usize)> = pairs(old).into_iter().zip(pairs(new)).collect();
+        for n in leading {
+            let Some(l) = self.links.get_mut(n).filter(|l| !l.dead) else { continue };
+            let Some((to, expected)) = l.leads else { continue };
+            let Some((_, to)) = changed.iter().find(|(old, _)| *old == to).copied() else { continue };
+            l.leads = Some((to, expected));
+            let place = l.place;
+            self.lead(place, to);
+            if let Some(leading) = self.leading.last_mut() {
+                leading.push(n);
+            }
+        }
+    }
+
     /// Makes the branch lead to its block, if that is translated. `at`: the block that control came to through it.
     fn link(&mut self, n: usize, at: Option<&Block>) {
         let Some(l) = self.links.get_mut(n).filter(|l| !self.single && !l.dead) else { return };
@@ -369,6 +395,9 @@ impl Engine {
         }
         l.leads = Some((to, expected));
         let (place, way) = (l.place, l.way);
+        if let Some(leading) = self.leading.get_mut(*of).filter(|l| l.len() < LEADING && !l.contains(&n)) {
+            leading.push(n);
+        }
         self.statistics.links += 1;
         if let Way::Far { site, counter, miss, search, .. } = way {
             self.sites.cut(site);

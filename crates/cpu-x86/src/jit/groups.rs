@@ -17,6 +17,7 @@ use super::access::Named;
 use super::asm::*;
 use super::clock::reads_clock;
 use super::interrupts;
+use super::known::Holds;
 use super::rounds::constant;
 use super::sites::Field;
 use super::translate::{Cold, Done, Ea, Flags, Host, Miss, OFFSETS, Translator, Unsupported, held, register};
@@ -71,8 +72,6 @@ pub(super) struct Window {
     groups: Vec<Group>,
     /// Bytes of a group, from its origin, that were stored since its flag byte was last looked at.
     stored: Option<(i64, i64)>,
-    /// T1 has the site's distance to the host's addresses where the code goes on here.
-    distance: Option<(usize, usize)>,
     /// By instruction: nothing of it leaves translated code.
     quiet: Vec<bool>,
 }
@@ -209,15 +208,7 @@ impl Translator<'_> {
     /// The window in these instructions, if they have a group.
     fn window(&mut self, start: usize, end: usize) -> Option<Window> {
         let mut tracker = Tracker { moved: [0; BASES], epoch: [0; BASES] };
-        let mut w = Window {
-            start,
-            end,
-            members: Vec::new(),
-            groups: Vec::new(),
-            stored: None,
-            distance: None,
-            quiet: Vec::new(),
-        };
+        let mut w = Window { start, end, members: Vec::new(), groups: Vec::new(), stored: None, quiet: Vec::new() };
         for n in start..end {
             let (i, op) = (self.decoded.get(n)?, self.block.ops.get(n)?);
             let found = self.groupable(i, op);
@@ -305,8 +296,10 @@ impl Translator<'_> {
             self.links.truncate(links);
             self.joins.truncate(joins);
             (self.flags, self.sites) = (flags, sites);
+            self.unknown();
             return done;
         }
+        self.unknown();
         let (back, flags, level, stack) = (self.a.at(), self.flags, self.level, self.stack);
         self.cold.push(Cold::Window { start, end, back, flags, level, stack });
         Ok(())
@@ -327,6 +320,7 @@ impl Translator<'_> {
             if !joins.is_empty() {
                 self.spare_flags(self.uses.get(n).is_some_and(|u| u.before() != 0));
                 joins.into_iter().for_each(|j| self.a.fill_here(j));
+                self.unknown();
             }
             let (Some(i), Some(op)) = (self.decoded.get(n), self.block.ops.get(n)) else { return };
             if self.attempt(n, i, op, None).is_err() {
@@ -417,24 +411,29 @@ impl Translator<'_> {
     /// How the operand of instruction `n` is named, if it is in a group.
     pub(super) fn grouped(&mut self, n: usize, e: &Ea) -> Result<Option<Named>, Unsupported> {
         let Some(site) = self.group_site(n)? else { return Ok(None) };
-        self.name(e, site, false, false).map(Some)
+        let mut named = self.name(e, site, false, false)?;
+        named.known[0] = Holds::Distance(site);
+        Ok(Some(named))
     }
 
-    /// PUSH of a register or constant, POP of a register, and the load of RET, in a group. T1 is lost, and T2 unless it is
-    /// what is loaded.
+    /// PUSH of a register or constant, POP of a register, and the load of RET, in a group.
     pub(super) fn grouped_stack(&mut self, n: usize, i: &Instruction) -> Done {
         let site = self.group_site(n)?.ok_or(Unsupported)?;
-        let here = self.a.at();
-        if self.window.as_ref().and_then(|w| w.distance) != Some((site, here)) {
+        let [distance, mut other] = self.known();
+        if distance != Holds::Distance(site) {
             self.a.load(T1, self.site(site, Field::Delta));
         }
         let at = |disp: i32| Mem { base: Some(GUEST_RSP), index: Some((T1, 1)), disp };
-        let mut kept = true;
         match i.mnemonic() {
             Mnemonic::Push => {
                 let to = at(-(WORD as i32));
                 if i.op0_kind() == OpKind::Register {
-                    let from = self.loaded(gpr(i.op0_register()), T2);
+                    let guest = gpr(i.op0_register());
+                    let from = held(guest).unwrap_or(T2);
+                    if from == T2 && other != Holds::Guest(guest) {
+                        self.a.load(T2, Mem::state(register(guest)));
+                        other = Holds::Guest(guest);
+                    }
                     self.a.store(to, from);
                 } else {
                     let v = i.immediate(0);
@@ -443,11 +442,11 @@ impl Translator<'_> {
                         Err(_) => {
                             self.a.imm(T2, v);
                             self.a.store(to, T2);
+                            other = Holds::Nothing;
                         }
                     }
                 }
                 self.a.lea(GUEST_RSP, Mem::base(GUEST_RSP, -(WORD as i32)));
-                kept = self.stored(n);
             }
             Mnemonic::Pop => {
                 let to = gpr(i.op0_register());
@@ -458,32 +457,34 @@ impl Translator<'_> {
                 }
                 if held(to).is_none() {
                     self.a.store(Mem::state(register(to)), T2);
+                    other = Holds::Guest(to);
                 }
             }
-            _ => self.a.load(T2, at(0)),
+            _ => {
+                self.a.load(T2, at(0));
+                other = Holds::Nothing;
+            }
         }
-        let here = self.a.at();
-        if let Some(w) = &mut self.window {
-            w.distance = kept.then_some((site, here));
+        self.now_known([Holds::Distance(site), other]);
+        if i.mnemonic() == Mnemonic::Push {
+            self.stored(n);
         }
         Ok(())
     }
 
     /// After the store of instruction `n`, which is in a group: looks at the page's flag byte unless another store follows.
-    /// Whether nothing was looked at.
-    pub(super) fn stored(&mut self, n: usize) -> bool {
-        let Some(w) = &mut self.window else { return true };
-        let Some(m) = w.member(n).copied() else { return true };
+    pub(super) fn stored(&mut self, n: usize) {
+        let Some(w) = &mut self.window else { return };
+        let Some(m) = w.member(n).copied() else { return };
         let (low, high) = w.stored.map_or((m.at, m.at + m.len), |(l, h)| (l.min(m.at), h.max(m.at + m.len)));
         w.stored = Some((low, high));
         if w.stores_follow(n, m.group) {
-            return true;
+            return;
         }
         w.stored = None;
-        let Some((base, site)) = w.groups.get(m.group).and_then(|g| Some((g.base, g.site?))) else { return true };
+        let Some((base, site)) = w.groups.get(m.group).and_then(|g| Some((g.base, g.site?))) else { return };
         let disp = low.wrapping_sub(m.after) as i32;
         self.a.load(T2, self.site(site, Field::Flags));
         self.look_at_flags(n, (high - low) as usize, None, T2, Host::Of { base, disp, site });
-        false
     }
 }

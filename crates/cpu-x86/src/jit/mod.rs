@@ -57,6 +57,8 @@ mod groups;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod interrupts;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod known;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
 mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]

@@ -342,7 +342,13 @@ impl Translator<'_> {
 
     /// The site of a group of accesses by `base` in `span` bytes, how many bytes are to be looked for, and whether it roams;
     /// `None`: it is shared.
-    pub(super) fn site_of_group(&mut self, base: u8, span: usize, write: bool, shared: bool) -> (usize, usize, Option<bool>) {
+    pub(super) fn site_of_group(
+        &mut self,
+        base: u8,
+        span: usize,
+        write: bool,
+        shared: bool,
+    ) -> (usize, usize, Option<bool>) {
         if base == SP && shared {
             let set = usize::from(self.block.key.mode.has(Mode::USER)) * 2 + usize::from(write);
             let size = span.next_power_of_two();

@@ -9,6 +9,7 @@ use super::clock::reads_clock;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::groups::Window;
+use super::known::{Holds, Known, Temporaries, but};
 use super::live::{self, Use};
 use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
@@ -211,9 +212,9 @@ pub(super) enum Flags {
 
 /// Code that is put behind the block.
 pub(super) enum Cold {
-    /// Runs the instruction by its handler. `back`: where to go on; `restore`: with flags in EFLAGS; `loaded`: with these
-    /// vector and x87 registers.
-    Op { jumps: Vec<usize>, back: Option<usize>, index: usize, restore: bool, loaded: Loaded },
+    /// Runs the instruction by its handler. `back`: where to go on, and with what in the temporaries; `restore`: with flags
+    /// in EFLAGS; `loaded`: with these vector and x87 registers.
+    Op { jumps: Vec<usize>, back: Option<(usize, Temporaries)>, index: usize, restore: bool, loaded: Loaded },
     /// A store to a marked page. `save`: flags are in EFLAGS and live.
     Written {
         jump: usize,
@@ -353,6 +354,8 @@ pub(super) struct Translator<'a> {
     pub(super) joins: Vec<(usize, usize)>,
     /// While the first copy of one is made.
     pub(super) window: Option<Window>,
+    /// What the temporaries hold.
+    pub(super) known: Known,
 }
 
 /// Where the memory of an access is in the host.
@@ -457,6 +460,7 @@ fn attempt_all(
         page_misses: Vec::new(),
         joins: Vec::new(),
         window: None,
+        known: Known::default(),
     };
     let (mut entries, body) = t.prologue(live_in);
     if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), block.key.mode, native, vector) {
@@ -639,6 +643,7 @@ impl Translator<'_> {
             self.cold.truncate(cold);
             self.links.truncate(links);
             (self.flags, self.level, self.sites, self.stack) = (flags, level, sites, stack);
+            self.unknown();
         }
         done
     }
@@ -664,6 +669,7 @@ impl Translator<'_> {
             self.links.truncate(links);
         }
         (self.rounds, self.flags, self.level, self.stack) = (None, Flags::Slot, NOTHING, Stack::default());
+        self.unknown();
     }
 
     /// The instruction is run by its handler.
@@ -716,7 +722,8 @@ impl Translator<'_> {
     /// After an instruction with a slow path.
     pub(super) fn slow(&mut self, n: usize, jumps: Vec<usize>) {
         let restore = self.flags != Flags::Slot && self.live_after(n);
-        self.cold.push(Cold::Op { jumps, back: Some(self.a.at()), index: n, restore, loaded: self.loaded_before() });
+        let back = Some((self.a.at(), self.known()));
+        self.cold.push(Cold::Op { jumps, back, index: n, restore, loaded: self.loaded_before() });
     }
 
     /// An instruction that ends the block is run by its handler after `jumps`.
@@ -827,22 +834,32 @@ impl Translator<'_> {
             return Ok(());
         }
         let mut j = *i;
-        let temporaries = [T1, T2];
+        let mut known = self.known();
+        let is_in = |t: usize, x: Option<&(u8, bool, bool)>| x.is_some_and(|x| known[t] == Holds::Guest(x.0));
+        let swapped = is_in(1, list.first()) || is_in(0, list.get(1));
+        let temporaries = if swapped { [T2, T1] } else { [T1, T2] };
         j.set_code(select::encodable(i.code()));
         if !Self::rename(&mut j, &list, &temporaries) && self.wide {
             let bytes = self.block.bytes_of(op);
             self.a.bytes(bytes);
             self.after(n);
+            self.now_known(known);
             return Ok(());
         }
-        for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.1) {
-            self.a.load(t, Mem::state(register(x.0)));
+        for (x, t) in list.iter().zip(temporaries) {
+            let holds = Holds::Guest(x.0);
+            if x.1 && known[usize::from(t - T1)] != holds {
+                self.a.load(t, Mem::state(register(x.0)));
+            }
+            known = but(known, x.0);
+            known[usize::from(t - T1)] = holds;
         }
         self.encode(&j)?;
         for (x, t) in list.iter().zip(temporaries).filter(|x| x.0.2) {
             self.a.store(Mem::state(register(x.0)), t);
         }
         self.after(n);
+        self.now_known(known);
         Ok(())
     }
 
@@ -855,12 +872,19 @@ impl Translator<'_> {
         }
         let (to, from) = (gpr(i.op0_register()), gpr(i.op1_register()));
         let at = Mem::state(register(*spilled));
-        match (held(to), held(from)) {
-            (Some(r), None) if size == 8 => self.a.load(r, at),
-            (Some(r), None) => self.a.load32(r, at),
-            (None, Some(r)) if size == 8 => self.a.store(at, r),
+        let mut known = self.known();
+        let place = known.iter().position(|h| *h == Holds::Guest(*spilled)).map(|t| [T1, T2][t]);
+        match (held(to), held(from), place) {
+            (Some(r), None, Some(t)) => self.a.rr(size == 8, &[0x89], t, r),
+            (Some(r), None, None) if size == 8 => self.a.load(r, at),
+            (Some(r), None, None) => self.a.load32(r, at),
+            (None, Some(r), _) if size == 8 => {
+                self.a.store(at, r);
+                known = but(known, *spilled);
+            }
             _ => return false,
         }
+        self.now_known(known);
         true
     }
 
@@ -925,6 +949,7 @@ impl Translator<'_> {
     }
 
     fn cold_code(&mut self, c: Cold) {
+        self.unknown();
         match c {
             Cold::Leave { jumps } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
@@ -955,11 +980,12 @@ impl Translator<'_> {
                 self.a.imm(T1, index as u64);
                 let call = self.a.call();
                 self.op_calls.push(call);
-                if let Some(back) = back {
+                if let Some((back, known)) = back {
                     self.again(index, &loaded);
                     if restore {
                         self.a.restore_flags(OFFSETS.flags, OFFSETS.scratch);
                     }
+                    self.recall(known);
                     let j = self.a.jmp();
                     self.a.fill(j, back);
                 }
