@@ -65,10 +65,49 @@ fn one(a: &mut CodeAssembler, rng: &mut Rng) -> Result<(), IcedError> {
     }
 }
 
+/// What is in no host register: R13 and R14 as pointers, R12 and R15 as data.
+fn in_memory(a: &mut CodeAssembler, rng: &mut Rng) -> Result<(), IcedError> {
+    let mut pick = |of: &[AsmRegister64]| of[rng.below(of.len() as u64) as usize];
+    let (p, q) = (pick(&[r13, r14]), pick(&[r13, r14, rdi]));
+    let (d, s) = (pick(&[r12, r15, r12, r15, rax]), pick(&[r12, r15, r12, r15, rcx]));
+    let m = pick(&[r13, r14, r13, r14, rbx, rsp]) + [0, 8, 16, -8, 4, 0x38, 1][rng.below(7) as usize];
+    match rng.below(32) {
+        0 | 1 => a.mov(d, s),
+        2 => a.mov(p, q),
+        3 => a.add(p, 8),
+        4 => a.lea(p, q + 16),
+        5 => a.lea(d, s + rax * 2 + 5),
+        6 => a.lea(d, rcx + s * 4 - 7),
+        7 | 8 => a.add(d, s),
+        9 => a.sbb(d, s),
+        10 => a.sub(d, s),
+        11 => a.shl(d, cl),
+        12 => a.cmovb(d, s),
+        13 => a.setb(r12b),
+        14 => a.movzx(r15d, r12b),
+        15 => a.mov(r12d, r15d),
+        16 => a.mov(r15w, r12w),
+        17 => a.xchg(r12, r15),
+        18 => a.bswap(d),
+        19 => a.not(d),
+        20..=22 => a.mov(d, qword_ptr(m)),
+        23 => a.mov(qword_ptr(m), s),
+        24 => a.add(d, qword_ptr(m)),
+        25 => a.add(qword_ptr(m), s),
+        26 => a.cmp(d, qword_ptr(m)),
+        27 => a.mov(r12d, dword_ptr(m)),
+        28 => a.push(s),
+        29 => a.pop(d),
+        30 => a.movzx(r15, byte_ptr(m)),
+        _ => a.mov(r12, qword_ptr(p + rdx * 8)),
+    }
+}
+
 fn program(rng: &mut Rng) -> (Vec<u8>, String) {
     let mut a = CodeAssembler::new(64).expect("an assembler");
+    let any = [one, in_memory][rng.below(2) as usize];
     for _ in 0..3 + rng.below(20) {
-        one(&mut a, rng).expect("an instruction");
+        any(&mut a, rng).expect("an instruction");
     }
     if rng.below(2) == 0 {
         a.mov(qword_ptr(rsp), OUT as i32).expect("a store");
@@ -82,8 +121,9 @@ fn program(rng: &mut Rng) -> (Vec<u8>, String) {
 
 fn prepare(m: &mut Machine, seed: u64) {
     let mut rng = Rng(seed);
+    // Pages that follow each other do not in physical memory.
     for at in (AREA..AREA + AREA_LEN as u64).step_by(0x1000) {
-        m.set_pte(at, at | P | W | U);
+        m.set_pte(at, at ^ 0x5000 | P | W | U);
     }
     for _ in 0..rng.below(3) {
         let at = MIDDLE - 0x2000 + 0x1000 * rng.below(4);
@@ -109,6 +149,7 @@ fn prepare(m: &mut Machine, seed: u64) {
         m.p.cpu.regs[r] = near(&mut rng);
     }
     m.p.cpu.regs[12] = rng.below(64);
+    m.p.cpu.regs[2] = rng.below(64);
     let flags = rng.next() & cpu_x86::flags::rflags::ARITH;
     m.p.cpu.set_rflags(flags);
 }
