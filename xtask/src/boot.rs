@@ -14,6 +14,7 @@ mod run_disk;
 mod suspend;
 pub(crate) mod tests;
 mod usb;
+mod usb_boot;
 mod vnc_clients;
 pub(crate) mod wrong_input;
 
