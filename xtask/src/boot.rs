@@ -5,6 +5,7 @@
 mod blockdev;
 mod defects;
 mod front_ends;
+mod leds;
 mod pcie;
 mod pictures;
 mod q35;
