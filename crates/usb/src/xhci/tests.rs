@@ -482,6 +482,30 @@ fn messages_and_moderation() {
     assert_eq!(lock(&b.messages.0).len(), 2, "when its time has come");
 }
 
+/// Linux suspends to idle: it writes the registers of the interrupter again before it asks for a restore (4.23.2).
+#[test]
+fn events_go_on_where_they_were_after_a_restore() {
+    let b = Bench::new();
+    b.start();
+    for _ in 0..3 {
+        assert_eq!(b.run([0, 0, 0, kind::NO_OP_COMMAND << 10]), (1, 0));
+    }
+    let resume = || {
+        b.write(INTERRUPTER + 8, 1);
+        lock(&b.xhci).mmio_write(INTERRUPTER + 0x10, &u64::from(TABLE).to_le_bytes());
+        b.write(OP, cmd::RESTORE | 4);
+        b.write(OP + 0x18, (COMMANDS + 16 * b.command.get()) | 1);
+        b.read(OP + 4) & sts::RESTORE_ERROR
+    };
+    b.write(OP, 4);
+    b.write(OP, cmd::SAVE | 4);
+    assert_eq!(resume(), 0);
+    b.write(OP, 5);
+    assert_eq!(b.run([0, 0, 0, kind::NO_OP_COMMAND << 10]), (1, 0));
+    b.write(OP, cmd::RESET);
+    assert_eq!(resume(), sts::RESTORE_ERROR, "nothing was saved since the reset");
+}
+
 #[test]
 fn save_and_restore_keep_a_configured_tablet() {
     let b = Bench::new();
