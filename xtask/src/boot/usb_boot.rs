@@ -1,10 +1,11 @@
-//! Booting from a USB disk: SeaBIOS finds it behind each kind of controller, GRUB takes keys of a USB keyboard at the same controller,
-//! and the demo disk's kernel and initrd are read from it.
+//! Booting from a USB disk. SeaBIOS finds it behind each kind of controller, GRUB takes keys of a USB keyboard at the same controller,
+//! and the demo disk's kernel and initrd are read from it. OVMF boots what `bootindex=` says.
 
 use super::Test;
+use super::q35::{flash, fresh_variables};
 use super::usb::{command, drive};
 use crate::vmm::{Guest, Machine, Vmm};
-use crate::{paths, screen};
+use crate::{image, paths, screen};
 use anyhow::{Context, Result, ensure};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub(super) fn all() -> Vec<Test> {
         test("usb-boot-ehci", "ich9-usb-ehci1", false),
         test("usb-boot-uhci", "piix3-usb-uhci", false),
         test("usb-boot-xhci", "qemu-xhci", true),
+        Test::new("usb-boot-ovmf", 1, ovmf),
     ]
 }
 
@@ -57,4 +59,19 @@ fn boot(name: &str, vmm: &Vmm, controller: &str, beside: bool) -> Result<String>
     // The initrd's parts are all there.
     guest.expect("Run /init as init process", 60)?;
     Ok(format!("kernel after {:.1} s, keys by USB", kernel.as_secs_f64()))
+}
+
+/// The disk comes first, before the empty CD drive: it has super speed, and a path by the number of its port.
+fn ovmf(name: &str, vmm: &Vmm) -> Result<String> {
+    image::uefi()?;
+    let disk = format!("{},snapshot=on", drive("u", &paths::asset("uefi")?));
+    let machine = Machine::new(name).kind("q35").memory(512).args(flash(&fresh_variables(name)?)?);
+    let devices = ["-device", "qemu-xhci,id=h", "-device", "usb-storage,drive=u,bus=h.0,port=2,bootindex=0"];
+    let mut guest = machine.args(["-drive", &disk]).args(devices).start(vmm)?;
+    let before = guest.expect("BdsDxe: starting", 120)?;
+    ensure!(!before.contains("BdsDxe: failed"), "OVMF tried something else first:\n{before}");
+    let entry = guest.expect("\n", 10)?;
+    ensure!(entry.contains("USB HARDDRIVE"), "OVMF starts {entry}");
+    guest.expect("Run /init as init process", 120)?;
+    Ok(format!("initrd after {:.1} s", guest.elapsed().as_secs_f64()))
 }

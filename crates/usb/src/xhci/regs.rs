@@ -58,8 +58,8 @@ impl Xhci {
             0x10 => 1 | 1 << 7 | (EXTENDED as u32 / 4) << 16,
             0x14 => DOORBELLS as u32,
             0x18 => RUNTIME as u32,
-            0x20..0x30 => protocol((offset - 0x20) / 4, 2, 0, ports2, if ports3 == 0 { 0 } else { 4 }),
-            0x30..0x40 if ports3 != 0 => protocol((offset - 0x30) / 4, 3, ports2, ports3, 0),
+            0x20..0x30 => protocol((offset - 0x20) / 4, 2, ports3, ports2, if ports3 == 0 { 0 } else { 4 }),
+            0x30..0x40 if ports3 != 0 => protocol((offset - 0x30) / 4, 3, 0, ports3, 0),
             _ => 0,
         }
     }
