@@ -5,6 +5,7 @@
 mod blockdev;
 mod defects;
 mod front_ends;
+mod leds;
 mod pcie;
 mod pictures;
 mod q35;
@@ -14,6 +15,7 @@ mod run_disk;
 mod suspend;
 pub(crate) mod tests;
 mod usb;
+mod usb_boot;
 mod vnc_clients;
 pub(crate) mod wrong_input;
 

@@ -18,6 +18,7 @@ pub mod screen;
 pub mod suite;
 mod vga;
 pub mod vmm;
+mod vnc;
 pub mod windows;
 pub mod wine;
 mod xvfb;

@@ -86,6 +86,8 @@ const XHCI: &[(&str, &str)] = &[
     ("msix", "on|off|auto: MSI-X capability (default auto)"),
 ];
 
+const BOOT_INDEX: (&str, &str) = ("bootindex", "place in the order in which firmware tries to boot, lowest first");
+
 const DEVICES: &[DeviceInfo] = &[
     DeviceInfo {
         name: "pcie-root-port",
@@ -171,6 +173,7 @@ const DEVICES: &[DeviceInfo] = &[
         description: "USB disk",
         props: &[
             ("drive", "id of a -drive with if=none"),
+            BOOT_INDEX,
             ("removable", "on|off: the medium says it can be taken out (default off)"),
             USB_DEVICE_BUS,
             USB_DEVICE_PORT,
@@ -229,7 +232,7 @@ const DEVICES: &[DeviceInfo] = &[
             ("drive", "id of a -drive with if=none"),
             ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
-            ("bootindex", "place in the order in which firmware tries to boot, lowest first"),
+            BOOT_INDEX,
             ("serial", "serial number"),
         ],
     },
@@ -242,7 +245,7 @@ const DEVICES: &[DeviceInfo] = &[
             ("drive", "id of a -drive with if=none"),
             ("bus", "ide.0 or ide.1; ide.0 to ide.5 on q35; ID.0 to ID.5 of an ahci controller"),
             ("unit", "0 or 1"),
-            ("bootindex", "place in the order in which firmware tries to boot, lowest first"),
+            BOOT_INDEX,
             ("serial", "serial number"),
         ],
     },

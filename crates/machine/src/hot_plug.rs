@@ -63,6 +63,9 @@ impl MachineHandle {
         if let Some(id) = spec.id.as_ref().filter(|id| self.has_device(id)) {
             return Err(bad(&format!("Duplicate device ID '{id}'")));
         }
+        if spec.props.iter().any(|(key, _)| key == "bootindex") {
+            return Err(bad("bootindex= is for devices that are there from the start"));
+        }
         if HOT.contains(&driver) {
             return self.plug_card(driver, spec);
         }

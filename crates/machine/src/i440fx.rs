@@ -10,6 +10,7 @@ use pci::PciBus;
 use vm_core::{Device, Shared, lock, shared};
 
 use crate::MachineError;
+use crate::boot_order::FunctionPlace;
 use crate::drives;
 use crate::pc::{Around, Channel, Chips, Placed, PlacedHook, device, tell};
 use crate::pcie::Slots;
@@ -42,7 +43,8 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     devices.extend(ide.channels.iter().map(device));
     let placed = PlacedHook::default();
     let pm = power_management(around, &bus, &placed, devices)?;
-    let mut channels: Vec<_> = ide.channels.into_iter().map(|c| Channel { bus: c, devfn: IDE, behind: None }).collect();
+    let mut channels: Vec<_> =
+        ide.channels.into_iter().map(|c| Channel { bus: c, place: FunctionPlace::root(IDE) }).collect();
     let slots = Slots::default(); // no PCI Express here
     sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
     Ok(Chips { pci: bus, pm, drives: infos, channels, slots, placed })

@@ -1,6 +1,7 @@
 //! Machines: from [`cli::Config`] to a [`Plan`] (everything decided, printable, nothing built) to a running
 //! [`Machine`]. Wiring only: what a chip does is in its crate, how processors run is in `accel`.
 
+mod boot_order;
 mod catalog;
 mod chars;
 mod chipset;

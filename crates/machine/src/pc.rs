@@ -33,6 +33,7 @@ use vm_core::{
 };
 
 use crate::MachineError;
+use crate::boot_order::{self, FunctionPlace};
 use crate::chars::{Chars, Finished};
 use crate::chipset::Chipset;
 use crate::drives::{DriveInfo, Opened};
@@ -110,9 +111,7 @@ impl Around<'_> {
 /// An IDE channel or a SATA controller, and the function that it belongs to.
 pub(crate) struct Channel {
     pub(crate) bus: Arc<Mutex<dyn DriveBus>>,
-    pub(crate) devfn: u8,
-    /// The root port that the function is behind.
-    pub(crate) behind: Option<u8>,
+    pub(crate) place: FunctionPlace,
 }
 
 /// The chips of a board.
@@ -289,7 +288,7 @@ pub(crate) fn build(
     let window = pci_window(accel);
     let mut items = fw_cfg_items(plan, signature, window)?;
     crate::vga::ramfb_items(plan, &mut items)?;
-    boot_order_file(plan, &channels, &mut items);
+    boot_order::install(plan, &channels, &usb.hosts, &mut items);
     let fw_cfg = FwCfg::new(items, space.memory());
     ports.add(0x510, 2, "fw_cfg", false, &fw_cfg)?;
     ports.add(0x514, 8, "fw_cfg-dma", false, &FwCfg::dma_ports(&fw_cfg))?;
@@ -398,20 +397,6 @@ fn rtc_base(plan: &Plan) -> RtcBase {
     }
 }
 
-/// Boot letters as the BIOS numbers devices in CMOS.
-fn boot_order(letters: Option<&str>) -> [u8; 3] {
-    let mut order = [0; 3];
-    let numbers = letters.unwrap_or("cad").chars().filter_map(|c| match c {
-        'a' | 'b' => Some(1),
-        'c' => Some(2),
-        'd' => Some(3),
-        'n'..='p' => Some(4),
-        _ => None,
-    });
-    order.iter_mut().zip(numbers).for_each(|(o, n)| *o = n);
-    order
-}
-
 fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Channel]) {
     let disk = |unit| {
         let (g, t) = lock(&channels.first()?.bus).geometry(unit)?;
@@ -420,42 +405,12 @@ fn preset_cmos(plan: &Plan, rtc: &Shared<Rtc>, channels: &[Channel]) {
     lock(rtc).preset(&CmosSetup {
         ram_below_4g: plan.memory.low,
         ram_above_4g: plan.memory.high,
-        boot_order: boot_order(plan.boot.once.as_deref().or(plan.boot.order.as_deref())),
+        boot_order: boot_order::numbers(plan.boot.once.as_deref().or(plan.boot.order.as_deref())),
         floppy_signature_check: true,
         floppies: [0; 2],
         disks: [disk(0), disk(1)],
         cpus: plan.smp.cpus,
     });
-}
-
-/// The file by which firmware knows what to boot first: paths as Open Firmware writes them, one a line.
-fn boot_order_file(plan: &Plan, channels: &[Channel], items: &mut FwCfgItems) {
-    let mut lines = Vec::new();
-    if plan.kernel.is_some() {
-        lines.push(format!("/rom@{}", firmware::boot::ROM_FILE));
-    }
-    let mut drives: Vec<_> = plan.drives.iter().filter(|d| d.bootindex.is_some()).collect();
-    drives.sort_by_key(|d| d.bootindex);
-    for d in drives {
-        let Some(channel) = channels.get(usize::from(d.channel)) else { continue };
-        let place = |devfn: u8| match (devfn >> 3, devfn & 7) {
-            (device, 0) => format!("{device:x}"),
-            (device, function) => format!("{device:x},{function:x}"),
-        };
-        let bridge = channel.behind.map(|port| format!("/pci-bridge@{}", place(port))).unwrap_or_default();
-        let place = place(channel.devfn);
-        lines.push(if plan.chipset == Chipset::I440fx && d.channel < 2 {
-            format!("/pci@i0cf8/ide@{place}/drive@{:x}/disk@{:x}", d.channel, d.unit)
-        } else {
-            format!("/pci@i0cf8{bridge}/pci8086,2922@{place}/drive@{:x}/disk@0", d.unit)
-        });
-    }
-    if plan.boot.strict && plan.kernel.is_none() {
-        lines.push("HALT".into());
-    }
-    if !lines.is_empty() {
-        items.add_file("bootorder", (lines.join("\n") + "\0").into_bytes());
-    }
 }
 
 /// The end of what processors can address, for the PCI window above RAM.

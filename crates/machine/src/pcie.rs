@@ -10,6 +10,7 @@ use pci::PciBus;
 use vm_core::{Device, MachineRequest, Shared, lock};
 
 use crate::MachineError;
+use crate::boot_order::FunctionPlace;
 use crate::pc::{Around, device};
 use crate::pci_plan::{PciPlace, RootPortPlan};
 use crate::plan::Plan;
@@ -48,6 +49,12 @@ pub(crate) struct Target<'a> {
     pub(crate) bus: Arc<PciBus>,
     pub(crate) devfn: u8,
     pub(crate) slot: Option<&'a PortSlot>,
+}
+
+impl Target<'_> {
+    pub(crate) fn place(&self) -> FunctionPlace {
+        FunctionPlace { devfn: self.devfn, behind: self.slot.map(|s| s.devfn) }
+    }
 }
 
 /// The first slot of the root bus that nobody has or asks for.

@@ -159,8 +159,16 @@ impl Plan {
     /// # Errors
     /// Every error found, one line each.
     pub fn new(config: &Config) -> Result<Self, Vec<MachineError>> {
-        let mut p =
-            Planner { config, errors: Vec::new(), hpet: true, pic: true, acpi: true, graphics: true, usb: false };
+        let mut p = Planner {
+            config,
+            errors: Vec::new(),
+            hpet: true,
+            pic: true,
+            acpi: true,
+            graphics: true,
+            usb: false,
+            boot_indices: Vec::new(),
+        };
         let plan = p.plan();
         if p.errors.is_empty() { Ok(plan) } else { Err(p.errors) }
     }
@@ -181,6 +189,8 @@ struct Planner<'a> {
     acpi: bool,
     graphics: bool,
     usb: bool,
+    /// Every `bootindex=` so far.
+    boot_indices: Vec<u32>,
 }
 
 impl Planner<'_> {
@@ -383,15 +393,16 @@ impl Planner<'_> {
     }
 
     fn device(&mut self, spec: &DeviceSpec, plan: &mut Plan, usb: &mut UsbPlanner<'_>) -> Result<(), MachineError> {
-        let (name, spec) = known(spec, &self.config.globals)?;
+        let (name, mut spec) = known(spec, &self.config.globals)?;
+        let boot_index = self.boot_index(&mut spec)?;
         match spec.driver.as_str() {
-            driver if UsbPlanner::takes(driver) => usb.add(name, spec),
+            driver if UsbPlanner::takes(driver) => usb.add(name, spec, boot_index),
             "VGA" | "bochs-display" => vga(spec, plan),
             "ramfb" => {
                 plan.ramfb = true;
                 Ok(())
             }
-            "ide-hd" | "ide-cd" => self.ide(spec, plan),
+            "ide-hd" | "ide-cd" => self.ide(spec, boot_index, plan),
             "ahci" | "pcie-root-port" | "ioh3420" => Ok(()), // placed before all others
             "isa-debugcon" => self.debugcon(spec, plan),
             "isa-debug-exit" => debug_exit(spec, plan),
@@ -399,7 +410,19 @@ impl Planner<'_> {
         }
     }
 
-    fn ide(&mut self, mut spec: DeviceSpec, plan: &mut Plan) -> Result<(), MachineError> {
+    /// Takes `bootindex=`, which no two devices share.
+    fn boot_index(&mut self, spec: &mut DeviceSpec) -> Result<Option<u32>, MachineError> {
+        let Some(n) = spec.take_number("bootindex")? else { return Ok(None) };
+        let bad = |why: &str| MachineError::Config(format!("{}: bootindex={n}{why}", spec.typed));
+        let index = u32::try_from(n).map_err(|_| bad(" is too large"))?;
+        if self.boot_indices.contains(&index) {
+            return Err(bad(": another device has it"));
+        }
+        self.boot_indices.push(index);
+        Ok(Some(index))
+    }
+
+    fn ide(&mut self, mut spec: DeviceSpec, bootindex: Option<u32>, plan: &mut Plan) -> Result<(), MachineError> {
         let typed = spec.typed.clone();
         let bad = |why: String| MachineError::Config(format!("{typed}: {why}"));
         let cd = spec.driver == "ide-cd";
@@ -435,12 +458,6 @@ impl Planner<'_> {
         drive.media = if cd { Media::Cdrom } else { Media::Disk };
         drive.readonly |= cd;
         drive.serial = spec.take("serial").or(drive.serial);
-        let index = spec.take_number("bootindex")?;
-        let bootindex = index.map(|n| u32::try_from(n).map_err(|_| bad(format!("bootindex={n} is too large"))));
-        let bootindex = bootindex.transpose()?;
-        if let Some(n) = bootindex.filter(|n| plan.drives.iter().any(|d| d.bootindex == Some(*n))) {
-            return Err(bad(format!("bootindex={n}: another device has it")));
-        }
         plan.drives.push(DrivePlan { channel, unit, drive, bootindex });
         Ok(())
     }

@@ -12,6 +12,7 @@ use pci::PciBus;
 use vm_core::{AddressSpace, Backing, Device, Region, RegionId, Shared, SpaceError, lock, shared};
 
 use crate::MachineError;
+use crate::boot_order::FunctionPlace;
 use crate::drives;
 use crate::pc::{Around, Channel, Chips, Placed, PlacedHook, device, tell};
 use crate::pcie::Slots;
@@ -51,7 +52,7 @@ pub(crate) fn build(around: &Around<'_>, devices: &mut Vec<Arc<Mutex<dyn Device>
     let (mut drives, infos) = drives::open(plan)?;
     let sata = sata::controller("ich9-ahci", (board, &around.msi), &bus, SATA, 0, &mut drives)?;
     devices.push(device(&sata));
-    let mut channels = vec![Channel { bus: sata, devfn: SATA, behind: None }];
+    let mut channels = vec![Channel { bus: sata, place: FunctionPlace::root(SATA) }];
     let slots = Slots::build(around, &bus, devices)?;
     sata::controllers(around, &bus, &slots, &mut drives, &mut channels, devices)?;
     Ok(Chips { pci: bus, pm, drives: infos, channels, slots, placed })

@@ -44,7 +44,7 @@ pub(crate) fn controllers(
     for (n, plan) in around.plan.ahci.iter().enumerate() {
         let name = plan.id.clone().unwrap_or_else(|| format!("ahci{n}"));
         let target = slots.target(&name, &plan.place, around.plan, bus)?;
-        let (devfn, behind) = (target.devfn, target.slot.map(|s| s.devfn));
+        let (devfn, place) = (target.devfn, target.place());
         let channel = u8::try_from(channels.len()).unwrap_or(u8::MAX);
         let ahci = controller(&name, (around.board, &around.msi), &target.bus, devfn, channel, drives)?;
         match target.slot {
@@ -54,7 +54,7 @@ pub(crate) fn controllers(
                 slot.insert(Card { id, devfn, device, usb_bus: None, channel });
             }
         }
-        channels.push(Channel { bus: ahci, devfn, behind });
+        channels.push(Channel { bus: ahci, place });
     }
     Ok(())
 }

@@ -115,6 +115,8 @@ pub struct UsbDevicePlan {
     pub drive: Option<String>,
     /// `removable=on`.
     pub removable: bool,
+    /// `bootindex=`: firmware tries those with low numbers first.
+    pub bootindex: Option<u32>,
 }
 
 /// All of USB.
@@ -235,18 +237,24 @@ impl<'a> UsbPlanner<'a> {
         DEVICES.contains(&driver)
     }
 
-    /// Takes a `-device`.
-    pub(crate) fn add(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
+    /// Takes a `-device`, whose `bootindex=` has been taken out.
+    pub(crate) fn add(
+        &mut self,
+        driver: &'static str,
+        spec: DeviceSpec,
+        bootindex: Option<u32>,
+    ) -> Result<(), MachineError> {
         if Self::is_device(driver) {
-            return self.device(driver, spec);
+            return self.device(driver, spec, bootindex);
         }
         let new = controller(driver, spec, self.pci, &mut self.ports)?;
         self.controllers.push(new);
         Ok(())
     }
 
-    fn device(&mut self, driver: &'static str, spec: DeviceSpec) -> Result<(), MachineError> {
-        let new = unplaced(driver, spec)?;
+    fn device(&mut self, driver: &'static str, spec: DeviceSpec, bootindex: Option<u32>) -> Result<(), MachineError> {
+        let mut new = unplaced(driver, spec)?;
+        new.device.bootindex = bootindex;
         let typed = &new.device.typed;
         if let Some(id) = &new.device.drive {
             let found = self.drives.iter().find(|d| d.id == *id && d.interface == DriveInterface::None);
@@ -345,6 +353,7 @@ pub(crate) fn unplaced(driver: &'static str, mut spec: DeviceSpec) -> Result<Unp
         serial: spec.take("serial"),
         drive,
         removable: spec.take_bool("removable")?.unwrap_or(false),
+        bootindex: None,
     };
     Ok(Unplaced { device, bus: spec.take("bus"), port: spec.take("port") })
 }
@@ -434,6 +443,7 @@ fn hub_for(bus: &mut Bus, device: &UsbDevicePlan) -> Option<UsbDevicePlan> {
         serial: None,
         drive: None,
         removable: false,
+        bootindex: None,
     })
 }
 
@@ -509,6 +519,10 @@ mod tests {
         assert!(plan("-usb -device usb-tablet,bus=x").unwrap_err().contains("available: usb-bus.0"));
         assert!(plan("-usb -device usb-tablet,port=3").unwrap_err().contains("port=3"));
         assert!(plan("-usb -device usb-storage").unwrap_err().contains("drive= is missing"));
+        let two = "-usb -drive if=none,id=a,file=a -device usb-storage,drive=a,bootindex=1 -device ide-cd,bootindex=";
+        assert!(plan(&format!("{two}2")).is_ok());
+        assert!(plan(&format!("{two}1")).unwrap_err().contains("bootindex=1: another device"));
+        assert!(plan("-usb -device usb-kbd,bootindex=1").unwrap_err().contains("unknown property"));
         assert!(plan("-device ich9-usb-ehci1,addr=40").unwrap_err().contains("addr=40"));
         assert!(plan("-device qemu-xhci,p2=16").unwrap_err().contains("p2 must be 1 to 15"));
         assert!(plan("-device qemu-xhci,p2=2,p3=3").unwrap_err().contains("p3"));

@@ -15,6 +15,7 @@ use usb::{Host, UsbBus, UsbDevice, UsbError};
 use vm_core::{Clock, Device, MsiSink, Shared};
 
 use crate::MachineError;
+use crate::boot_order::HostPlace;
 use crate::drives::DriveInfo;
 use crate::pc::{Board, device as erased};
 use crate::pcie::{Card, Slots};
@@ -61,6 +62,8 @@ pub(crate) struct Usb {
     pub(crate) ports: UsbPorts,
     buses: Vec<Arc<UsbBus>>,
     attached: Vec<Attached>,
+    /// The controllers that were there from the start, for firmware.
+    pub(crate) hosts: Vec<HostPlace>,
 }
 
 /// Builds what the plan has of USB.
@@ -72,10 +75,11 @@ pub(crate) fn build(
     backends: &Backends<'_>,
     devices: &mut Vec<Arc<Mutex<dyn Device>>>,
 ) -> Result<Usb, MachineError> {
-    let mut usb = Usb { ports: plan.usb.ports.clone(), buses: Vec::new(), attached: Vec::new() };
+    let mut usb = Usb { ports: plan.usb.ports.clone(), buses: Vec::new(), attached: Vec::new(), hosts: Vec::new() };
     for c in &plan.usb.controllers {
         let target = slots.target(c.driver, &c.place, plan, pci)?;
         let made = usb.add_controller(c, board, (&target.bus, target.devfn, target.slot.is_some()), msi)?;
+        usb.hosts.push(HostPlace { bus: c.bus.clone(), first_port: c.first_port, place: target.place() });
         match target.slot {
             None => devices.push(made),
             Some(slot) => slot.insert(card(c, target.devfn, made)),

@@ -2,13 +2,14 @@
 //! write is seen, by VNC and by the web console's websocket. The guest is the one of `cargo xtask boot vga-modes`: a boot sector that runs
 //! real-mode code.
 //!
-//! The VNC client asks for the next picture as soon as it has one, in the encoding ZRLE, and does not look at it (RFC 6143).
+//! The VNC client asks for the next picture as soon as it has one, and does not look at it.
 
 use super::{Column, Group, Row, Values};
 use crate::qmp::free_port;
 use crate::vga::{Agent, Code};
 use crate::vmm::Vmm;
-use anyhow::{Context, Result, bail, ensure};
+use crate::vnc::Vnc;
+use anyhow::{Context, Result, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -132,86 +133,6 @@ fn cpu_time(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis((field(11) + field(12)) * 10)) // in ticks of 10 ms
 }
 
-// --- the VNC client
-
-struct Vnc {
-    stream: BufReader<TcpStream>,
-}
-
-const ZRLE: i32 = 16;
-const DESKTOP_SIZE: i32 = -223;
-
-impl Vnc {
-    fn connect(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).context("no VNC server")?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let mut this = Self { stream: BufReader::with_capacity(1 << 16, stream) };
-        this.bytes(12)?;
-        this.send(b"RFB 003.008\n")?;
-        let kinds = this.bytes(1)?;
-        this.bytes(kinds[0].into())?;
-        this.send(&[1])?; // no password
-        ensure!(this.bytes(4)? == [0; 4], "the VNC server refuses");
-        this.send(&[1])?; // shared
-        let init = this.bytes(24)?;
-        this.bytes(u32::from_be_bytes([init[20], init[21], init[22], init[23]]) as usize)?;
-        let mut encodings = vec![2, 0, 0, 2];
-        [ZRLE, DESKTOP_SIZE].iter().for_each(|e| encodings.extend(e.to_be_bytes()));
-        this.send(&encodings)?;
-        this.request(false)?;
-        Ok(this)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(bytes).context("the VNC connection is gone")
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        self.stream.read_exact(&mut bytes).context("the VNC server says nothing")?;
-        Ok(bytes)
-    }
-
-    fn request(&mut self, incremental: bool) -> Result<()> {
-        self.send(&[3, incremental.into(), 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF])
-    }
-
-    /// Takes messages up to the next update; whether it has a picture.
-    fn update(&mut self) -> Result<bool> {
-        loop {
-            match self.bytes(1)?[0] {
-                0 => break,
-                2 => continue,
-                other => bail!("the VNC server sends message {other}"),
-            }
-        }
-        let head = self.bytes(3)?;
-        let (mut picture, mut resized) = (false, false);
-        for _ in 0..u16::from_be_bytes([head[1], head[2]]) {
-            let rect = self.bytes(12)?;
-            match i32::from_be_bytes([rect[8], rect[9], rect[10], rect[11]]) {
-                ZRLE => {
-                    let length = self.bytes(4)?;
-                    self.bytes(u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize)?;
-                    picture = true;
-                }
-                DESKTOP_SIZE => resized = true,
-                other => bail!("the VNC server sends the encoding {other}"),
-            }
-        }
-        self.request(!resized)?;
-        Ok(picture)
-    }
-
-    fn key(&mut self, keysym: u8) -> Result<()> {
-        for down in [1, 0] {
-            self.send(&[4, down, 0, 0, 0, 0, 0, keysym])?;
-        }
-        Ok(())
-    }
-}
-
 fn start(column: &Column, what: &str, args: &[String]) -> Result<(Agent, u16)> {
     let vmm: &Vmm = column.vmm().context("a guest needs a monitor")?;
     let port = free_port()?;
@@ -267,7 +188,7 @@ fn rate(
     }
     let one = (time.as_secs_f64() / f64::from(count)).max(1e-6);
     let count = (SPAN.as_secs_f64() / one).clamp(1.0, 65_535.0) as u16;
-    let mut client = Vnc::connect(port).context(names[0])?;
+    let mut client = Vnc::connect(port, &[]).context(names[0])?;
     client.update().with_context(|| format!("{}, the first picture", names[0]))?;
     let (stop, frames) = (AtomicBool::new(false), AtomicU32::new(0));
     thread::scope(|scope| -> Result<Values> {
@@ -329,10 +250,10 @@ fn latency(column: &Column) -> Result<Values> {
         _ => vec![],
     };
     let (mut agent, port) = start(column, "latency", &web)?;
-    let mut client = Vnc::connect(port)?;
+    let mut client = Vnc::connect(port, &[])?;
     let [median, p90] = keys(&mut agent, &mut |key| {
         client.drain()?;
-        client.key(key)?;
+        client.key(key.into())?;
         while !client.update()? {}
         Ok(())
     })?;
@@ -355,21 +276,6 @@ fn latency(column: &Column) -> Result<Values> {
         values.extend([("latency-web", median), ("latency-web-p90", p90)]);
     }
     Ok(values)
-}
-
-impl Vnc {
-    /// Takes what is there already.
-    fn drain(&mut self) -> Result<()> {
-        loop {
-            self.stream.get_ref().set_read_timeout(Some(Duration::from_millis(1)))?;
-            let waiting = self.stream.fill_buf().is_ok_and(|b| !b.is_empty());
-            self.stream.get_ref().set_read_timeout(Some(Duration::from_secs(20)))?;
-            if !waiting {
-                return Ok(());
-            }
-            self.update()?;
-        }
-    }
 }
 
 /// The web console's websocket (RFC 6455), as its page uses it.

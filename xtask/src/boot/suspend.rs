@@ -1,5 +1,5 @@
 //! Suspend to RAM in Linux: asleep by `/sys/power/state`, awake by everything that may wake, disks and USB devices as before; and
-//! suspended USB devices that wake by what the user does.
+//! suspended USB devices that wake by what the user does; suspend to idle.
 
 use super::Test;
 use super::q35::{flash, fresh_variables, random_disk, ready, sata};
@@ -7,8 +7,8 @@ use super::tests::{power_off, reference_sum, shell_ready};
 use super::usb::{SHELL, disk, drive, machine as usb_machine, until};
 use crate::qmp::{self, Qmp};
 use crate::vmm::{Guest, Machine, Vmm};
-use anyhow::{Result, bail, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ fn usb(name: &str, vmm: &Vmm) -> Result<String> {
     let mut guest = usb_machine(name)?
         .args(controllers.iter().flat_map(|c| ["-device", c]))
         .args(["-drive", &drive("d", &path), "-device", "usb-storage,drive=d,bus=q.0"])
-        .args(["-device", "usb-kbd,bus=e.0"])
+        .args(["-device", "usb-kbd,bus=e.0,id=k"])
         .args(qmp::options(port))
         .start(vmm)?;
     let mut qmp = Qmp::connect(port)?;
@@ -155,41 +155,94 @@ fn usb(name: &str, vmm: &Vmm) -> Result<String> {
     until(&mut guest, "lsusb | grep -c 0627", "2", 60)?;
     qmp.ask("device_del", json!({"id": "x"}))?;
     until(&mut guest, "lsusb | grep -c 0627", "1", 60)?;
-    for bus in ["q.0", "e.0", "u.0"] {
-        runtime(&mut guest, &mut qmp, bus)?;
+    qmp.ask("device_del", json!({"id": "k"}))?;
+    for bus in BUSES {
+        for hid in &[TABLET, KEYBOARD] {
+            runtime(&mut guest, &mut qmp, bus, hid).with_context(|| format!("{} on {bus}", hid.driver))?;
+        }
     }
+    idle(&mut guest, &mut qmp, &sum)?;
     power_off(&mut guest)?;
-    Ok(format!("asleep twice, tablets suspended and woken behind {}", controllers.join(" ")))
+    Ok(format!(
+        "asleep twice and idle once, tablets and keyboards suspended and woken behind {}",
+        controllers.join(" ")
+    ))
 }
 
-/// A tablet that nobody touches is suspended; a touch wakes it and arrives.
-fn runtime(guest: &mut Guest, qmp: &mut Qmp, bus: &str) -> Result<()> {
-    qmp.ask("device_add", json!({"driver": "usb-tablet", "id": "t", "bus": bus}))?;
-    until(guest, "lsusb | grep -c 0627", "2", 60)?;
-    guest.shell(
-        "for i in $(seq 50); do E=$(grep -l Tablet /sys/class/input/event*/device/name | head -n 1); [ -n \"$E\" ] && break; sleep 0.2; done; \
-         E=${E%/device/name}; E=${E##*/}; echo $E",
-        60,
-    )?;
+/// The controllers' buses.
+const BUSES: [&str; 3] = ["q.0", "e.0", "u.0"];
+
+/// A device that nobody touches, and how it is touched: each time differently, for the same again is no event.
+struct Hid {
+    driver: &'static str,
+    /// In the name that Linux gives it.
+    name: &'static str,
+    touch: fn(&mut Qmp, u32) -> Result<Value>,
+}
+
+const TABLET: Hid = Hid {
+    driver: "usb-tablet",
+    name: "Tablet",
+    touch: |qmp, count| {
+        let moves =
+            ["x", "y"].map(|axis| json!({"type": "abs", "data": {"axis": axis, "value": 1000 + 500 * (count % 8)}}));
+        qmp.ask("input-send-event", json!({"events": moves}))
+    },
+};
+
+const KEYBOARD: Hid = Hid {
+    driver: "usb-kbd",
+    name: "USB Keyboard",
+    touch: |qmp, _| qmp.ask("send-key", json!({"keys": [{"type": "qcode", "data": "shift"}]})),
+};
+
+/// A device that nobody touches is suspended; a touch wakes it and arrives.
+fn runtime(guest: &mut Guest, qmp: &mut Qmp, bus: &str, hid: &Hid) -> Result<()> {
+    qmp.ask("device_add", json!({"driver": hid.driver, "id": "t", "bus": bus}))?;
+    until(guest, "lsusb | grep -c 0627", "1", 60)?;
+    let find = format!(
+        "for i in $(seq 50); do E=$(grep -l '{}' /sys/class/input/event*/device/name | head -n 1); [ -n \"$E\" ] && break; sleep 0.2; done; \
+         E=${{E%/device/name}}; E=${{E##*/}}; echo $E",
+        hid.name
+    );
+    guest.shell(&find, 60)?;
     guest.line("cat /dev/input/$E > /tmp/events & READER=$!")?;
     let find = "D=$(readlink -f /sys/class/input/$E/device); while [ ! -e $D/idVendor ]; do D=${D%/*}; done";
     guest.shell(&format!("{find}; echo 1000 > $D/power/autosuspend_delay_ms; echo auto > $D/power/control"), 60)?;
-    for _ in 0..3 {
+    for round in 0..2 {
         until(guest, "cat $D/power/runtime_status", "suspended", 100)?;
         guest.shell("wc -c < /tmp/events > /tmp/before", 60)?;
-        let moves = [("x", 1000), ("y", 2000)]
-            .map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
-        qmp.ask("input-send-event", json!({"events": moves}))?;
+        (hid.touch)(qmp, 2 * round)?;
         until(guest, "cat $D/power/runtime_status", "active", 20)?;
-        // The same place again is no event.
-        let moves = [("x", 3000), ("y", 4000)]
-            .map(|(axis, value)| json!({"type": "abs", "data": {"axis": axis, "value": value}}));
-        qmp.ask("input-send-event", json!({"events": moves}))?;
+        (hid.touch)(qmp, 2 * round + 1)?;
         until(guest, "[ $(wc -c < /tmp/events) -gt $(cat /tmp/before) ] && echo more", "more", 20)?;
     }
     guest.shell("kill $READER", 60)?;
     qmp.ask("device_del", json!({"id": "t"}))?;
-    until(guest, "lsusb | grep -c 0627", "1", 60)?;
+    until(guest, "lsusb | grep -c 0627", "0", 60)?;
     thread::sleep(Duration::from_millis(100));
+    Ok(())
+}
+
+/// Suspend to idle, where the machine knows of nothing and the controllers keep their state: a key of the PS/2 keyboard wakes, and disk
+/// and tablets are as before.
+fn idle(guest: &mut Guest, qmp: &mut Qmp, sum: &str) -> Result<()> {
+    for (id, bus) in ["t1", "t2", "t3"].into_iter().zip(BUSES) {
+        qmp.ask("device_add", json!({"driver": "usb-tablet", "id": id, "bus": bus}))?;
+    }
+    until(guest, "cat /sys/class/input/event*/device/name | grep -c Tablet", "3", 60)?;
+    guest.shell("echo enabled > /sys/devices/platform/i8042/serio0/power/wakeup", 60)?;
+    guest.shell("echo 1 > /sys/power/pm_debug_messages; dmesg -c > /dev/null", 60)?;
+    guest.line("echo freeze > /sys/power/state; echo AWA\"\"KE-$?-")?;
+    thread::sleep(Duration::from_secs(3)); // a key that comes while the guest falls asleep ends that
+    qmp.ask("send-key", json!({"keys": [{"type": "qcode", "data": "shift"}]}))?;
+    guest.expect("AWAKE-0-", 120)?;
+    let log = guest.shell("dmesg | cut -d] -f2-", 60)?;
+    ensure!(log.contains("resume from suspend-to-idle"), "the guest did not sleep:\n{log}");
+    ensure!(!log.contains("HC died") && !log.contains("USB disconnect"), "USB did not survive:\n{log}");
+    let read = guest.shell("echo 3 > /proc/sys/vm/drop_caches; sha256sum < /dev/sda", 240)?;
+    ensure!(read.starts_with(sum), "after suspend to idle the USB disk reads as {read}");
+    let tablets = guest.shell("lsusb | grep -c 0627", 60)?;
+    ensure!(tablets == "3", "after suspend to idle there are {tablets} tablets");
     Ok(())
 }

@@ -47,6 +47,8 @@ pub(super) fn all() -> Vec<Test> {
     all.push(Test::new("blockdev", 1, super::blockdev::run_all));
     all.push(Test::new("demo", 2, |_, vmm| demo_overlay(vmm)));
     all.extend(super::run_disk::all());
+    all.extend(super::usb_boot::all());
+    all.push(super::leds::test());
     all.push(Test::new("xhci", 1, usb::xhci));
     all.push(Test::new("hotplug", 1, usb::hot_plug));
     all.extend(super::q35::all());

@@ -56,6 +56,8 @@ pub(super) struct Interrupter {
     erdp: u64,
     /// `None` until the first event after a new table.
     enqueue: Option<Enqueue>,
+    /// What it was when software asked for a save.
+    saved: Option<Enqueue>,
     backlog: VecDeque<Trb>,
     /// The guest has been told that the ring is full.
     full: bool,
@@ -74,6 +76,7 @@ impl Interrupter {
             erstba: 0,
             erdp: 0,
             enqueue: None,
+            saved: None,
             backlog: VecDeque::new(),
             full: false,
             wanted: false,
@@ -82,7 +85,18 @@ impl Interrupter {
     }
 
     pub(super) fn is_valid(&self) -> bool {
-        self.backlog.len() <= BACKLOG && self.enqueue.is_none_or(|e| e.len <= 4096 && e.index < e.len.max(1))
+        let is_place = |e: &Enqueue| e.len <= 4096 && e.index < e.len.max(1);
+        self.backlog.len() <= BACKLOG && self.enqueue.iter().chain(&self.saved).all(is_place)
+    }
+
+    /// Saves what has no register (USBCMD.CSS, 5.4.1).
+    pub(super) fn save(&mut self) {
+        self.saved = self.enqueue;
+    }
+
+    /// Software has written the registers anew, which began the ring anew; it goes on where it was.
+    pub(super) fn restore(&mut self) {
+        self.enqueue = self.saved;
     }
 
     /// Every event so far is in the ring.

@@ -1,7 +1,8 @@
 //! Root hub ports: PORTSC, reset, link states, suspend and resume.
 //!
 //! xHCI 1.1, sections 4.15 (suspend and resume), 4.19 (root hub), 5.4.8 to 5.4.11 (registers). The first ports are the
-//! USB 2 halves of the connectors, the others the USB 3 halves; a device appears at the half that is as fast as it is.
+//! USB 3 halves of the connectors, the others the USB 2 halves, as in QEMU's: OVMF counts on it for the `bootindex=` of a disk
+//! at super speed. A device appears at the half that is as fast as it is.
 //! Resets and link changes are done at once. Left out: port power, over-current, L1, compliance and test modes.
 
 use serde::{Deserialize, Serialize};
@@ -84,13 +85,13 @@ fn speed_id(speed: Speed) -> u8 {
 impl Xhci {
     /// Whether a port is the USB 3 half of its connector.
     fn is_usb3(&self, index: usize) -> bool {
-        index >= self.chip.ports2
+        index < self.chip.ports3
     }
 
     /// The device at a port.
     fn at_port(&self, index: usize) -> (Option<Shared<UsbDevice>>, u32) {
         let usb3 = self.is_usb3(index);
-        let connector = if usb3 { index - self.chip.ports2 } else { index };
+        let connector = if usb3 { index } else { index - self.chip.ports3 };
         let (device, generation) = self.bus.look(connector, Owner::Main);
         // The connector may lack a USB 3 half.
         let has_usb3 = connector < self.chip.ports3;
@@ -231,7 +232,7 @@ impl Xhci {
     /// Brings the ports in line with what is plugged in, and resumes those whose device asks for it.
     pub(super) fn sync_ports(&mut self) -> Dma<()> {
         for i in 0..self.state.ports.len() {
-            let (device, generation) = self.at_port(i);
+            let (usb3, (device, generation)) = (self.is_usb3(i), self.at_port(i));
             let port = &mut self.state.ports[i];
             let was = port.is(bit::CONNECT);
             let replugged = was && device.is_some() && generation != port.generation;
@@ -243,7 +244,7 @@ impl Xhci {
             let asks = port.link == link::U3 && device.is_some_and(|d| lock(&d).wants_wakeup());
             if asks {
                 // A USB 2 port shows Resume until software ends it; a USB 3 link comes up by itself (4.15.2).
-                port.link = if i >= self.chip.ports2 { link::U0 } else { link::RESUME };
+                port.link = if usb3 { link::U0 } else { link::RESUME };
                 self.change(i, bit::LINK_CHANGE)?;
             }
         }

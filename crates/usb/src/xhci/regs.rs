@@ -4,7 +4,7 @@
 
 use vm_core::Mmio;
 
-use super::events::{SEGMENTS_ORDER, half};
+use super::events::{Interrupter, SEGMENTS_ORDER, half};
 use super::ring::{Dma, Place};
 use super::{INTERRUPTERS, MSIX_TABLE, SLOTS, Xhci, cmd, sts};
 
@@ -58,8 +58,8 @@ impl Xhci {
             0x10 => 1 | 1 << 7 | (EXTENDED as u32 / 4) << 16,
             0x14 => DOORBELLS as u32,
             0x18 => RUNTIME as u32,
-            0x20..0x30 => protocol((offset - 0x20) / 4, 2, 0, ports2, if ports3 == 0 { 0 } else { 4 }),
-            0x30..0x40 if ports3 != 0 => protocol((offset - 0x30) / 4, 3, ports2, ports3, 0),
+            0x20..0x30 => protocol((offset - 0x20) / 4, 2, ports3, ports2, if ports3 == 0 { 0 } else { 4 }),
+            0x30..0x40 if ports3 != 0 => protocol((offset - 0x30) / 4, 3, 0, ports3, 0),
             _ => 0,
         }
     }
@@ -162,9 +162,14 @@ impl Xhci {
         }
         self.state.usbcmd = value & cmd::KEPT;
         if value & cmd::RUN == 0 {
-            // The state is kept here anyway; a restore is good unless a reset came between (4.23.2).
-            self.state.saved |= value & cmd::SAVE != 0;
-            if value & cmd::RESTORE != 0 && !self.state.saved {
+            // A restore is good unless a reset came between (4.23.2).
+            if value & cmd::SAVE != 0 {
+                self.state.saved = true;
+                self.state.interrupters.iter_mut().for_each(Interrupter::save);
+            }
+            if value & cmd::RESTORE != 0 && self.state.saved {
+                self.state.interrupters.iter_mut().for_each(Interrupter::restore);
+            } else if value & cmd::RESTORE != 0 {
                 self.state.usbsts |= sts::RESTORE_ERROR;
             }
         }

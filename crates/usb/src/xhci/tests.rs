@@ -148,13 +148,13 @@ impl Bench {
         poke(&self.memory, INPUT + 0x20 * (index + 1), &context);
     }
 
-    /// Resets port 1, enables and addresses slot 1.
+    /// Resets port 5, the USB 2 half of the first connector, enables and addresses slot 1.
     fn address(&self) {
-        self.write(self.port(1), 0x210);
+        self.write(self.port(5), 0x210);
         assert_eq!(self.run([0, 0, 0, kind::ENABLE_SLOT << 10]), (1, 1));
         poke(&self.memory, ARRAY + 8, &[DEVICE, 0]);
         poke(&self.memory, INPUT, &[0, 3]);
-        poke(&self.memory, INPUT + 0x20, &[1 << 27 | 3 << 20, 1 << 16, 0, 0]);
+        poke(&self.memory, INPUT + 0x20, &[1 << 27 | 3 << 20, 5 << 16, 0, 0]);
         self.endpoint_context(1, CONTROL, 64);
         assert_eq!(self.run([INPUT, 0, 0, kind::ADDRESS_DEVICE << 10 | 1 << 24]), (1, 1));
     }
@@ -222,8 +222,8 @@ impl Bench {
 fn capability_registers() {
     let b = Bench::new();
     assert_eq!([0, 4, 0x10, 0x14, 0x18].map(|o| b.read(o)), [0x0100_0040, 0x0800_1040, 0x0008_0081, 0x2000, 0x1000]);
-    assert_eq!([0x20, 0x24, 0x28].map(|o| b.read(o)), [0x0200_0402, 0x2042_5355, 0x0401], "USB 2, ports 1 to 4");
-    assert_eq!([0x30, 0x38].map(|o| b.read(o)), [0x0300_0002, 0x0405], "USB 3, ports 5 to 8");
+    assert_eq!([0x20, 0x24, 0x28].map(|o| b.read(o)), [0x0200_0402, 0x2042_5355, 0x0405], "USB 2, ports 5 to 8");
+    assert_eq!([0x30, 0x38].map(|o| b.read(o)), [0x0300_0002, 0x0401], "USB 3, ports 1 to 4");
     assert_eq!([0, 4, 8].map(|o| b.read(OP + o)), [0, 0x11, 1], "halted, a port has changed, 4 KiB pages");
     let mut id = [0; 12];
     lock(&b.xhci).config().read(0, &mut id);
@@ -259,11 +259,11 @@ fn no_op_slots_and_commands_that_cannot_be() {
 fn enumerate_and_read_a_report() {
     let b = Bench::new();
     b.start();
-    assert_eq!(b.read(b.port(1)) & 0x0002_FFFF, 0x0002_0EE1, "connected and changed, polling, high speed, powered");
-    assert_eq!(b.events().first().map(|e| (kind_of(e), e[0])), Some((kind::PORT_STATUS_CHANGE, 1 << 24)));
-    b.write(b.port(1), 0x0002_0200);
+    assert_eq!(b.read(b.port(5)) & 0x0002_FFFF, 0x0002_0EE1, "connected and changed, polling, high speed, powered");
+    assert_eq!(b.events().first().map(|e| (kind_of(e), e[0])), Some((kind::PORT_STATUS_CHANGE, 5 << 24)));
+    b.write(b.port(5), 0x0002_0200);
     b.address();
-    assert_eq!(b.read(b.port(1)) & 0x0020_1FFF, 0x0020_0E03, "enabled in U0");
+    assert_eq!(b.read(b.port(5)) & 0x0020_1FFF, 0x0020_0E03, "enabled in U0");
     assert_eq!(peek(&b.memory, DEVICE + 12), 2 << 27 | 1, "addressed, address 1");
     assert_eq!(b.endpoint_state(1), 1);
     assert_eq!(b.control(setup(0x80, 6, 0x0100, 0, 64), 64), 1);
@@ -319,7 +319,7 @@ fn a_device_that_goes_away_ends_its_transfers() {
     let transfer = events.iter().find(|e| kind_of(e) == kind::TRANSFER_EVENT).expect("a transfer event");
     assert_eq!((transfer[0], code(transfer), transfer[2] & 0xFF_FFFF), (at, 4, 8), "USB transaction error");
     assert_eq!(b.endpoint_state(3), 2);
-    assert_eq!(b.read(b.port(1)) & 0x0002_01E3, 0x0002_00A0, "gone: changed, RxDetect");
+    assert_eq!(b.read(b.port(5)) & 0x0002_01E3, 0x0002_00A0, "gone: changed, RxDetect");
     b.bus.attach(1, &b.tablet).unwrap();
     b.clock.advance(MS);
     assert_eq!(b.control(setup(0x80, 8, 0, 0, 1), 1), 4, "another attachment is not the addressed device");
@@ -393,14 +393,14 @@ fn super_speed_devices_are_at_the_usb_3_half() {
     let config = crate::storage::StorageConfig { queue, serial: "1".into(), removable: false, write_cache: true };
     b.bus.attach(2, &crate::storage::device("disk", Speed::Super, config)).unwrap();
     b.clock.advance(1);
-    assert_eq!(b.read(b.port(2)) & 1, 0);
-    assert_eq!(b.read(b.port(6)), 0x0002_1203, "connected, enabled in U0 at once, super speed");
-    b.write(b.port(6), 0x8002_0200);
-    assert_eq!(b.read(b.port(6)), 0x0028_1203, "warm reset done");
-    b.write(b.port(6), 0x0028_0202);
-    assert_eq!(b.read(b.port(6)) & 0x01FF, 0x81, "disabled");
-    b.write(b.port(6), 0x0001_02A0);
-    assert_eq!(b.read(b.port(6)) & 0x01FF, 3, "RxDetect trains again");
+    assert_eq!(b.read(b.port(6)) & 1, 0);
+    assert_eq!(b.read(b.port(2)), 0x0002_1203, "connected, enabled in U0 at once, super speed");
+    b.write(b.port(2), 0x8002_0200);
+    assert_eq!(b.read(b.port(2)), 0x0028_1203, "warm reset done");
+    b.write(b.port(2), 0x0028_0202);
+    assert_eq!(b.read(b.port(2)) & 0x01FF, 0x81, "disabled");
+    b.write(b.port(2), 0x0001_02A0);
+    assert_eq!(b.read(b.port(2)) & 0x01FF, 3, "RxDetect trains again");
     let attached = b.bus.devices();
     let mut array = lock(&attached[1].1);
     array.setup(setup(0x80, 6, 0x0F00, 0, 64));
@@ -414,19 +414,19 @@ fn a_suspended_port_is_woken_by_the_tablet() {
     b.address();
     b.configure(&[(3, INTERRUPT_IN, 8)]);
     assert_eq!(b.control(setup(0, 3, 1, 0, 0), 0), 1, "remote wakeup on");
-    b.write(b.port(1), 0x00FE_0200);
-    b.write(b.port(1), 0x0001_0260);
-    assert_eq!(b.read(b.port(1)) & 0x0040_01E0, 0x60, "U3, no change");
+    b.write(b.port(5), 0x00FE_0200);
+    b.write(b.port(5), 0x0001_0260);
+    assert_eq!(b.read(b.port(5)) & 0x0040_01E0, 0x60, "U3, no change");
     b.queue(3, &[[DATA, 0, 8, kind::NORMAL << 10 | 1 << 5]]);
     b.clock.advance(MS);
     assert!(b.events().is_empty(), "nothing moves");
     b.point(3, 4);
     b.clock.advance(MS);
-    assert_eq!(b.read(b.port(1)) & 0x0040_01E0, 0x0040_01E0, "Resume");
+    assert_eq!(b.read(b.port(5)) & 0x0040_01E0, 0x0040_01E0, "Resume");
     assert_eq!(b.events().first().map(kind_of), Some(kind::PORT_STATUS_CHANGE));
-    b.write(b.port(1), 0x0041_0200);
+    b.write(b.port(5), 0x0041_0200);
     b.clock.advance(MS);
-    assert_eq!(b.read(b.port(1)) & 0x0040_01E3, 0x0040_0003, "U0");
+    assert_eq!(b.read(b.port(5)) & 0x0040_01E3, 0x0040_0003, "U0");
     assert!(b.events().iter().any(|e| kind_of(e) == kind::TRANSFER_EVENT), "the transfer goes on");
 }
 
@@ -482,6 +482,30 @@ fn messages_and_moderation() {
     assert_eq!(lock(&b.messages.0).len(), 2, "when its time has come");
 }
 
+/// Linux suspends to idle: it writes the registers of the interrupter again before it asks for a restore (4.23.2).
+#[test]
+fn events_go_on_where_they_were_after_a_restore() {
+    let b = Bench::new();
+    b.start();
+    for _ in 0..3 {
+        assert_eq!(b.run([0, 0, 0, kind::NO_OP_COMMAND << 10]), (1, 0));
+    }
+    let resume = || {
+        b.write(INTERRUPTER + 8, 1);
+        lock(&b.xhci).mmio_write(INTERRUPTER + 0x10, &u64::from(TABLE).to_le_bytes());
+        b.write(OP, cmd::RESTORE | 4);
+        b.write(OP + 0x18, (COMMANDS + 16 * b.command.get()) | 1);
+        b.read(OP + 4) & sts::RESTORE_ERROR
+    };
+    b.write(OP, 4);
+    b.write(OP, cmd::SAVE | 4);
+    assert_eq!(resume(), 0);
+    b.write(OP, 5);
+    assert_eq!(b.run([0, 0, 0, kind::NO_OP_COMMAND << 10]), (1, 0));
+    b.write(OP, cmd::RESET);
+    assert_eq!(resume(), sts::RESTORE_ERROR, "nothing was saved since the reset");
+}
+
 #[test]
 fn save_and_restore_keep_a_configured_tablet() {
     let b = Bench::new();
@@ -497,7 +521,7 @@ fn save_and_restore_keep_a_configured_tablet() {
     lock(&c.xhci).restore(&controller).unwrap();
     c.event.set(b.event.get());
     c.next.replace(*b.next.borrow());
-    assert_eq!(c.read(c.port(1)), b.read(b.port(1)));
+    assert_eq!(c.read(c.port(5)), b.read(b.port(5)));
     c.queue(3, &[[DATA, 0, 8, kind::NORMAL << 10 | 1 << 5]]);
     c.point(7, 8);
     c.clock.advance(20 * MS);
