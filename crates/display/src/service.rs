@@ -1,7 +1,8 @@
 //! The screen update service: one look at the screen for all front ends, and none when nobody watches.
 //!
-//! A thread brings one shared picture up to date while there are viewers: often while something changes, seldom on a
-//! screen that stands still (a look at an idle screen reads the dirty bits of the video memory, no pixel). What
+//! A thread brings one shared picture up to date while there are viewers: at once after what a person did, until the answer is
+//! there; often while something changes; seldom on a screen that stands still (a look at an idle screen reads the dirty bits of
+//! the video memory, no pixel). What
 //! changed is noted for each viewer in tiles of [`TILE_WIDTH`] by [`TILE_HEIGHT`] pixels, which bounds what a slow
 //! viewer can pile up; it takes them, with the pixels as they are then, when it can. So a viewer never makes another
 //! one, or the guest, wait.
@@ -17,6 +18,12 @@ pub const TILE_WIDTH: u32 = 64;
 /// Height of what is noted as changed.
 pub const TILE_HEIGHT: u32 = 16;
 
+/// Between looks for the answer to what a person did.
+const GLANCE: Duration = Duration::from_millis(3);
+/// How long after it the answer is looked for.
+const ANSWER: Duration = Duration::from_millis(150);
+/// From a picture that changed to the next look, while an answer is looked for.
+const PROMPT: Duration = Duration::from_millis(16);
 /// Between looks while something changes.
 const FAST: Duration = Duration::from_millis(33);
 /// Between looks at a screen that stands still.
@@ -107,6 +114,21 @@ struct Control {
     running: bool,
     /// Look often until then.
     lively_until: Instant,
+    /// Look for an answer until then.
+    prompt_until: Instant,
+}
+
+impl Control {
+    /// When to look again, of someone who looks at the clock at `now`, looked at `looked`, and saw a change at `changed`.
+    fn due(&self, now: Instant, looked: Instant, changed: Instant) -> Instant {
+        if now < self.prompt_until {
+            (looked + GLANCE).max(changed + PROMPT)
+        } else if now < self.lively_until {
+            looked + FAST
+        } else {
+            looked + SLOW
+        }
+    }
 }
 
 /// See the module's documentation. One for a screen, shared by its front ends.
@@ -120,7 +142,8 @@ pub struct ScreenService {
 impl ScreenService {
     /// The service of `source`. Its thread runs while there are viewers.
     pub fn new(source: Arc<dyn DisplaySource>) -> Arc<Self> {
-        let control = Control { watchers: vec![], running: false, lively_until: Instant::now() };
+        let now = Instant::now();
+        let control = Control { watchers: vec![], running: false, lively_until: now, prompt_until: now };
         Arc::new(Self { source, surface: RwLock::default(), control: Mutex::new(control), hurry: Condvar::new() })
     }
 
@@ -137,52 +160,51 @@ impl ScreenService {
         let mut control = lock(&self.control);
         control.watchers.push(Arc::downgrade(&watcher));
         control.lively_until = Instant::now() + LIVELY;
+        drop(control);
+        // A viewer begins with the picture, and above all the size, of now: nobody may have looked for a while.
+        self.look();
+        let mut control = lock(&self.control);
         if !control.running {
-            // The first viewer has a picture at once.
-            drop(control);
-            self.look();
-            control = lock(&self.control);
-            if !control.running {
-                let service = self.clone();
-                let started = std::thread::Builder::new().name("screen".into()).spawn(move || service.run());
-                control.running = started.is_ok();
-            }
+            let service = self.clone();
+            let started = std::thread::Builder::new().name("screen".into()).spawn(move || service.run());
+            control.running = started.is_ok();
         }
         drop(control);
         Viewer { service: self.clone(), watcher, surface: Surface::new() }
     }
 
-    /// Something is likely to change soon (a key was pressed): look often for a while.
+    /// Something is likely to change soon (a key was pressed): look for it.
     pub fn expect_change(&self) {
         let mut control = lock(&self.control);
-        let was_slow = control.lively_until <= Instant::now();
-        control.lively_until = Instant::now() + LIVELY;
+        control.prompt_until = Instant::now() + ANSWER;
+        control.lively_until = control.prompt_until.max(control.lively_until);
         drop(control);
-        if was_slow {
-            self.hurry.notify_all();
-        }
+        self.hurry.notify_all();
     }
 
     fn run(self: Arc<Self>) {
+        let mut changed = Instant::now();
         loop {
-            let changed = self.look();
+            let saw = self.look();
+            let looked = Instant::now();
             let mut control = lock(&self.control);
+            if saw {
+                changed = looked;
+                control.lively_until = looked + LIVELY;
+            }
             control.watchers.retain(|w| w.strong_count() != 0);
             if control.watchers.is_empty() {
                 control.running = false;
                 return;
             }
-            let now = Instant::now();
-            if changed {
-                control.lively_until = now + LIVELY;
-            }
-            let lively = control.lively_until > now;
-            // A hurry ends a slow wait only: looks are never nearer to each other than FAST.
-            if lively {
-                drop(control);
-                std::thread::sleep(FAST);
-            } else {
-                drop(self.hurry.wait_timeout(control, SLOW).unwrap_or_else(PoisonError::into_inner));
+            loop {
+                let now = Instant::now();
+                let wait = control.due(now, looked, changed).saturating_duration_since(now);
+                if wait.is_zero() {
+                    break;
+                }
+                // What a person does meanwhile may bring the look nearer.
+                control = self.hurry.wait_timeout(control, wait).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
     }
@@ -346,6 +368,48 @@ mod tests {
         assert_eq!(second.surface().pixel(130, 50), 7);
         first.invalidate(tile);
         assert_eq!(first.take().rects, [tile]);
+    }
+
+    #[test]
+    fn answers_are_looked_for_at_once_but_pictures_keep_their_distance() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let control = |lively, prompt| Control {
+            watchers: vec![],
+            running: true,
+            lively_until: at(lively),
+            prompt_until: at(prompt),
+        };
+        let due = |c: Control, now, looked, changed| c.due(at(now), at(looked), at(changed)) - start;
+        assert_eq!(due(control(0, 0), 1001, 1000, 0), Duration::from_millis(1120));
+        assert_eq!(due(control(1500, 0), 1001, 1000, 900), Duration::from_millis(1033));
+        assert_eq!(due(control(1500, 1100), 1001, 1000, 900), Duration::from_millis(1003));
+        assert_eq!(due(control(1500, 1100), 1001, 1000, 1000), Duration::from_millis(1016));
+    }
+
+    #[test]
+    fn an_answer_ends_a_long_wait() {
+        let paper = paper(64, 16);
+        let service = ScreenService::new(paper.clone());
+        let (tx, rx) = mpsc::channel();
+        let tx = Mutex::new(tx);
+        let _viewer = service.subscribe(move || lock(&tx).send(()).unwrap_or_default());
+        // Every look after this one is far away.
+        lock(&service.control).lively_until = Instant::now();
+        draw(&paper, Rect { x: 0, y: 0, width: 1, height: 1 }, 7);
+        service.expect_change();
+        rx.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(service.source().text(), None);
+    }
+
+    #[test]
+    fn a_viewer_that_joins_others_begins_with_the_size_of_now() {
+        let paper = paper(640, 400);
+        let service = ScreenService::new(paper.clone());
+        let _first = service.subscribe(|| ());
+        lock(&paper.0).0.resize(640, 480);
+        let mut second = service.subscribe(|| ());
+        assert_eq!((second.take().resized, second.surface().height), (true, 480));
     }
 
     #[test]
