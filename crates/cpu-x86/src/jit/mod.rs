@@ -17,6 +17,8 @@
 //!   the page), and what comes from elsewhere, look at the attention word and at the page's code version; branches ahead
 //!   in the page look at neither: both ends were fresh when the link was made, and it is undone before a block is used
 //!   again whose page was written.
+//! - *Accesses by one register* in straight-line code are checked together (`groups`); what the temporaries hold is kept from one
+//!   instruction to the next (`known`).
 //! - *Loops* of one block look at pages, the attention word and the code version once for many rounds (`rounds`).
 //! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
 //!   block that uses them until something else runs (`vectors`).
