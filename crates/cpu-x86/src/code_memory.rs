@@ -76,6 +76,16 @@ impl CodeMemory {
         }
     }
 
+    /// Whether code there may be written by code that runs: all of it is executed from the same memory, so that it is never
+    /// seen in part.
+    pub(crate) fn is_whole(&self, offset: usize, len: usize) -> bool {
+        #[cfg(target_os = "linux")]
+        let whole = offset / LARGE == (offset + len - 1) / LARGE;
+        #[cfg(windows)]
+        let whole = offset + len <= self.capacity;
+        whole
+    }
+
     /// Everything is going to be written anew.
     pub(crate) fn reuse(&mut self) {
         #[cfg(target_os = "linux")]

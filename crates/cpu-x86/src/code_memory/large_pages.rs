@@ -180,5 +180,6 @@ mod tests {
         m.write(2 * super::LARGE, &code(5)).expect("inside");
         assert_eq!([0, end, 2 * super::LARGE].map(|at| run(&m, at)), [super::MANY, 4, 5]);
         assert!(m.write(size - 5, &code(0)).is_none());
+        assert!(m.is_whole(end - 2, 5) && !m.is_whole(end - 1, 5) && m.is_whole(super::LARGE, 5));
     }
 }

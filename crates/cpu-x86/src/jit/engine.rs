@@ -263,7 +263,10 @@ impl Engine {
         self.owners.push((self.sites.used, self.blocks.len()));
         self.sites.used = made.sites;
         let base = self.used;
-        made.roams.iter().for_each(|(site, at, to)| self.sites.roams(*site, base + at, base + to));
+        for (site, at, to) in made.roams {
+            let at = if self.memory.is_whole(base + at, sites::JUMP) { base + at } else { 0 };
+            self.sites.roams(site, at, base + to);
+        }
         self.memory.write(base, &made.code)?;
         self.memory.write(self.used_cold, &made.cold)?;
         self.used_cold += made.cold.len();

@@ -511,7 +511,7 @@ impl SiteMemory {
         self.used + most > SITES
     }
 
-    /// A site's code at offset `at` becomes a jump to `to` when it roams.
+    /// A site's code at offset `at` becomes a jump to `to` when it roams; with 0 it never does.
     pub(super) fn roams(&mut self, site: usize, at: usize, to: usize) {
         if site < SITES {
             // SAFETY: in bounds; no translated code runs.
