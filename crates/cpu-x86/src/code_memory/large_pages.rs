@@ -64,9 +64,10 @@ impl LargePages {
             return;
         }
         self.looked = Instant::now();
-        for n in 0..(used / LARGE).min(self.pieces.len()) {
-            let Piece { writes, copied } = std::mem::take(&mut self.pieces[n]);
-            self.pieces[n].copied = copied;
+        for n in 0..used / LARGE {
+            let Some(piece) = self.pieces.get_mut(n) else { return };
+            let Piece { writes, copied } = *piece;
+            piece.writes = 0;
             match copied {
                 false if writes <= FEW => self.own(n),
                 true if writes > MANY => self.share(n),
@@ -114,6 +115,9 @@ impl LargePages {
         self.pieces[n].copied = mapped && self.copy(n, n * LARGE, LARGE);
         if !self.pieces[n].copied {
             self.share(n);
+            // As where private memory must not become executable (SELinux's `execmem`): it would fail again and again.
+            self.share_all();
+            self.pieces.clear();
         }
     }
 
