@@ -399,11 +399,17 @@ impl Translator<'_> {
                 past: None,
             });
         }
+        let taken = roams == Some(true);
         if write {
-            self.a.load(T2, self.site(site, Field::Flags));
+            if !taken {
+                self.a.load(T2, self.site(site, Field::Flags));
+            }
             self.a.byte_is_zero(Mem::base(T2, 0));
             let marked = self.a.jcc(Cc::NotEqual as u8);
             self.joins.push((n, marked));
+        }
+        if taken {
+            self.now_known([Holds::Distance(site), Holds::Nothing]);
         }
         Ok(())
     }

@@ -1101,7 +1101,7 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// The same; T1 and T2 are lost.
+    /// The same; T1 is the distance, and T2, for a store, the address of the flag byte.
     pub(super) fn take_entry_of(&mut self, write: bool, site: usize) {
         self.take_flags(write, site);
         self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
