@@ -1,4 +1,5 @@
-//! A large array that begins as zeros and costs nothing until it is touched, in large pages where the system has them.
+//! A large array that begins as zeros and costs nothing until it is touched, in large pages where the system has them, and
+//! at an address that fits into a displacement where there is one.
 
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -39,7 +40,15 @@ impl<T: Zero, const N: usize> LargeArray<T, N> {
         // SAFETY: new mappings only; what is unmapped is a part of one made here.
         unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            let all = libc::mmap(null, Self::BYTES + LARGE, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+            let map =
+                |more| libc::mmap(null, Self::BYTES + LARGE, libc::PROT_READ | libc::PROT_WRITE, flags | more, -1, 0);
+            #[cfg(target_arch = "x86_64")]
+            let mut all = map(libc::MAP_32BIT);
+            #[cfg(not(target_arch = "x86_64"))]
+            let mut all = libc::MAP_FAILED;
+            if all == libc::MAP_FAILED {
+                all = map(0);
+            }
             if all == libc::MAP_FAILED {
                 return null.cast();
             }
@@ -61,8 +70,15 @@ impl<T: Zero, const N: usize> LargeArray<T, N> {
     #[cfg(windows)]
     fn allocate() -> *mut u8 {
         use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE, PAGE_READWRITE, VirtualAlloc};
-        // SAFETY: new memory.
-        unsafe { VirtualAlloc(std::ptr::null(), Self::BYTES, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE).cast() }
+        let low = (0x1000_0000..0x7000_0000usize).step_by(Self::BYTES.next_multiple_of(1 << 20));
+        let mut places = low.chain([0]).map(|at| {
+            // SAFETY: new memory.
+            unsafe {
+                VirtualAlloc(std::ptr::without_provenance(at), Self::BYTES, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE)
+                    .cast::<u8>()
+            }
+        });
+        places.find(|at| !at.is_null()).unwrap_or(std::ptr::null_mut())
     }
 
     #[cfg(not(any(target_os = "linux", windows)))]

@@ -358,7 +358,7 @@ impl Processor {
     fn execute_translated(&mut self, bus: &mut dyn Bus) -> Outcome {
         use crate::jit::Ran;
         let (cpu, Some(engine)) = (&mut self.cpu, &mut self.engine) else { return self.interpret(bus, 0) };
-        if engine.full() || std::mem::take(&mut self.cache.overflowed) {
+        if engine.full(cpu) || std::mem::take(&mut self.cache.overflowed) {
             engine.reset();
             self.cache.clear();
         }

@@ -250,6 +250,11 @@ impl Tlb {
         (at(self.base), at(exec), self.generation)
     }
 
+    /// The address of a table, if it fits into a displacement.
+    pub(crate) fn table(&self, base: usize) -> Option<i32> {
+        i32::try_from(std::ptr::from_ref(self.slot(base, 0)).addr()).ok()
+    }
+
     /// The block that a host address is in, and where.
     pub(crate) fn locate(&self, host: u64) -> Option<(u32, u64)> {
         self.blocks.iter().enumerate().find_map(|(i, b)| {

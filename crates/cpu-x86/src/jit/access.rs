@@ -104,13 +104,20 @@ impl Translator<'_> {
         }
         self.a.shift(true, 5, T1, 6);
         self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
-        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.data));
+        if self.table.is_none() {
+            self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.data));
+        }
         self.a.alu_imm(true, Alu::And, T2, -4096);
         self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
         let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, tag as i32));
+        self.a.alu(Alu::Cmp, T2, self.entry(T1, tag));
         misses.push(self.a.jcc(Cc::NotEqual as u8));
         Ok(())
+    }
+
+    /// A field of the TLB entry that a register says after [`Self::check`].
+    pub(super) fn entry(&self, r: u8, field: usize) -> Mem {
+        Mem::base(r, self.table.unwrap_or(0) + field as i32)
     }
 
     /// Whether the operand is in the page of its site: T1 is the offset in it, else to cold code, which makes it so.
@@ -214,7 +221,7 @@ impl Translator<'_> {
     /// After [`Self::check`]: the host address into T2.
     pub(super) fn host(&mut self, e: &Ea) -> Done {
         self.address(e)?;
-        self.a.alu(Alu::Add, T2, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.alu(Alu::Add, T2, self.entry(T1, OFFSETS.entry_addend));
         Ok(())
     }
 
@@ -223,7 +230,7 @@ impl Translator<'_> {
         let of = to.free;
         match to.site {
             Some(site) => self.a.load(of, self.site(site, Field::Flags)),
-            None => self.a.load(of, Mem::base(of, OFFSETS.entry_flags as i32)),
+            None => self.a.load(of, self.entry(of, OFFSETS.entry_flags)),
         }
         self.look_at_flags(n, len, branch, of, Host::At(to.host));
     }
@@ -370,7 +377,7 @@ impl Translator<'_> {
         if !write && align == 0 {
             self.check(&e, size, write, &mut misses)?;
             // (The address, made again, does not wait for the entry.)
-            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+            self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
             let reg = |r: u8| Register::RAX + u32::from(r);
             let known = Temporaries::default();
             let mut named = Named { base: reg(T2), index: reg(T1), disp: 0, site: 0, read: 0, free: None, known };

@@ -19,7 +19,7 @@ use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
 use crate::op::DecodeCx;
 use crate::state::{Cpu, Mode};
-use crate::tlb::{ENTRIES, Entry};
+use crate::tlb::{ENTRIES, Entry, USER};
 
 /// Where the sites seem to be.
 const SITES_AT: i32 = 1 << 30;
@@ -135,12 +135,16 @@ impl Fuzz {
                 return Err("has a segment base");
             }
             let inside = |len: usize| m.displacement() < len as u64;
+            let of_entry = |table: i32| m.displacement().wrapping_sub(table as u64) < size_of::<Entry>() as u64;
             let good = match (m.base(), m.index()) {
                 (Register::None, Register::None) if i.is_ip_rel_memory_operand() => {
                     (SITES_AT as usize..SITES_AT as usize + BYTES).contains(&(m.displacement() as usize))
                 }
                 (Register::R15, Register::None) => inside(size_of::<Cpu>()),
-                (Register::R13, Register::None) => inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>())),
+                (Register::R13, Register::None) => {
+                    inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>()))
+                        || self.cpu.tlb.table(USER).is_some_and(of_entry)
+                }
                 (Register::R14, Register::None) => m.displacement() == 0,
                 (base, Register::R13) => m.scale() == 1 && base.is_gpr64() && !ours(base),
                 _ => false,

@@ -21,6 +21,7 @@ use crate::code_memory::CodeMemory;
 use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode, REG_PAGE};
+use crate::tlb::USER;
 
 /// Entries between two times the statistics are told, and code is looked at for large pages.
 const TELL: u64 = 1024;
@@ -139,6 +140,8 @@ pub(crate) struct Engine {
     roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
     lost: bool,
+    /// What code for CPL 3 takes for the address of its TLB table.
+    table: Option<Option<i32>>,
     /// Bytes in use at the start, and the end of those from `COLD` on.
     used: usize,
     used_cold: usize,
@@ -182,6 +185,7 @@ impl Engine {
             places: HashSet::default(),
             roaming: HashMap::default(),
             lost: true,
+            table: None,
             memory,
             used,
             used_cold: COLD,
@@ -202,8 +206,12 @@ impl Engine {
         })
     }
 
-    /// Whether there may be no room for another block.
-    pub(crate) fn full(&self) -> bool {
+    /// Whether there may be no room for another block, or what there is is another processor's.
+    pub(crate) fn full(&self, cpu: &Cpu) -> bool {
+        self.table.is_some_and(|t| t != cpu.tlb.table(USER)) || self.no_room()
+    }
+
+    fn no_room(&self) -> bool {
         self.used + BLOCK_ROOM > COLD || self.used_cold + BLOCK_ROOM > CAPACITY || self.sites.full(BLOCK_SITES)
     }
 
@@ -215,6 +223,7 @@ impl Engine {
         self.owners.clear();
         self.roaming.clear();
         self.lost = true;
+        self.table = None;
         self.known.clear();
         self.links.clear();
         self.leading.clear();
@@ -260,6 +269,7 @@ impl Engine {
             self.places.clear();
         }
         self.places.insert(block.key.place);
+        self.table = Some(cpu.tlb.table(USER));
         self.owners.push((self.sites.used, self.blocks.len()));
         self.sites.used = made.sites;
         let base = self.used;
@@ -463,7 +473,7 @@ impl Engine {
             let Some(roaming) = self.roaming.remove(&block.key) else { continue };
             // Not what was decoded anew meanwhile, what would still be run, or where there is no room: it goes on with
             // jumps.
-            let known = self.known.get(&block.key).filter(|(e, _)| e.whole && !self.full() && block.fresh());
+            let known = self.known.get(&block.key).filter(|(e, _)| e.whole && !self.no_room() && block.fresh());
             if known.and_then(|(_, of)| self.blocks.get(*of)).is_some_and(|b| Arc::ptr_eq(b, &block)) {
                 block.links().for_each(|n| self.bury(n));
                 self.translate(cpu, &block, &roaming);

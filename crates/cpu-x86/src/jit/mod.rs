@@ -149,7 +149,9 @@ pub struct JitStatistics {
 impl JitStatistics {
     /// All of them, by name.
     pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        let starts = self.entries + self.interpreted;
         vec![
+            ("per cent of block starts found translated", (self.entries * 100).checked_div(starts).unwrap_or(0)),
             ("blocks translated", self.blocks),
             ("blocks refused", self.refused),
             ("bytes of code", self.bytes),

@@ -373,6 +373,9 @@ impl Translator<'_> {
 
     /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
     pub(super) fn fill_site(&mut self, site: usize, size: usize) {
+        if let Some(table) = self.table {
+            self.a.lea(T1, Mem::base(T1, table));
+        }
         self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
         self.a.store_imm(Mem::state(ROOM), 4097 - size as i32);
         let call = self.a.call();

@@ -21,7 +21,7 @@ use crate::decode;
 use crate::op::{Op, gpr, segment};
 use crate::simd::Translatable;
 use crate::state::{Cpu, HIGH8, Mode, REG_PAGE, Seg};
-use crate::tlb::{ENTRIES, Entry};
+use crate::tlb::{ENTRIES, Entry, USER};
 
 /// Where things are in `Cpu`, in a TLB entry.
 pub(super) struct Offsets {
@@ -356,6 +356,8 @@ pub(super) struct Translator<'a> {
     pub(super) window: Option<Window>,
     /// What the temporaries hold.
     pub(super) known: Known,
+    /// The TLB table for data, if the block has always the same: entries are named by what is added to its address.
+    pub(super) table: Option<i32>,
 }
 
 /// Where the memory of an access is in the host.
@@ -390,6 +392,9 @@ pub(super) fn translate(
     }
     let exists = |i: &Instruction| decode::exists(i, &cpu.model.features);
     let vector = vectors(&decoded, mode, exists);
+    // (In lockstep it is the one that has nothing.)
+    let user = mode.has(Mode::USER) && !mode.has(Mode::ALIGN) && !exact;
+    let table = cpu.tlb.table(USER).filter(|_| user);
     let mut native: Vec<bool> = decoded
         .iter()
         .zip(&vector)
@@ -401,7 +406,7 @@ pub(super) fn translate(
         })
         .collect();
     loop {
-        match attempt_all(block, common, room, sites, exact, &decoded, &vector, &native) {
+        match attempt_all(block, common, room, sites, exact, table, &decoded, &vector, &native) {
             Ok(made) => return made,
             Err(n) => *native.get_mut(n)? = false,
         }
@@ -415,6 +420,7 @@ fn attempt_all(
     room: Room,
     sites: (usize, &[usize]),
     exact: bool,
+    table: Option<i32>,
     decoded: &[Instruction],
     vector: &[Option<Translatable>],
     native: &[bool],
@@ -461,6 +467,7 @@ fn attempt_all(
         joins: Vec::new(),
         window: None,
         known: Known::default(),
+        table,
     };
     let (mut entries, body) = t.prologue(live_in);
     if !exact && let Some(rounds) = Rounds::of(decoded, block.key.place.offset(), block.key.mode, native, vector) {
@@ -1050,7 +1057,7 @@ impl Translator<'_> {
                         Some(past) => {
                             self.take_flags(write, site);
                             let _done = self.address(&e);
-                            self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+                            self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
                             past
                         }
                         None => {
@@ -1104,13 +1111,13 @@ impl Translator<'_> {
     /// The same; T1 is the distance, and T2, for a store, the address of the flag byte.
     pub(super) fn take_entry_of(&mut self, write: bool, site: usize) {
         self.take_flags(write, site);
-        self.a.load(T1, Mem::base(T1, OFFSETS.entry_addend as i32));
+        self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
         self.a.store(self.site(site, Field::Delta), T1);
     }
 
     fn take_flags(&mut self, write: bool, site: usize) {
         if write {
-            self.a.load(T2, Mem::base(T1, OFFSETS.entry_flags as i32));
+            self.a.load(T2, self.entry(T1, OFFSETS.entry_flags));
             self.a.store(self.site(site, Field::Flags), T2);
         }
     }
