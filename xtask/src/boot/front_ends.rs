@@ -2,7 +2,7 @@
 //! where the pointer went is read in the guest: for VNC the installer's kernel, which has USB input drivers, with our initramfs; for the
 //! web console the demo disk by the command line of the WHPX quick start, with `lsusb` and `evtest`.
 
-use super::tests::{fresh, overlay};
+use super::tests::{fresh, overlay, shell_mark};
 use super::{Test, skip};
 use crate::qmp::free_port;
 use crate::vmm::{Guest, Machine, Vmm};
@@ -70,7 +70,7 @@ fn start(name: &str, vmm: &Vmm, args: &[String]) -> Result<Guest> {
         .args(args)
         .start(vmm)?;
     // The installer's kernel and initrd are larger than what the other tests boot.
-    guest.expect("WHPX-SHELL-READY cpus=1", 600)?;
+    shell_mark(&mut guest, 600)?;
     guest.expect("# ", 60)?;
     // The installer has no list of dependencies before it runs.
     let modules = "usb-common usbcore ehci-hcd ehci-pci hid usbhid hid-generic";

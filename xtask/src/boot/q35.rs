@@ -3,7 +3,7 @@
 
 use super::Test;
 use super::skip;
-use super::tests::{check, ext4_as_qcow2, fresh, power_off, shell_ready};
+use super::tests::{check, ext4_as_qcow2, fresh, power_off, shell_mark, shell_ready};
 use crate::channel::strip_escapes;
 use crate::vmm::{Guest, Machine, Vmm};
 use crate::{image, paths, run};
@@ -54,7 +54,7 @@ pub(super) fn sata(name: &str) -> Result<Machine> {
 }
 
 pub(super) fn ready(guest: &mut Guest) -> Result<()> {
-    guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
+    shell_mark(guest, SHELL)?;
     guest.expect("# ", 60)?;
     guest.shell("dmesg -n 1", 60)?;
     guest.shell("disks", 120)?;
@@ -151,7 +151,7 @@ fn ahci_cd(name: &str, vmm: &Vmm) -> Result<String> {
     let iso = paths::asset("grub-cd")?;
     let sum = run::output(Command::new("sha256sum").arg(&iso))?;
     let mut guest = sata(name)?.arg("-cdrom").arg(&iso).start(vmm)?;
-    guest.expect("WHPX-SHELL-READY cpus=", SHELL)?;
+    shell_mark(&mut guest, SHELL)?;
     guest.expect("# ", 60)?;
     guest.shell("dmesg -n 1", 60)?;
     guest.shell("for m in $(cat /lib/modules/order); do insmod /lib/modules/$m.ko; done", 120)?;
