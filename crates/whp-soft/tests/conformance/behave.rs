@@ -111,11 +111,11 @@ fn apic_vm(code: &[u8]) -> Vm {
     v
 }
 
-/// Runs for a little while.
+/// Runs for a little while. (The tables of the decoder, made when the first instruction is decoded, take 20 ms of it in a debug build.)
 fn run_a_while(v: &Vm) -> ExitContext {
     let vp = v.vps[0].clone();
     let t = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(200));
         vp.cancel();
     });
     let c = v.run(0, None);
