@@ -120,8 +120,9 @@ impl Translator<'_> {
         Mem::base(r, self.table.unwrap_or(0) + field as i32)
     }
 
-    /// Whether the operand is in the page of its site: T1 is the offset in it, else to cold code, which makes it so.
-    fn in_site(&mut self, n: usize, e: &Ea, size: usize, write: bool, site: usize) -> Done {
+    /// Whether the operand is in the page of its site: T1 is the offset in it, else to cold code, which makes it so, or
+    /// goes on as `miss` says.
+    pub(super) fn in_site(&mut self, miss: Miss, e: &Ea, size: usize, write: bool, site: usize) -> Done {
         let start = self.a.at();
         match (e.base.and_then(held), e.index) {
             (Some(b), None) => match i32::try_from(e.disp).map_err(|_| Unsupported)? {
@@ -137,17 +138,7 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
         let roams = (site >= SHARED).then_some(start);
-        self.cold.push(Cold::Page {
-            jump,
-            back: self.a.at(),
-            miss: Miss::Op(n),
-            e: *e,
-            size,
-            write,
-            site,
-            roams,
-            past: None,
-        });
+        self.cold.push(Cold::Page { jump, back: self.a.at(), miss, e: *e, size, write, site, roams, past: None });
         Ok(())
     }
 
@@ -207,7 +198,7 @@ impl Translator<'_> {
             self.host(e)?;
             return Ok(Found { host: T2, free: T1, site: None });
         };
-        self.in_site(n, e, size, write, site)?;
+        self.in_site(Miss::Op(n), e, size, write, site)?;
         let named = self.name(e, site, true, self.has_address(e))?;
         self.roams_past(&named);
         Ok(Found { host: T1, free: T2, site: Some(site) })
@@ -361,7 +352,7 @@ impl Translator<'_> {
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
         if let Some(site) = self.site_of(&e, size, write) {
-            self.in_site(n, &e, size, write, site)?;
+            self.in_site(Miss::Op(n), &e, size, write, site)?;
             if align != 0 {
                 self.a.bytes(&[0x41, 0xF6, 0xC0 | T1 & 7, align]); // test r13b, align
                 misses.push(self.a.jcc(Cc::NotEqual as u8));

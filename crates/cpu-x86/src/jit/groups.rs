@@ -368,47 +368,25 @@ impl Translator<'_> {
     }
 
     /// Looks for the bytes of a group, else goes on in the other copy.
-    fn check_group(&mut self, n: usize, e: &Ea, size: usize, write: bool, site: usize, roams: Option<bool>) -> Done {
+    fn check_group(&mut self, n: usize, e: &Ea, size: usize, write: bool, site: usize, roams: bool) -> Done {
         self.spare_flags(self.uses.get(n).is_some_and(|u| u.before() != 0));
-        if roams == Some(true) {
+        if roams {
             let mut misses = Vec::new();
             self.check(e, size, write, &mut misses)?;
             self.joins.extend(misses.into_iter().map(|j| (n, j)));
             self.take_entry_of(write, site);
         } else {
-            let start = self.a.at();
-            match e.base.and_then(held) {
-                Some(b) => self.a.lea(T1, Mem::base(b, i32::try_from(e.disp).map_err(|_| Unsupported)?)),
-                None => {
-                    self.address(e)?;
-                    self.a.mov(T1, T2);
-                }
-            }
-            self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
-            self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
-            let jump = self.a.jcc(Cc::AboveEqual as u8);
-            self.cold.push(Cold::Page {
-                jump,
-                back: self.a.at(),
-                miss: Miss::Join(n),
-                e: *e,
-                size,
-                write,
-                site,
-                roams: roams.map(|_| start),
-                past: None,
-            });
+            self.in_site(Miss::Join(n), e, size, write, site)?;
         }
-        let taken = roams == Some(true);
         if write {
-            if !taken {
+            if !roams {
                 self.a.load(T2, self.site(site, Field::Flags));
             }
             self.a.byte_is_zero(Mem::base(T2, 0));
             let marked = self.a.jcc(Cc::NotEqual as u8);
             self.joins.push((n, marked));
         }
-        if taken {
+        if roams {
             self.now_known([Holds::Distance(site), Holds::Nothing]);
         }
         Ok(())

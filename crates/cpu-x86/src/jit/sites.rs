@@ -340,24 +340,18 @@ impl Translator<'_> {
         (!self.roaming.contains(&number)).then_some(self.sites - 1)
     }
 
-    /// The site of a group of accesses by `base` in `span` bytes, how many bytes are to be looked for, and whether it roams;
-    /// `None`: it is shared.
-    pub(super) fn site_of_group(
-        &mut self,
-        base: u8,
-        span: usize,
-        write: bool,
-        shared: bool,
-    ) -> (usize, usize, Option<bool>) {
+    /// The site of a group of accesses by `base` in `span` bytes, how many bytes are to be looked for, and whether it roams,
+    /// which one that is shared never does.
+    pub(super) fn site_of_group(&mut self, base: u8, span: usize, write: bool, shared: bool) -> (usize, usize, bool) {
         if base == SP && shared {
             let set = usize::from(self.block.key.mode.has(Mode::USER)) * 2 + usize::from(write);
             let size = span.next_power_of_two();
-            return (size, 4 * SIZES + set * GROUP_SIZES + size.trailing_zeros() as usize, None);
+            return (size, 4 * SIZES + set * GROUP_SIZES + size.trailing_zeros() as usize, false);
         }
         // (Of several groups by RSP in a window only the first can have the shared site: accesses of the others may come between.)
         let number = self.sites - self.first_site;
         self.sites += 1;
-        (span, self.sites - 1, Some(self.roaming.contains(&number)))
+        (span, self.sites - 1, self.roaming.contains(&number))
     }
 
     fn may_have_site(&self, e: &Ea, size: usize) -> bool {
