@@ -177,4 +177,6 @@ impl Attention {
     pub const NMI_WINDOW: u32 = 32;
     /// Drop all translations; the map stays as it is. Cleared by the processor.
     pub const FLUSH_TRANSLATIONS: u32 = 64;
+    /// Leave translated code, which has set it for its translator. Cleared by that.
+    pub const LOOK: u32 = 128;
 }

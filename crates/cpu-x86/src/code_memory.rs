@@ -101,6 +101,13 @@ impl CodeMemory {
         }
     }
 
+    /// What is there, as it was written last.
+    pub(crate) fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let inside = offset.checked_add(N).is_some_and(|end| end <= self.capacity);
+        // SAFETY: inside the view, which translated code writes, but does not while `self` is lent.
+        inside.then(|| unsafe { self.writable.add(offset).cast::<[u8; N]>().read() })
+    }
+
     /// Copies `code` to `offset`, and returns where it can be executed.
     pub(crate) fn write(&mut self, offset: usize, code: &[u8]) -> Option<u64> {
         if offset.checked_add(code.len())? > self.capacity {

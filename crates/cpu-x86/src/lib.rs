@@ -42,6 +42,8 @@ mod sys;
 #[path = "../tests/machine/bus.rs"]
 mod test_bus;
 mod tlb;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod views;
 pub mod walk;
 
 pub use bus::{Bus, CpuidAction, MsrAction, PhysPage, Untranslated};

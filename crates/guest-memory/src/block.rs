@@ -48,7 +48,8 @@ pub enum RamError {
 }
 
 enum Backing {
-    Mapped(#[allow(dead_code)] MmapRegion<()>), // kept so that it is unmapped last
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))] // kept so that it is unmapped last
+    Mapped(MmapRegion<()>),
     Foreign,
 }
 
@@ -64,6 +65,22 @@ fn prefer_large_pages(base: NonNull<u8>, len: usize) {
     let _ = (base, len);
 }
 
+/// Memory that is a file's, which nobody else has; `None` when the host has none.
+#[cfg(target_os = "linux")]
+fn shared_region(size: u64) -> Option<MmapRegion<()>> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a new descriptor, which nobody else owns.
+    let file = unsafe {
+        let fd = libc::memfd_create(c"whpx-ram".as_ptr(), libc::MFD_CLOEXEC);
+        if fd < 0 {
+            return None;
+        }
+        std::fs::File::from_raw_fd(fd)
+    };
+    file.set_len(size).ok()?;
+    MmapRegion::from_file(vm_memory::FileOffset::new(file, 0), usize::try_from(size).ok()?).ok()
+}
+
 /// Host memory with one flag byte, one code version and one 64-byte-line code mask per page.
 pub struct RamBlock {
     name: String,
@@ -75,7 +92,7 @@ pub struct RamBlock {
     dirty: Box<[AtomicU64]>,
     tracked: AtomicBool,
     source: Mutex<Option<DirtySource>>,
-    _backing: Backing,
+    backing: Backing,
 }
 
 /// Called before the dirty log of a block is read, with the range: notes (with [`RamBlock::after_write`]) the writes
@@ -109,8 +126,28 @@ impl RamBlock {
         let host = |reason: String| RamError::Host { name: name.into(), size, reason };
         let bytes = usize::try_from(size).map_err(|e| host(e.to_string()))?;
         let region = MmapRegion::<()>::new(bytes).map_err(|e| host(e.to_string()))?;
-        let base = NonNull::new(region.as_ptr()).ok_or_else(|| host("null mapping".into()))?;
-        prefer_large_pages(base, bytes);
+        Self::mapped(name, size, region)
+    }
+
+    /// The same, so that its pages can be mapped once more elsewhere ([`RamBlock::file`]) where the host can do that.
+    ///
+    /// # Errors
+    /// As [`RamBlock::new`].
+    pub fn shareable(name: &str, size: u64) -> Result<Arc<Self>, RamError> {
+        #[cfg(target_os = "linux")]
+        if size != 0
+            && size.is_multiple_of(PAGE_SIZE)
+            && let Some(region) = shared_region(size)
+        {
+            return Self::mapped(name, size, region);
+        }
+        Self::new(name, size)
+    }
+
+    fn mapped(name: &str, size: u64, region: MmapRegion<()>) -> Result<Arc<Self>, RamError> {
+        let null = || RamError::Host { name: name.into(), size, reason: "null mapping".into() };
+        let base = NonNull::new(region.as_ptr()).ok_or_else(null)?;
+        prefer_large_pages(base, region.size());
         Ok(Arc::new(Self::with(name, base, size, Backing::Mapped(region))))
     }
 
@@ -135,14 +172,25 @@ impl RamBlock {
             dirty: zeroed(pages.div_ceil(64)),
             tracked: AtomicBool::new(false),
             source: Mutex::new(None),
-            _backing: backing,
+            backing,
         }
     }
 
     /// Whether others write to the memory without telling ([`RamBlock::foreign`]): the has-code and dirty marks do not
     /// know of their writes.
     pub fn is_foreign(&self) -> bool {
-        matches!(self._backing, Backing::Foreign)
+        matches!(self.backing, Backing::Foreign)
+    }
+
+    /// The file whose bytes are the block's, at the same offsets, if it is memory of a file
+    /// ([`RamBlock::shareable`]).
+    #[cfg(target_os = "linux")]
+    pub fn file(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        use std::os::fd::AsFd;
+        match &self.backing {
+            Backing::Mapped(region) => region.file_offset().map(|f| f.file().as_fd()),
+            Backing::Foreign => None,
+        }
     }
 
     /// Name, as monitor commands show it ("pc.ram", "vga.vram").
@@ -335,6 +383,22 @@ impl RamBlock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_shareable_block_is_its_file() {
+        use std::os::fd::AsFd;
+        use std::os::unix::fs::FileExt;
+        assert!(RamBlock::new("x", 4096).unwrap().file().is_none());
+        assert!(RamBlock::shareable("x", 4095).is_err());
+        let b = RamBlock::shareable("x", 8192).unwrap();
+        let file = std::fs::File::from(b.file().expect("a file").as_fd().try_clone_to_owned().unwrap());
+        assert!(b.write(5000, &[1, 2, 3]));
+        let mut got = [0; 3];
+        file.read_exact_at(&mut got, 5000).unwrap();
+        assert_eq!(got, [1, 2, 3]);
+        assert_eq!(file.metadata().unwrap().len(), 8192);
+    }
 
     #[test]
     fn sizes_are_checked() {

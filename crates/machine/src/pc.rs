@@ -138,7 +138,7 @@ impl Board {
     /// RAM and firmware in their places.
     pub(crate) fn new(plan: &Plan) -> Result<Self, MachineError> {
         let space = AddressSpace::new();
-        let low_ram = RamBlock::new("pc.ram", plan.memory.low)?;
+        let low_ram = RamBlock::shareable("pc.ram", plan.memory.low)?;
         let ram = |name: &str, start, len, block: &Arc<RamBlock>, offset| Region {
             name: name.into(),
             start,
@@ -153,7 +153,7 @@ impl Board {
             space.add(ram("ram-below-4g", 0x10_0000, low - 0x10_0000, &low_ram, 0x10_0000))?;
         }
         if plan.memory.high != 0 {
-            let high_ram = RamBlock::new("pc.ram-high", plan.memory.high)?;
+            let high_ram = RamBlock::shareable("pc.ram-high", plan.memory.high)?;
             space.add(ram("ram-above-4g", FOUR_GIB, plan.memory.high, &high_ram, 0))?;
         }
         let (bios, flash) = crate::flash::build(plan, &space)?;

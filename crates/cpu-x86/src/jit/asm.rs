@@ -234,6 +234,12 @@ impl Asm {
         self.buf.push(0);
     }
 
+    /// `add byte [m], v`.
+    pub(super) fn add_byte(&mut self, m: Mem, v: u8) {
+        self.rm(false, &[0x80], Alu::Add as u8, m);
+        self.buf.push(v);
+    }
+
     /// `cmp byte [m], v`.
     pub(super) fn compare_byte(&mut self, m: Mem, v: u8) {
         self.rm(false, &[0x80], Alu::Cmp as u8, m);

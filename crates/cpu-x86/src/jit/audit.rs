@@ -1,7 +1,7 @@
 //! Looks at the code the translator made, for fuzzing: no guest operand may have stayed as it was.
 //!
 //! The rule, instruction by instruction of the emitted code (cold parts included): every memory operand is one of
-//! - relative to RIP: a site; `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
+//! - relative to RIP: a site, or (DEC) its counter; `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
 //! - `[base+r13+d]`, a guest register (or R14) plus what its page says;
 //!
 //! without segment override; R15 is not written and no operand; the host's stack has predicted returns only, which a few
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
 use super::engine::{Common, translatable};
-use super::sites::{BYTES, SHARED};
+use super::sites::{BYTES, MORE_BYTES, SHARED};
 use super::translate::{Made, Room, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
@@ -138,7 +138,8 @@ impl Fuzz {
             let of_entry = |table: i32| m.displacement().wrapping_sub(table as u64) < size_of::<Entry>() as u64;
             let good = match (m.base(), m.index()) {
                 (Register::None, Register::None) if i.is_ip_rel_memory_operand() => {
-                    (SITES_AT as usize..SITES_AT as usize + BYTES).contains(&(m.displacement() as usize))
+                    let counter = if i.mnemonic() == Mnemonic::Dec { MORE_BYTES } else { 0 };
+                    (SITES_AT as usize..SITES_AT as usize + BYTES + counter).contains(&(m.displacement() as usize))
                 }
                 (Register::R15, Register::None) => inside(size_of::<Cpu>()),
                 (Register::R13, Register::None) => {
@@ -183,13 +184,14 @@ mod tests {
     #[test]
     fn what_guests_write_is_refused_and_what_the_translator_writes_is_not() {
         let mut fuzz = Fuzz::default();
-        let bad: [&[u8]; 16] = [
+        let bad: [&[u8]; 17] = [
             &[0x48, 0x8B, 0x07],             // mov rax, [rdi]
             &[0x49, 0x8B, 0x46, 0x08],       // mov rax, [r14+8]
             &[0x49, 0x8B, 0x45, 0xF8],       // mov rax, [r13-8]
             &[0x4A, 0x8B, 0x04, 0x68],       // mov rax, [rax+r13*2]
             &[0x65, 0x49, 0x8B, 0x06],       // mov rax, gs:[r14]
             &[0x48, 0x8B, 0x05, 0, 0, 0, 0], // mov rax, [rip]
+            &[0xFF, 0x0D, 0, 0, 0, 0],       // dec [rip]
             &[0xA4],                         // movsb
             &[0x50],                         // push rax
             &[0xC2, 0x08, 0],                // ret 8

@@ -1,14 +1,16 @@
 //! The buffer of translated code, the code that is in it once (entry, exits, thunks, look-up of branch targets), links
 //! between blocks, and running it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::mem::offset_of;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::asm::*;
+use super::ranges::{Fate, Ranges};
 use super::runtime;
 use super::sites::{self, SiteMemory};
 use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
@@ -21,7 +23,7 @@ use crate::code_memory::CodeMemory;
 use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode, REG_PAGE};
-use crate::tlb::USER;
+use crate::tlb::{SUPERVISOR, USER};
 
 /// Entries between two times the statistics are told, and code is looked at for large pages.
 const TELL: u64 = 1024;
@@ -34,6 +36,9 @@ const BLOCK_ROOM: usize = 64 << 10;
 const LEADING: usize = 64;
 /// Hot places that are remembered.
 const PLACES: usize = 1 << 20;
+/// Time in which a site that is worth a range asks for one, and looks until it is not.
+const PATIENCE: Duration = Duration::from_micros(400);
+const LOOKS: u8 = 2;
 /// Most sites of one block.
 const BLOCK_SITES: usize = 1024;
 /// `Engine::hot` unless a test says otherwise.
@@ -77,6 +82,8 @@ pub(super) struct Common {
     pub(super) fill: usize,
     /// The same for a branch's, with the page in R14.
     pub(super) fill_far: usize,
+    /// Called with a site's number in R13 and an address in R14: notes its page.
+    pub(super) sample: usize,
     /// Where the sites are: from offset 0.
     pub(super) sites: i32,
 }
@@ -132,10 +139,13 @@ pub(crate) enum Ran<'a> {
 pub(crate) struct Engine {
     memory: CodeMemory,
     sites: SiteMemory,
+    ranges: Ranges,
     /// By the first of their sites: indices of blocks.
     owners: Vec<(usize, usize)>,
     /// Where in memory code was hot before: at another address, or before the buffer was dropped.
     places: HashSet<Place, BuildHasherDefault<KeyHasher>>,
+    /// Sites that roam, and may ask for a range: since when, and how often they were looked at.
+    patient: VecDeque<(usize, Instant, u8)>,
     /// What roams, by block.
     roaming: HashMap<Key, Vec<usize>, BuildHasherDefault<KeyHasher>>,
     /// All sites were emptied, which the processor does not know yet.
@@ -181,8 +191,10 @@ impl Engine {
         let used = code.len().next_multiple_of(64);
         Some(Self {
             sites,
+            ranges: Ranges::default(),
             owners: Vec::new(),
             places: HashSet::default(),
+            patient: VecDeque::new(),
             roaming: HashMap::default(),
             lost: true,
             table: None,
@@ -219,8 +231,10 @@ impl Engine {
     pub(crate) fn reset(&mut self) {
         (self.used, self.used_cold) = (self.common_end, COLD);
         self.memory.reuse();
+        self.ranges.clear(&self.sites);
         self.sites.clear();
         self.owners.clear();
+        self.patient.clear();
         self.roaming.clear();
         self.lost = true;
         self.table = None;
@@ -273,12 +287,15 @@ impl Engine {
         self.owners.push((self.sites.used, self.blocks.len()));
         self.sites.used = made.sites;
         let base = self.used;
-        for (site, at, to) in made.roams {
-            let at = if self.memory.is_whole(base + at, sites::JUMP) { base + at } else { 0 };
-            self.sites.roams(site, at, base + to);
-        }
         self.memory.write(base, &made.code)?;
         self.memory.write(self.used_cold, &made.cold)?;
+        for (site, at, to, asks) in made.roams {
+            if self.memory.is_whole(base + at, sites::JUMP)
+                && let Some(bytes) = self.memory.read(base + at)
+            {
+                self.sites.roams(site, base + at, base + to, asks, bytes);
+            }
+        }
         self.used_cold += made.cold.len();
         self.used = (base + made.code.len()).next_multiple_of(16);
         let e = made.entries;
@@ -453,17 +470,60 @@ impl Engine {
         }
     }
 
-    /// Translates blocks again without the sites that roam.
+    /// Sites that may have a range, but roam seldom, so that they do not ask for one soon, are not worth one.
     #[cold]
-    fn settle(&mut self, cpu: &Cpu, sites: &[usize]) {
+    fn lose_patience(&mut self, cpu: &mut Cpu) {
+        let mut few = BTreeSet::new();
+        while let Some((site, _, looks)) = self.patient.pop_front_if(|p| p.1.elapsed() >= PATIENCE) {
+            match self.sites.asking(site) {
+                Some((0, false)) if looks + 1 >= LOOKS => {
+                    self.sites.asked(site);
+                    few.insert(site);
+                }
+                // (The host may have done something else meanwhile.)
+                Some((0, false)) => self.patient.push_back((site, Instant::now(), looks + 1)),
+                _ => {}
+            }
+        }
+        self.settle(cpu, &few);
+    }
+
+    /// Gives the sites that roam ranges, or translates their blocks again without them.
+    #[cold]
+    fn settle(&mut self, cpu: &mut Cpu, sites: &BTreeSet<usize>) {
         let mut changed: Vec<Arc<Block>> = Vec::new();
         for site in sites {
-            if let Some(at) = self.sites.jump_of(*site) {
+            let jump = self.sites.jump_of(*site);
+            if let Some((at, _)) = jump {
                 self.memory.written(at, sites::JUMP);
             }
             let at = self.owners.partition_point(|(first, _)| first <= site);
             let owner = at.checked_sub(1).and_then(|at| self.owners.get(at));
             let Some((first, Some(block))) = owner.map(|(first, of)| (first, self.blocks.get(*of))) else { continue };
+            if let Some((has, asks)) = self.sites.asking(*site) {
+                if !asks {
+                    self.patient.push_back((*site, Instant::now(), 0));
+                    continue;
+                }
+                self.patient.retain(|p| p.0 != *site);
+                let base = if block.key.mode.has(Mode::USER) { USER } else { SUPERVISOR };
+                match self.ranges.of(cpu, &self.sites, (*site, has), base) {
+                    Fate::Ranged(n) => {
+                        self.sites.give(*site, n);
+                        if let Some((at, Some(code))) = jump {
+                            let _inside = self.memory.write(at, &code);
+                        }
+                        self.statistics.ranged += 1;
+                        continue;
+                    }
+                    Fate::Later => {
+                        self.sites.wait(*site);
+                        self.patient.push_back((*site, Instant::now(), 0));
+                        continue;
+                    }
+                    Fate::Never => self.sites.asked(*site),
+                }
+            }
             self.roaming.entry(block.key).or_default().push(site - first);
             if !changed.iter().any(|b| Arc::ptr_eq(b, block)) {
                 changed.push(block.clone());
@@ -582,7 +642,11 @@ impl Engine {
         };
         cpu.jit.bus = None;
         if let Some(sites) = cpu.jit.take_roamed() {
+            cpu.attention.fetch_and(!Attention::LOOK, Ordering::AcqRel);
             self.settle(cpu, &sites);
+        }
+        if !self.patient.is_empty() {
+            self.lose_patience(cpu);
         }
         cpu.lazy.set(cpu.jit.flags.flags());
         self.wanted = (cpu.jit.link as usize).checked_sub(1).map(|n| (n, cpu.rip));
@@ -697,6 +761,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
     c.fill = sites::fill_code(&mut a);
     c.fill_far = sites::fill_far_code(&mut a);
+    c.sample = sites::sample_code(&mut a);
     (a.buf, c)
 }
 

@@ -62,6 +62,8 @@ mod interrupts;
 mod known;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod live;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod ranges;
 mod rehearsal;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod rounds;
@@ -128,6 +130,8 @@ pub struct JitStatistics {
     pub interpreted: u64,
     /// Blocks translated again since accesses in them roam.
     pub settled: u64,
+    /// Times a site that roams got a run of pages.
+    pub ranged: u64,
     /// Branches linked.
     pub links: u64,
     /// Times the buffer was dropped.
@@ -161,6 +165,7 @@ impl JitStatistics {
             ("left to handlers", self.handlers),
             ("loops without checks", self.loops),
             ("translated again", self.settled),
+            ("sites given runs of pages", self.ranged),
             ("links", self.links),
             ("buffer flushes", self.flushes),
             ("entries", self.entries),

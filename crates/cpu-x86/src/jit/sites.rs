@@ -17,12 +17,15 @@
 //!
 //! Sites lie near the code, so that it can address them relative to RIP.
 
+use std::collections::BTreeSet;
 use std::mem::{offset_of, size_of};
 
 use super::asm::*;
 use super::context::Context;
 use super::groups::SPAN;
-use super::translate::{Ea, OFFSETS, Translator};
+use super::ranges::{RANGES, Range};
+use super::translate::{Done, Ea, OFFSETS, Translator};
+use crate::bus::Attention;
 use crate::code_memory::{CodeMemory, NearMemory};
 use crate::state::{Cpu, Mode};
 
@@ -72,19 +75,34 @@ struct Site {
 const SITE: usize = size_of::<Site>();
 /// Bytes of all.
 pub(super) const BYTES: usize = SITES * SITE;
+/// Bytes of what is rarely used of them, behind that.
+pub(super) const MORE_BYTES: usize = SITES * size_of::<More>();
 
 /// What is rarely used of a site.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 struct More {
-    /// Fills that speak for roaming.
-    misses: u32,
-    /// Offsets in the buffer: of the code that is to become a jump when it roams (0: never), and where to.
+    /// Fills that speak for roaming, modulo 256. While it roams, and may have a range: pages noted.
+    misses: u8,
+    /// The range that fills take as long as it holds.
+    range: u16,
+    /// Offsets in the buffer: of the code that is to become a jump when it roams (0: never; with [`ASKS`]: it may have a range),
+    /// and where to.
     at: u32,
     to: u32,
-    /// Pages that it had lately: bits by their number, forgotten now and then.
+    /// Pages that it had lately: bits by their number, forgotten now and then. While it roams, and may have a range: accesses until
+    /// its page is noted.
     lately: u32,
 }
+
+/// Accesses of a site that roams from one page that is noted to the next.
+const SAMPLE: u32 = 256;
+/// So many pages are noted before it asks for a range.
+const SAMPLES: u8 = 16;
+/// Pages noted of all sites: the last of them. A power of 2.
+const NOTED: usize = 1024;
+/// See [`More::at`].
+const ASKS: u32 = 1 << 31;
 
 /// That a site was filled with a page of a list.
 #[derive(Clone, Copy)]
@@ -93,6 +111,14 @@ struct Member {
     site: u32,
     /// The member that was added before it, plus one.
     before: u32,
+}
+
+/// A page that a site was at while it roamed.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Sample {
+    page: u64,
+    site: u64,
 }
 
 /// In `Cpu`: which site is to be filled (its offset among the sites), and its `room`.
@@ -117,6 +143,11 @@ pub(crate) struct Sites {
     used: u32,
     /// Of `LISTS`: the last member of each, plus one.
     lists: *mut u32,
+    /// Of `RANGES`.
+    ranges: *mut Range,
+    /// Of `NOTED`, and how many were noted.
+    samples: *mut Sample,
+    noted: u32,
     /// Pages may be kept.
     keep: u8,
     /// Fills follow each other fast.
@@ -143,6 +174,9 @@ impl Default for Sites {
             members: std::ptr::null_mut(),
             used: 0,
             lists: std::ptr::null_mut(),
+            ranges: std::ptr::null_mut(),
+            samples: std::ptr::null_mut(),
+            noted: 0,
             keep: 0,
             fast: 0,
             frequent: 0,
@@ -195,6 +229,37 @@ const fn of_site(offset: usize) -> Mem {
     Mem { base: Some(RCX), index: None, disp: offset as i32 }
 }
 
+/// The range of the site in RCX, if it holds and has the page in T2: its first page into T2, and what the site needs of it into the
+/// site and the scratch words; else to one of the jumps. RAX, RDX and T1 are lost.
+fn take_range(a: &mut Asm) -> [usize; 3] {
+    let range = |offset: usize| Mem::base(RAX, offset as i32);
+    a.load(T1, Mem::state(WHICH));
+    a.shift(true, 5, T1, 1);
+    a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
+    a.rm(false, &[0x0F, 0xB7], RAX, Mem::base(T1, offset_of!(More, range) as i32)); // movzx eax, word
+    a.alu_rr(false, Alu::Or, RAX, RAX);
+    let none = a.jcc(Cc::Equal as u8);
+    a.shift(false, 4, RAX, size_of::<Range>().trailing_zeros() as u8);
+    a.alu(Alu::Add, RAX, ours(offset_of!(Sites, ranges)));
+    a.load(RDX, ours(offset_of!(Sites, space)));
+    a.alu(Alu::Cmp, RDX, range(offset_of!(Range, space)));
+    let other = a.jcc(Cc::NotEqual as u8);
+    a.mov(RDX, T2);
+    a.alu(Alu::Sub, RDX, range(offset_of!(Range, start)));
+    a.load(T1, range(offset_of!(Range, bytes)));
+    a.alu_rr(true, Alu::Cmp, RDX, T1);
+    let outside = a.jcc(Cc::AboveEqual as u8);
+    // What is less room than a page has is less room than these have.
+    a.alu_imm(true, Alu::Sub, T1, 4096);
+    a.alu(Alu::Add, T1, Mem::state(ROOM));
+    a.store(Mem::state(ROOM), T1);
+    a.load(RDX, range(offset_of!(Range, delta)));
+    a.store(of_site(offset_of!(Site, delta)), RDX);
+    a.load(T2, range(offset_of!(Range, start)));
+    a.store(of_site(offset_of!(Site, start)), T2);
+    [none, other, outside]
+}
+
 /// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name. T1 and T2 are lost.
 pub(super) fn fill_code(a: &mut Asm) -> usize {
     let at = a.at();
@@ -210,19 +275,30 @@ pub(super) fn fill_code(a: &mut Asm) -> usize {
     a.store_imm(of_site(offset_of!(Site, room)), 0);
     a.byte_is_zero(ours(offset_of!(Sites, keep)));
     let once = a.jcc(Cc::Equal as u8);
-    let full = enlist(a);
-    which(a);
-    a.load(RAX, Mem::state(ROOM));
-    a.store(of_site(offset_of!(Site, room)), RAX);
+    let no_range = take_range(a);
+    let none_left = fill_room(a);
+    let ranged = a.jmp();
+    no_range.into_iter().for_each(|j| a.fill_here(j));
+    let full = fill_room(a);
     a.load(T1, Mem::state(WHICH));
     const _: () = assert!(SITE == 2 * size_of::<More>());
     a.shift(true, 5, T1, 1);
     a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
     count_fill(a);
-    [once, full].into_iter().for_each(|j| a.fill_here(j));
+    [once, none_left, ranged, full].into_iter().for_each(|j| a.fill_here(j));
     [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
     a.ret();
     at
+}
+
+/// The site has what it was filled with, and is on the list of the page in T2; the jump is taken when there is no room, so that it
+/// is used once.
+fn fill_room(a: &mut Asm) -> usize {
+    let full = enlist(a);
+    which(a);
+    a.load(RAX, Mem::state(ROOM));
+    a.store(of_site(offset_of!(Site, room)), RAX);
+    full
 }
 
 /// Called with the linear address of a code page in T2: fills the site that the scratch words name, a branch's. T1 and T2
@@ -276,31 +352,68 @@ fn count_fill(a: &mut Asm) {
     a.byte_is_zero(ours(offset_of!(Sites, fast)));
     let slow = a.jcc(Cc::Equal as u8);
     a.fill_here(counts);
-    a.load32(RCX, more(offset_of!(More, misses)));
-    a.alu_imm(false, Alu::Add, RCX, 1);
-    a.store32(more(offset_of!(More, misses)), RCX);
-    a.bytes(&[0x80, 0xF9, ROAMING]); // cmp cl
+    a.add_byte(more(offset_of!(More, misses)), 1);
+    a.compare_byte(more(offset_of!(More, misses)), ROAMING);
     let few = a.jcc(Cc::NotEqual as u8);
     a.load32(RCX, more(offset_of!(More, at)));
     a.alu_rr(false, Alu::Or, RCX, RCX);
     let never = a.jcc(Cc::Equal as u8);
+    a.alu_imm(false, Alu::And, RCX, !ASKS as i32);
     a.load32(RAX, more(offset_of!(More, to)));
     a.rr(false, &[0x29], RCX, RAX); // sub eax, ecx
     a.alu_imm(false, Alu::Sub, RAX, JUMP as i32);
     a.alu(Alu::Add, RCX, ours(offset_of!(Sites, code)));
     a.store_byte(Mem::base(RCX, 0), 0xE9);
     a.store32(Mem::base(RCX, 1), RAX);
-    // Which it was.
+    a.store_imm32(more(offset_of!(More, lately)), SAMPLE);
+    a.store_byte(more(offset_of!(More, misses)), 0);
+    a.alu(Alu::Sub, T1, ours(offset_of!(Sites, more)));
+    a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
+    note(a);
+    [slow, rare, few, never].into_iter().for_each(|j| a.fill_here(j));
+}
+
+/// Tells [`Context::take_roamed`] of the site whose number is in T1. RAX and RCX are lost.
+fn note(a: &mut Asm) {
     a.load32(RCX, ours(offset_of!(Sites, roamed)));
     a.mov(RAX, RCX);
     a.alu_imm(false, Alu::And, RAX, LIST as i32 - 1);
     a.alu_imm(false, Alu::Add, RCX, 1);
     a.store32(ours(offset_of!(Sites, roamed)), RCX);
-    a.alu(Alu::Sub, T1, ours(offset_of!(Sites, more)));
-    a.shift(true, 5, T1, size_of::<More>().trailing_zeros() as u8);
     let list = ours(offset_of!(Sites, which));
     a.store32(Mem { index: Some((RAX, 4)), ..list }, T1);
-    [slow, rare, few, never].into_iter().for_each(|j| a.fill_here(j));
+}
+
+/// Called with the number of a site in T1 and the address that it is at in T2, every [`SAMPLE`] accesses while it roams: notes its
+/// page, and asks for a range when that was so often. T1 and T2 are lost.
+pub(super) fn sample_code(a: &mut Asm) -> usize {
+    let at = a.at();
+    [RAX, RCX].into_iter().for_each(|r| a.push(r));
+    a.load32(RCX, ours(offset_of!(Sites, noted)));
+    a.lea32(RAX, Mem::base(RCX, 1));
+    a.store32(ours(offset_of!(Sites, noted)), RAX);
+    a.alu_imm(false, Alu::And, RCX, NOTED as i32 - 1);
+    a.shift(false, 4, RCX, size_of::<Sample>().trailing_zeros() as u8);
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, samples)));
+    a.alu_imm(true, Alu::And, T2, -4096);
+    a.store(Mem::base(RCX, offset_of!(Sample, page) as i32), T2);
+    a.store(Mem::base(RCX, offset_of!(Sample, site) as i32), T1);
+    a.mov(T2, T1);
+    a.shift(true, 4, T2, size_of::<More>().trailing_zeros() as u8);
+    a.alu(Alu::Add, T2, ours(offset_of!(Sites, more)));
+    a.store_imm32(Mem::base(T2, offset_of!(More, lately) as i32), SAMPLE);
+    a.add_byte(Mem::base(T2, offset_of!(More, misses) as i32), 1);
+    a.compare_byte(Mem::base(T2, offset_of!(More, misses) as i32), SAMPLES);
+    let more = a.jcc(Cc::NotEqual as u8);
+    note(a);
+    a.load(RCX, Mem::state(OFFSETS.attention));
+    a.bytes(&[0xF0]); // lock
+    a.rm(false, &[0x81], Alu::Or as u8, Mem::base(RCX, 0));
+    a.bytes(&Attention::LOOK.to_le_bytes());
+    a.fill_here(more);
+    [RCX, RAX].into_iter().for_each(|r| a.pop(r));
+    a.ret();
+    at
 }
 
 /// A field of a site, as code names it.
@@ -358,6 +471,19 @@ impl Translator<'_> {
         !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
     }
 
+    /// In cold code, when a site roams that can have a range: notes its page now and then.
+    pub(super) fn count_roaming(&mut self, site: usize, e: &Ea) -> Done {
+        let more = BYTES + site * size_of::<More>() + offset_of!(More, lately);
+        self.a.rm(false, &[0xFF], 1, Mem::buffer(self.common.sites + more as i32)); // dec
+        let few = self.a.jcc(Cc::NotEqual as u8);
+        self.address(e)?;
+        self.a.imm(T1, site as u64);
+        let call = self.a.call();
+        self.join_common(call, self.common.sample);
+        self.a.fill_here(few);
+        Ok(())
+    }
+
     /// In cold code, with the page of a branch's target in T2: fills its site.
     pub(super) fn fill_far(&mut self, site: usize) {
         self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
@@ -392,9 +518,20 @@ impl Context {
     /// Forgets the page with this number; `None`: all.
     pub(super) fn drop_page(&mut self, page: Option<u64>) {
         match page {
-            None => self.sites.forget(),
-            Some(page) => self.sites.drop_page(page),
+            None => {
+                self.sites.drop_ranges(|_| true);
+                self.sites.forget();
+            }
+            Some(page) => {
+                self.sites.drop_ranges(|r| (page << 12).wrapping_sub(r.start) < r.bytes);
+                self.sites.empty(page);
+            }
         }
+    }
+
+    /// Empties the sites whose first page has this number.
+    pub(super) fn empty_sites(&mut self, page: u64) {
+        self.sites.empty(page);
     }
 
     /// The sites of the engine that is about to run.
@@ -403,18 +540,28 @@ impl Context {
         let first = memory.sites.as_ptr();
         if self.sites.first != first {
             // Of another engine, or none: there is nothing in these yet.
-            let SiteMemory { more, code, members, lists, .. } = *memory;
-            self.sites = Sites { first, more, code, members, lists, ..Sites::default() };
+            let SiteMemory { more, code, members, lists, ranges, samples, .. } = *memory;
+            self.sites = Sites { first, more, code, members, lists, ranges, samples, ..Sites::default() };
             self.sites.forget();
         }
     }
 
     /// Which sites began to roam since this was taken.
     #[inline(always)]
-    pub(super) fn take_roamed(&mut self) -> Option<Vec<usize>> {
+    pub(super) fn take_roamed(&mut self) -> Option<BTreeSet<usize>> {
         let s = &mut self.sites;
         let count = std::mem::take(&mut s.roamed) as usize;
-        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect())
+        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect::<BTreeSet<usize>>())
+    }
+
+    /// The pages that were noted of a site that asks for a range, the last one first.
+    pub(super) fn noted(&self, site: usize) -> Vec<u64> {
+        let s = &self.sites;
+        let all = if s.samples.is_null() { 0 } else { (s.noted as usize).min(NOTED) };
+        // SAFETY: there are `NOTED`; no translated code runs.
+        let sample = |back: usize| unsafe { *s.samples.add((s.noted as usize).wrapping_sub(back) & (NOTED - 1)) };
+        let ours = (1..=all).map(sample).filter(|s| s.site == site as u64).take(usize::from(SAMPLES));
+        ours.map(|s| s.page).collect()
     }
 
     /// All sites were emptied.
@@ -433,8 +580,21 @@ impl Sites {
         unsafe { (&mut *self.first.cast::<Site>().add(n as usize), &mut *self.more.add(n as usize)) }
     }
 
-    /// Empties those that have the page.
-    fn drop_page(&mut self, page: u64) {
+    /// These ranges do not hold any more.
+    fn drop_ranges(&mut self, which: impl Fn(&Range) -> bool) {
+        for n in 1..if self.ranges.is_null() { 0 } else { RANGES } {
+            // SAFETY: there are so many, and nothing else refers to them while no translated code runs.
+            let range = unsafe { &mut *self.ranges.add(n) };
+            if range.bytes != 0 && which(range) {
+                range.bytes = 0;
+                let page = range.start >> 12;
+                self.empty(page);
+            }
+        }
+    }
+
+    /// Empties those whose (first) page it is.
+    fn empty(&mut self, page: u64) {
         if self.lists.is_null() {
             return;
         }
@@ -480,6 +640,10 @@ pub(super) struct SiteMemory {
     code: *mut u8,
     members: *mut Member,
     lists: *mut u32,
+    ranges: *mut Range,
+    samples: *mut Sample,
+    /// By site: the first bytes of the code that becomes a jump, of those that may have a range.
+    code_of: Vec<[u8; JUMP]>,
     /// Sites in use.
     pub(super) used: usize,
 }
@@ -490,12 +654,15 @@ unsafe impl Send for SiteMemory {}
 impl SiteMemory {
     pub(super) fn new(memory: &mut CodeMemory) -> Option<Self> {
         let more = BYTES;
-        let members = more + SITES * size_of::<More>();
+        let members = more + MORE_BYTES;
         let lists = members + MEMBERS * size_of::<Member>();
-        let sites = memory.near(lists + LISTS * size_of::<u32>())?;
+        let ranges = lists + LISTS * size_of::<u32>();
+        let samples = ranges + RANGES * size_of::<Range>();
+        let sites = memory.near(samples + NOTED * size_of::<Sample>())?;
         let at = |offset: usize| sites.as_ptr().wrapping_add(offset);
         let (more, members, lists) = (at(more).cast(), at(members).cast(), at(lists).cast());
-        Some(Self { sites, more, code: memory.writable(), members, lists, used: SHARED })
+        let (ranges, samples) = (at(ranges).cast(), at(samples).cast());
+        Some(Self { sites, more, code: memory.writable(), members, lists, ranges, samples, code_of: Vec::new(), used: SHARED })
     }
 
     /// From the start of the code.
@@ -508,18 +675,70 @@ impl SiteMemory {
         self.used + most > SITES
     }
 
-    /// A site's code at offset `at` becomes a jump to `to` when it roams; with 0 it never does.
-    pub(super) fn roams(&mut self, site: usize, at: usize, to: usize) {
-        if site < SITES {
-            // SAFETY: in bounds; no translated code runs.
-            unsafe { *self.more.add(site) = More { at: at as u32, to: to as u32, ..More::default() } };
+    /// A site's code at offset `at`, which is `bytes` now, becomes a jump to `to` when it roams; with 0 it never does. `asks`: it may
+    /// have a range.
+    pub(super) fn roams(&mut self, site: usize, at: usize, to: usize, asks: bool, bytes: [u8; JUMP]) {
+        let asks = if asks && at != 0 { ASKS } else { 0 };
+        self.set_more(site, |m| *m = More { at: at as u32 | asks, to: to as u32, ..More::default() });
+        if asks != 0 {
+            self.code_of.resize(self.code_of.len().max(site + 1), [0; JUMP]);
+            if let Some(b) = self.code_of.get_mut(site) {
+                *b = bytes;
+            }
         }
     }
 
-    /// Where the jump is that code wrote when this site began to roam.
-    pub(super) fn jump_of(&self, site: usize) -> Option<usize> {
+    fn set_more(&mut self, site: usize, set: impl FnOnce(&mut More)) {
+        if site < SITES {
+            // SAFETY: in bounds; no translated code runs.
+            set(unsafe { &mut *self.more.add(site) });
+        }
+    }
+
+    fn more(&self, site: usize) -> More {
         // SAFETY: in bounds; no translated code runs.
-        (site < SITES).then(|| unsafe { (*self.more.add(site)).at as usize }).filter(|at| *at != 0)
+        if site < SITES { unsafe { *self.more.add(site) } } else { More::default() }
+    }
+
+    /// Where the jump is that code wrote when this site began to roam, and what was there.
+    pub(super) fn jump_of(&self, site: usize) -> Option<(usize, Option<[u8; JUMP]>)> {
+        let at = Some(self.more(site).at).filter(|at| *at != 0)?;
+        Some(((at & !ASKS) as usize, (at & ASKS != 0).then(|| self.code_of.get(site).copied()).flatten()))
+    }
+
+    /// Of a site that roams and may have a range: which one it has (0: none), and whether it asks for one.
+    pub(super) fn asking(&self, site: usize) -> Option<(u16, bool)> {
+        let more = self.more(site);
+        (more.at & ASKS != 0).then_some((more.range, more.misses >= SAMPLES))
+    }
+
+    /// It does not roam, and has this range from now on.
+    pub(super) fn give(&mut self, site: usize, range: u16) {
+        self.set_more(site, |m| (m.range, m.misses, m.lately) = (range, 0, 0));
+    }
+
+    /// It goes on to roam, and asks again later.
+    pub(super) fn wait(&mut self, site: usize) {
+        self.set_more(site, |m| (m.misses, m.lately) = (0, SAMPLE));
+    }
+
+    /// It is not to be asked any more.
+    pub(super) fn asked(&mut self, site: usize) {
+        self.set_more(site, |m| m.at &= !ASKS);
+    }
+
+    /// The range with this number.
+    pub(super) fn range(&self, n: usize) -> Option<Range> {
+        // SAFETY: there are so many; no translated code runs.
+        (n < RANGES).then(|| unsafe { *self.ranges.add(n) })
+    }
+
+    /// Changes it.
+    pub(super) fn set_range(&self, n: usize, range: Range) {
+        if n < RANGES {
+            // SAFETY: as above.
+            unsafe { *self.ranges.add(n) = range };
+        }
     }
 
     /// A branch's site has no page (any more).
@@ -533,7 +752,7 @@ impl SiteMemory {
     /// Empties all.
     pub(super) fn clear(&mut self) {
         self.sites.clear(self.used * SITE);
-        (SHARED..self.used).for_each(|s| self.roams(s, 0, 0));
+        (SHARED..self.used).for_each(|s| self.set_more(s, |m| *m = More::default()));
         self.used = SHARED;
     }
 }

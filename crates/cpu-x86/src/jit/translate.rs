@@ -192,8 +192,8 @@ pub(super) struct Made {
     pub(super) handlers: u64,
     /// The site after the last one.
     pub(super) sites: usize,
-    /// Sites that may roam: offsets of their check and of what to jump to.
-    pub(super) roams: Vec<(usize, usize, usize)>,
+    /// Sites that may roam: offsets of their check and of what to jump to, and whether they can have a range.
+    pub(super) roams: Vec<(usize, usize, usize, bool)>,
     /// It is a loop with a fast copy.
     pub(super) rounds: bool,
     /// Instructions it covers, from the first.
@@ -344,8 +344,8 @@ pub(super) struct Translator<'a> {
     pub(super) sites: usize,
     /// Which of its sites it is to do without.
     pub(super) roaming: &'a [usize],
-    /// Sites that may roam: where their check is, and where to jump then.
-    pub(super) roams: Vec<(usize, usize, usize)>,
+    /// Sites that may roam: where their check is, and where to jump then; and whether they can have a range.
+    pub(super) roams: Vec<(usize, usize, usize, bool)>,
     /// The instruction that the attention word is to be looked at behind.
     pub(super) look_after: Option<usize>,
     /// In cold code: jumps to the slow path of instructions.
@@ -1050,7 +1050,10 @@ impl Translator<'_> {
                 let j = self.a.jmp();
                 self.a.fill(j, back);
                 if let Some(at) = roams {
-                    self.roams.push((site, at, self.a.at()));
+                    self.roams.push((site, at, self.a.at(), !write));
+                    if !write {
+                        let _done = self.count_roaming(site, &e);
+                    }
                     // The address was computed before, so it can be again.
                     let _done = self.check(&e, size, write, &mut misses);
                     let to = match past {
