@@ -106,13 +106,15 @@ impl Run {
     fn around(cpu: &Cpu, base: usize, at: u64, known: &dyn Fn(u64) -> bool) -> Option<Self> {
         let first = page(cpu, base, at)?;
         let from = |there: &dyn Fn(u64) -> bool| {
-            let there = |x: u64| x.abs_diff(at) < WINDOW / 2 && there(x);
             let (mut low, mut high) = (at, at.wrapping_add(PAGE));
-            while there(low.wrapping_sub(PAGE)) {
-                low = low.wrapping_sub(PAGE);
-            }
-            while there(high) {
-                high = high.wrapping_add(PAGE);
+            // Up to half a window before it, what there is behind it, and the rest before it.
+            for most in [WINDOW / 2, WINDOW] {
+                while high.wrapping_sub(low) < most && there(low.wrapping_sub(PAGE)) {
+                    low = low.wrapping_sub(PAGE);
+                }
+                while high.wrapping_sub(low) < WINDOW && there(high) {
+                    high = high.wrapping_add(PAGE);
+                }
             }
             (low, high)
         };
@@ -204,7 +206,7 @@ impl Ranges {
         });
         match (found.map(|(n, _)| n), old) {
             (Some(n), _) if self.build(cpu, sites, n, base, &run).is_some() => fate(n),
-            (None, None) => match self.recycle(cpu, sites, base, at) {
+            (None, None) => match self.recycle(cpu, sites, base, &run) {
                 Some(n) if self.build(cpu, sites, n, base, &run).is_some() => fate(n),
                 _ => Fate::Later,
             },
@@ -212,8 +214,8 @@ impl Ranges {
         }
     }
 
-    /// A window around this page.
-    fn recycle(&mut self, cpu: &mut Cpu, sites: &SiteMemory, base: usize, at: u64) -> Option<usize> {
+    /// A window around this run.
+    fn recycle(&mut self, cpu: &mut Cpu, sites: &SiteMemory, base: usize, run: &Run) -> Option<usize> {
         self.next = (self.next + 1) % (RANGES / 2 - 1);
         let n = 2 * (self.next + 1) + usize::from(base == USER) - 1;
         if self.windows.len() < RANGES {
@@ -230,7 +232,8 @@ impl Ranges {
             pages = w.pages;
             pages.clear();
         }
-        let origin = at.saturating_sub(WINDOW / 2) & !(PAGE - 1);
+        let room = (WINDOW - run.high.wrapping_sub(run.low)) / 2 & !(PAGE - 1);
+        let origin = run.low.saturating_sub(room);
         *window = Some(Window { base, space: cpu.tlb.space(), origin, pages, mapped: 0, shown: false });
         Some(n)
     }

@@ -70,7 +70,7 @@ impl Machine {
 
     /// 64-bit mode, the first 16 MiB and the device page identity-mapped by 4 KiB pages, writable, for everybody.
     pub fn long() -> Self {
-        let mut m = Self::on(RamBlock::new("ram", RAM).unwrap(), 64);
+        let mut m = Self::on(RamBlock::shareable("ram", RAM).unwrap(), 64);
         m.map_long();
         m
     }
