@@ -249,7 +249,7 @@ fn address_spaces_by_turns() {
                 m.p.cpu.update_mode();
             }
             m.code(CODE, |a| {
-                let mut again = a.create_label();
+                let (mut again, mut go) = (a.create_label(), a.create_label());
                 a.mov(r11d, 8).unwrap();
                 a.set_label(&mut again).unwrap();
                 for (n, (root, ring)) in [(TABLES, r12), (ROOT, r13)].into_iter().enumerate() {
@@ -257,11 +257,14 @@ fn address_spaces_by_turns() {
                     a.mov(rdx, root).unwrap();
                     a.mov(cr3, rdx).unwrap();
                     a.mov(rsi, ring).unwrap();
-                    chase(a, ROUNDS / 3, true);
+                    a.call(go).unwrap();
                 }
                 a.dec(r11d).unwrap();
                 a.jne(again).unwrap();
                 a.hlt().unwrap();
+                a.set_label(&mut go).unwrap();
+                chase(a, ROUNDS / 3, true);
+                a.ret().unwrap();
             });
             m.halts();
             state(m, count)
@@ -279,7 +282,7 @@ fn runs_end_at_memory_that_cannot_be_shown() {
         let mut places = scatter(m, count, 29);
         assert!(others.fill(0, 0x4000, 0));
         m.bus.others.push((1 << 30, others.clone()));
-        m.set_pte(AREA + 11 * PAGE, (1 << 30) + 2 * PAGE | P | W | U);
+        m.set_pte(AREA + 11 * PAGE, ((1 << 30) + 2 * PAGE) | P | W | U);
         m.set_pte(AREA + 21 * PAGE, DEVICE | P | W | U);
         places.remove(21);
         places.remove(11);

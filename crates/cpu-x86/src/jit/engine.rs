@@ -534,8 +534,14 @@ impl Engine {
             // Not what was decoded anew meanwhile, what would still be run, or where there is no room: it goes on with
             // jumps.
             let known = self.known.get(&block.key).filter(|(e, _)| e.whole && !self.no_room() && block.fresh());
-            if known.and_then(|(_, of)| self.blocks.get(*of)).is_some_and(|b| Arc::ptr_eq(b, &block)) {
+            let of = known.map(|(_, of)| *of);
+            if let Some(of) = of.filter(|of| self.blocks.get(*of).is_some_and(|b| Arc::ptr_eq(b, &block))) {
                 block.links().for_each(|n| self.bury(n));
+                // Its sites are not used any more.
+                let at = self.owners.partition_point(|(_, owner)| *owner < of);
+                let first = |at: usize| self.owners.get(at).map_or(self.sites.used, |(first, _)| *first);
+                let old = first(at)..first(at + 1);
+                self.patient.retain(|p| !old.contains(&p.0));
                 self.translate(cpu, &block, &roaming);
                 self.statistics.settled += 1;
             }

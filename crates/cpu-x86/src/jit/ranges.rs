@@ -25,6 +25,8 @@ pub(super) const RANGES: usize = 64;
 /// Bytes of linear addresses that a range can cover.
 const WINDOW: u64 = 8 << 20;
 const PAGE: u64 = 4096;
+/// Pages from here on have no range, so that additions to the addresses of others do not overflow.
+const LAST: u64 = u64::MAX - 2 * WINDOW;
 /// What a site is tried for in one address space; then it is better off without.
 const TRIES: u8 = 32;
 /// What it costs to try in vain: it has no range then, or goes from one to another. (That a range becomes longer costs 1.)
@@ -87,7 +89,7 @@ struct Page {
 
 fn page(cpu: &Cpu, base: usize, at: u64) -> Option<Page> {
     let e = cpu.tlb.slot(base, at);
-    (e.read == cpu.tlb.tag(at)).then_some(Page { addend: e.addend as u64, block: e.block, offset: e.offset })
+    (at < LAST && e.read == cpu.tlb.tag(at)).then_some(Page { addend: e.addend as u64, block: e.block, offset: e.offset })
 }
 
 /// Pages that follow each other, and may be read.
@@ -106,14 +108,14 @@ impl Run {
     fn around(cpu: &Cpu, base: usize, at: u64, known: &dyn Fn(u64) -> bool) -> Option<Self> {
         let first = page(cpu, base, at)?;
         let from = |there: &dyn Fn(u64) -> bool| {
-            let (mut low, mut high) = (at, at.wrapping_add(PAGE));
+            let (mut low, mut high) = (at, at + PAGE);
             // Up to half a window before it, what there is behind it, and the rest before it.
             for most in [WINDOW / 2, WINDOW] {
-                while high.wrapping_sub(low) < most && there(low.wrapping_sub(PAGE)) {
+                while high - low < most && there(low.wrapping_sub(PAGE)) {
                     low = low.wrapping_sub(PAGE);
                 }
-                while high.wrapping_sub(low) < WINDOW && there(high) {
-                    high = high.wrapping_add(PAGE);
+                while high - low < WINDOW && there(high) {
+                    high += PAGE;
                 }
             }
             (low, high)
@@ -197,9 +199,9 @@ impl Ranges {
         let Some(run) = Run::around(cpu, base, at, &known) else { return Fate::Later };
         let touches = |n: usize| {
             let r = range(n);
-            r.start <= run.high && r.start.wrapping_add(r.bytes) >= run.low
+            r.start <= run.high && r.start + r.bytes >= run.low
         };
-        let fits = |w: &Window| w.origin <= run.low && run.high.wrapping_sub(w.origin) <= WINDOW;
+        let fits = |w: &Window| w.origin <= run.low && run.high <= w.origin + WINDOW;
         let found = live.find(|(n, w)| match old {
             Some((old, _)) => *n == old,
             None => w.as_ref().is_some_and(fits) && (range(*n).bytes == 0 || touches(*n)),
@@ -232,7 +234,7 @@ impl Ranges {
             pages = w.pages;
             pages.clear();
         }
-        let room = (WINDOW - run.high.wrapping_sub(run.low)) / 2 & !(PAGE - 1);
+        let room = (WINDOW - (run.high - run.low)) / 2 / PAGE * PAGE;
         let origin = run.low.saturating_sub(room);
         *window = Some(Window { base, space: cpu.tlb.space(), origin, pages, mapped: 0, shown: false });
         Some(n)
@@ -252,9 +254,9 @@ impl Ranges {
         let w = self.windows.get_mut(n)?.as_mut()?;
         let old = sites.range(n).filter(|r| w.shown && r.bytes != 0).unwrap_or_default();
         let is_old = |at: u64| at.wrapping_sub(old.start) < old.bytes;
-        let (mut low, mut high) = (run.low, run.high);
+        let (mut low, mut high) = (run.low.max(w.origin), run.high.min(w.origin + WINDOW));
         if old.bytes != 0 {
-            (low, high) = (low.min(old.start), high.max(old.start.wrapping_add(old.bytes)));
+            (low, high) = (low.min(old.start), high.max(old.start + old.bytes));
         }
         let space = w.space;
         let mut shown = false;
@@ -295,7 +297,7 @@ impl Ranges {
             let p = page(cpu, base, at).filter(|_| !there(at))?;
             let block = cpu.tlb.block(p.block);
             let which = number(blocks, block) as u64 + 1;
-            Some((block, p.offset, which << 40 | p.offset / PAGE))
+            Some((block, p.offset, (which << 40) | (p.offset / PAGE)))
         };
         let mut at = low;
         while at < high {
