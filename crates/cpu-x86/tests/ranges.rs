@@ -215,8 +215,9 @@ fn what_the_kernel_may_read_the_user_may_not() {
         m.set_cpl(3);
         m.p.cpu.rip = CODE;
         breaks(m);
+        // Behind the MOV that begins it: at the loop itself.
         m.p.cpu.regs[6] = AREA + 20 * PAGE;
-        m.p.cpu.rip = CODE;
+        m.p.cpu.rip = CODE + 5;
         m.page_fault()
     });
     assert_eq!(fault, (5, AREA + 20 * PAGE));
