@@ -76,6 +76,13 @@ impl CodeMemory {
         }
     }
 
+    /// What was written since is going to be executed.
+    #[inline]
+    pub(crate) fn settle(&mut self) {
+        #[cfg(target_os = "linux")]
+        self.pages.settle();
+    }
+
     /// Whether code there may be written by code that runs: all of it is executed from the same memory, so that it is never
     /// seen in part.
     pub(crate) fn is_whole(&self, offset: usize, len: usize) -> bool {
@@ -92,7 +99,7 @@ impl CodeMemory {
         self.pages.share_all();
     }
 
-    /// What was written to the writable view by others, `len` bytes at `offset`, is to be executed.
+    /// What was written to the writable view by others, `len` bytes at `offset`, is to be executed (after [`CodeMemory::settle`]).
     pub(crate) fn written(&mut self, offset: usize, len: usize) {
         let _inside = offset.checked_add(len).is_some_and(|end| end <= self.capacity);
         #[cfg(target_os = "linux")]
@@ -108,7 +115,7 @@ impl CodeMemory {
         inside.then(|| unsafe { self.writable.add(offset).cast::<[u8; N]>().read() })
     }
 
-    /// Copies `code` to `offset`, and returns where it can be executed.
+    /// Copies `code` to `offset`, and returns where it can be executed after [`CodeMemory::settle`].
     pub(crate) fn write(&mut self, offset: usize, code: &[u8]) -> Option<u64> {
         if offset.checked_add(code.len())? > self.capacity {
             return None;

@@ -31,6 +31,8 @@ pub(super) struct LargePages {
     writable: *const u8,
     executable: *mut u8,
     pieces: Vec<Piece>,
+    /// What was written and has to be copied: pieces, and offsets and lengths inside them.
+    written: Vec<(usize, usize, usize)>,
     looked: Instant,
 }
 
@@ -41,21 +43,43 @@ impl LargePages {
             .is_ok_and(|text| !text.contains("[never]"));
         let pieces = if there { capacity / LARGE } else { 0 };
         let looked = Instant::now();
-        Self { file, writable, executable: executable.cast_mut(), pieces: vec![Piece::default(); pieces], looked }
+        Self { file, writable, executable: executable.cast_mut(), pieces: vec![Piece::default(); pieces], written: Vec::new(), looked }
     }
 
-    /// `len` bytes at `offset`, which are inside, were written: to be executed from now on. No code of the memory runs.
+    /// `len` bytes at `offset`, which are inside, were written.
     pub(super) fn written(&mut self, offset: usize, len: usize) {
         for n in offset / LARGE..(offset + len).div_ceil(LARGE) {
             let Some(piece) = self.pieces.get_mut(n) else { return };
             piece.writes = piece.writes.saturating_add(1);
             if piece.copied {
                 let (start, end) = (offset.max(n * LARGE), (offset + len).min((n + 1) * LARGE));
-                if !self.copy(n, start, end - start) {
-                    self.share(n);
-                }
+                self.written.push((n, start, end - start));
             }
         }
+    }
+
+    /// What was written is to be executed from now on: protection changes once for all that was written to a piece. No code of the
+    /// memory runs.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        if !self.written.is_empty() {
+            self.copy_written();
+        }
+    }
+
+    #[cold]
+    fn copy_written(&mut self) {
+        let mut written = std::mem::take(&mut self.written);
+        written.sort_unstable();
+        for list in written.chunk_by(|a, b| a.0 == b.0) {
+            let Some((n, ..)) = list.first().copied() else { continue };
+            let copied = self.pieces.get(n).is_some_and(|piece| piece.copied);
+            if copied && !self.copy(n, list) {
+                self.share(n);
+            }
+        }
+        written.clear();
+        self.written = written;
     }
 
     /// Copies pieces among the first `used` bytes that have come to rest. No code of the memory runs.
@@ -90,15 +114,17 @@ impl LargePages {
         self.pieces.iter().filter(|piece| piece.copied).count()
     }
 
-    /// Copies into private memory that is there; whether it can be executed.
-    fn copy(&mut self, n: usize, start: usize, len: usize) -> bool {
+    /// Copies what is listed, all in piece `n`, into private memory that is there; whether it can be executed.
+    fn copy(&mut self, n: usize, list: &[(usize, usize, usize)]) -> bool {
         let piece = self.executable.wrapping_add(n * LARGE).cast();
-        // SAFETY: the piece is mapped, ours, and not being executed; both ranges are inside the views, which do not overlap.
+        // SAFETY: the piece is mapped, ours, and not being executed; the ranges are inside the views, which do not overlap.
         unsafe {
             if libc::mprotect(piece, LARGE, libc::PROT_READ | libc::PROT_WRITE) != 0 {
                 return false;
             }
-            ptr::copy_nonoverlapping(self.writable.add(start), self.executable.add(start), len);
+            for (_, start, len) in list {
+                ptr::copy_nonoverlapping(self.writable.add(*start), self.executable.add(*start), *len);
+            }
             libc::mprotect(piece, LARGE, libc::PROT_READ | libc::PROT_EXEC) == 0
         }
     }
@@ -112,7 +138,7 @@ impl LargePages {
             let mapped = libc::mmap(piece, LARGE, libc::PROT_NONE, flags, -1, 0) == piece;
             mapped && libc::madvise(piece, LARGE, libc::MADV_HUGEPAGE) == 0
         };
-        self.pieces[n].copied = mapped && self.copy(n, n * LARGE, LARGE);
+        self.pieces[n].copied = mapped && self.copy(n, &[(n, n * LARGE, LARGE)]);
         if !self.pieces[n].copied {
             self.share(n);
             // As where private memory must not become executable (SELinux's `execmem`): it would fail again and again.
@@ -157,13 +183,19 @@ mod tests {
         m.look(used)
     }
 
+    /// Writes, to be executed.
+    fn write(m: &mut CodeMemory, offset: usize, code: &[u8]) {
+        m.write(offset, code).expect("inside");
+        m.settle();
+    }
+
     #[test]
     fn pieces_at_rest_are_copied_and_can_still_be_written() {
         let size = 3 * super::LARGE;
         let mut m = CodeMemory::new(size).expect("memory");
         let end = super::LARGE - 3;
         for (at, value) in [(0, 1), (end, 2), (2 * super::LARGE, 3)] {
-            m.write(at, &code(value)).expect("inside");
+            write(&mut m, at, &code(value));
         }
         let copies = rest(&mut m, size - 1);
         if copies == 0 {
@@ -172,16 +204,16 @@ mod tests {
         }
         assert_eq!(copies, 2, "the last piece is not full");
         assert_eq!([0, end, 2 * super::LARGE].map(|at| run(&m, at)), [1, 2, 3]);
-        m.write(end, &code(4)).expect("inside"); // in both pieces
+        write(&mut m, end, &code(4)); // in both pieces
         assert_eq!([0, end].map(|at| run(&m, at)), [1, 4]);
         for value in 0..=super::MANY {
-            m.write(0, &code(value)).expect("inside");
+            write(&mut m, 0, &code(value));
             assert_eq!(run(&m, 0), value);
         }
         assert_eq!(rest(&mut m, size), 2, "the second and, full now, the third");
         assert_eq!([0, end].map(|at| run(&m, at)), [super::MANY, 4]);
         m.reuse();
-        m.write(2 * super::LARGE, &code(5)).expect("inside");
+        write(&mut m, 2 * super::LARGE, &code(5));
         assert_eq!([0, end, 2 * super::LARGE].map(|at| run(&m, at)), [super::MANY, 4, 5]);
         assert!(m.write(size - 5, &code(0)).is_none());
         assert!(m.is_whole(end - 2, 5) && !m.is_whole(end - 1, 5) && m.is_whole(super::LARGE, 5));

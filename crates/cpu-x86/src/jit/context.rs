@@ -79,6 +79,9 @@ pub(crate) struct Context {
     pub(crate) block: u64,
     /// Host address of a store that somebody wants to know of.
     pub(crate) host: u64,
+    /// The engine that runs it, while translated code runs.
+    #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+    pub(crate) engine: Option<std::ptr::NonNull<super::Engine>>,
     /// The bus, while translated code runs.
     pub(crate) bus: Option<std::ptr::NonNull<dyn Bus>>,
 }

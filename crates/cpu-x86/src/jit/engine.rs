@@ -78,6 +78,8 @@ pub(super) struct Common {
     pub(super) vectors: [usize; 3],
     /// Called: the x87 registers are loaded; or no ZF.
     pub(super) stack: usize,
+    /// Called with a RIP in R14: R13 is where its code starts, or 0.
+    pub(super) find: usize,
     /// Called with a TLB entry in R13 and its tag in R14: fills a site.
     pub(super) fill: usize,
     /// The same for a branch's, with the page in R14.
@@ -552,15 +554,34 @@ impl Engine {
     /// Makes the block known to indirect branches.
     #[inline]
     fn remember(&mut self, cpu: &Cpu, block: &Block) {
-        let rip = cpu.rip;
+        self.remember_at(cpu, cpu.rip, block.entry.load(Ordering::Relaxed));
+    }
+
+    #[inline]
+    fn remember_at(&mut self, cpu: &Cpu, rip: u64, entry: u64) {
         let at = (rip ^ rip >> 12) as usize & (JUMPS - 1);
-        let entry = block.entry.load(Ordering::Relaxed);
         let j = &mut self.jumps[at];
         if (j.rip, j.tag, j.code) != (rip, cpu.jit.tag, entry) {
             *j = Jump { rip, tag: cpu.jit.tag, code: entry, unused: 0 };
             let page = (rip >> 12) as usize;
             self.pages[page >> 6 & (PAGES - 1)] |= 1 << (page & 63);
         }
+    }
+
+    /// Where the code of the block at `rip` starts, which indirect branches know from now on; 0 when it is not translated, or the TLB
+    /// does not know its page. Called while translated code runs.
+    pub(super) fn find(&mut self, cpu: &Cpu, rip: u64) -> u64 {
+        let e = cpu.tlb.slot(crate::cache::table(cpu), rip);
+        if e.exec != cpu.tlb.tag(rip) || self.single {
+            return 0;
+        }
+        let key = Key { place: Place::new(e.version, rip), mode: cpu.mode };
+        let Some((_, of)) = self.known.get(&key) else { return 0 };
+        let Some(block) = self.blocks.get(*of).filter(|b| b.fresh()) else { return 0 };
+        let entry = block.entry.load(Ordering::Relaxed);
+        self.remember_at(cpu, rip, entry);
+        self.statistics.found += 1;
+        entry
     }
 
     /// Forgets branch targets, and what sites found, in pages whose translations were dropped.
@@ -635,6 +656,7 @@ impl Engine {
         cpu.refresh_clock();
         cpu.set_r64(REG_PAGE, cpu.rip & !0xFFF);
         cpu.jit.host_mxcsr = crate::fpu::MXCSR_RESET;
+        self.memory.settle();
         let bus: *mut dyn Bus = bus;
         // SAFETY: only the lifetime is changed; the pointer is used by what `enter` calls, while `bus` is borrowed, and
         // forgotten below.
@@ -644,9 +666,11 @@ impl Engine {
         // alive, and what `blocks` and `jumps` keep alive.
         let how = unsafe {
             let enter = std::mem::transmute::<u64, Enter>(self.memory.start() + self.common.enter as u64);
+            cpu.jit.engine = Some(NonNull::from(&mut *self));
             enter(cpu, code)
         };
         cpu.jit.bus = None;
+        cpu.jit.engine = None;
         if let Some(sites) = cpu.jit.take_roamed() {
             cpu.attention.fetch_and(!Attention::LOOK, Ordering::AcqRel);
             self.settle(cpu, &sites);
@@ -764,6 +788,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.exit = exit(&mut a, runtime::GO_ON, save, leave);
     c.refuse = exit(&mut a, runtime::REFUSED, save, leave);
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
+    c.find = find(&mut a, save);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
     c.fill = sites::fill_code(&mut a);
     c.fill_far = sites::fill_far_code(&mut a);
@@ -804,6 +829,27 @@ fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     reload(a);
     a.ret();
     a.fill(out, leave);
+    start
+}
+
+/// Calls [`runtime::find`] for the RIP in R14: the code is in R13 then.
+fn find(a: &mut Asm, save: [usize; 2]) -> usize {
+    let start = a.at();
+    spill(a);
+    a.store(Mem::state(OFFSETS.rip), T2);
+    save_registers(a, save);
+    a.mov(RDI, STATE);
+    a.mov(RSI, T2);
+    a.imm(RAX, runtime::find as *const () as u64);
+    // There may be half a prediction on the stack.
+    a.mov(RBX, RSP);
+    a.alu_imm(true, Alu::And, RSP, -16);
+    a.call_reg(RAX);
+    a.mov(RSP, RBX);
+    a.mov(T1, RAX);
+    a.load(T2, Mem::state(OFFSETS.rip));
+    reload(a);
+    a.ret();
     start
 }
 

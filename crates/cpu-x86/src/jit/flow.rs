@@ -295,7 +295,7 @@ impl Translator<'_> {
         let mut misses = Vec::new();
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
-        self.lookup(&mut misses);
+        self.lookup(n);
         self.enter_found();
         self.slow_end(n, misses);
         Ok(())
@@ -313,7 +313,7 @@ impl Translator<'_> {
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
         self.a.store(Mem::state(OFFSETS.branch), T2);
-        self.lookup(&mut misses);
+        self.lookup(n);
         self.a.store(Mem::state(CODE), T1);
         self.push_return(n, &mut misses, None, back)?;
         if self.single {

@@ -2,8 +2,9 @@
 //! them does besides changing or reading IF and the arithmetic flags is left to its handler.
 //!
 //! Where interrupts are enabled, the attention word is looked at: after POPF at once, after STI behind the next
-//! instruction, which its shadow covers. An STI with nothing behind it in its block, or only what ends the block, is left
-//! to its handler, too.
+//! instruction, which its shadow covers. With nothing behind an STI in its block, or only what ends the block, it is looked at
+//! before: when nobody wants the processor then, somebody who does later is noticed as at any other time; else the STI is left
+//! to its handler.
 
 use std::mem::offset_of;
 
@@ -51,12 +52,15 @@ impl Translator<'_> {
             Code::Sti => {
                 let shadowed = self.block.ops.get(n + 1).is_some_and(|op| !op.is(Op::ENDS));
                 if !shadowed {
-                    return Err(Unsupported);
+                    self.a.load(T1, Mem::state(OFFSETS.attention));
+                    self.a.rm(false, &[0x83], Alu::Cmp as u8, Mem::base(T1, 0));
+                    self.a.bytes(&[0]);
+                    misses.push(self.a.jcc(Cc::NotEqual as u8));
                 }
                 self.a.rm(true, &[0x81], Alu::Or as u8, Mem::state(SYSFLAGS));
                 self.a.bytes(&(IF as u32).to_le_bytes());
                 self.a.store_imm32(Mem::state(OFFSETS.attention_mask), u32::MAX);
-                self.look_after = Some(n + 1);
+                self.look_after = shadowed.then_some(n + 1);
             }
             Code::Pushfq => self.pushf(n, &mut misses)?,
             _ => self.popf(n, &mut misses)?,

@@ -132,6 +132,8 @@ pub struct JitStatistics {
     pub settled: u64,
     /// Times a site that roams got a run of pages.
     pub ranged: u64,
+    /// Branch targets found without leaving translated code.
+    pub found: u64,
     /// Branches linked.
     pub links: u64,
     /// Times the buffer was dropped.
@@ -167,6 +169,7 @@ impl JitStatistics {
             ("translated again", self.settled),
             ("sites given runs of pages", self.ranged),
             ("links", self.links),
+            ("targets found on the way", self.found),
             ("buffer flushes", self.flushes),
             ("entries", self.entries),
             ("left: not linked", self.left_unlinked),

@@ -50,6 +50,18 @@ pub(super) unsafe extern "sysv64" fn run_op(cpu: *mut Cpu, block: *const Block, 
     }
 }
 
+/// Where the code of the block at `rip` starts; 0 when it is not translated, or not known to be there.
+///
+/// # Safety
+/// As for [`run_op`].
+pub(super) unsafe extern "sysv64" fn find(cpu: *mut Cpu, rip: u64) -> u64 {
+    // SAFETY: as above; the engine that runs does not touch what this does until translated code is left.
+    unsafe {
+        let cpu = &*cpu;
+        cpu.jit.engine.map_or(0, |mut engine| engine.as_mut().find(cpu, rip))
+    }
+}
+
 /// After a store to a marked page. `what`: the instruction's index, and the number of bytes from bit 16 on.
 ///
 /// # Safety

@@ -258,6 +258,8 @@ pub(super) enum Cold {
     Second { jump: usize, back: usize, site: usize },
     /// Leaves for `target`, with flags in the slot.
     LeaveAfter { jump: usize, target: i32 },
+    /// Looks for the code of a branch target elsewhere, for T1; else the instruction is left to its handler.
+    Search { jumps: Vec<usize>, back: usize, index: usize },
     /// Goes to another page.
     Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
     /// Nothing.
@@ -900,8 +902,16 @@ impl Translator<'_> {
         self.a.set(place, (target as i64 - (self.room.hot + place + 4) as i64) as i32);
     }
 
-    /// Looks up the RIP in T2: jumps to a miss (T2 is kept then), or has the code in T1. Flags are in the slot.
-    pub(super) fn lookup(&mut self, misses: &mut Vec<usize>) {
+    /// Looks up the RIP in T2, where a branch of instruction `n` goes: has the code in T1, or leaves it to the instruction's handler,
+    /// whose slow path is to follow. Flags are in the slot.
+    pub(super) fn lookup(&mut self, n: usize) {
+        let mut misses = Vec::new();
+        self.lookup_known(&mut misses);
+        self.cold.push(Cold::Search { jumps: misses, back: self.a.at(), index: n });
+    }
+
+    /// The same among those that were looked up before: jumps to a miss (T2 is kept then).
+    pub(super) fn lookup_known(&mut self, misses: &mut Vec<usize>) {
         self.a.mov(T1, T2);
         self.a.shift(true, 5, T1, 12);
         self.a.alu_rr(false, Alu::Xor, T1, T2);
@@ -1099,6 +1109,16 @@ impl Translator<'_> {
                 self.cold.push(Cold::Leave { jumps: others });
             }
             Cold::Far { jump, target, save, of } => self.far(jump, target, save, of),
+            Cold::Search { jumps, back, index } => {
+                jumps.iter().for_each(|j| self.a.fill_here(*j));
+                let call = self.a.call();
+                self.join_common(call, self.common.find);
+                self.a.alu_rr(true, Alu::Or, T1, T1);
+                let found = self.a.jcc(Cc::NotEqual as u8);
+                self.a.fill(found, back);
+                let none = self.a.jmp();
+                self.page_misses.push((index, none));
+            }
             Cold::Done => {}
         }
     }
@@ -1172,7 +1192,7 @@ impl Translator<'_> {
         let search = self.a.at();
         self.here(T2, target);
         let mut misses = Vec::new();
-        self.lookup(&mut misses);
+        self.lookup_known(&mut misses);
         self.enter_found();
         misses.into_iter().for_each(|m| self.a.fill_here(m));
         self.a.fill_here(place);
@@ -1190,11 +1210,10 @@ impl Translator<'_> {
         let none = self.a.jcc(Cc::Equal as u8);
         self.a.lea(RSP, Mem::base(RSP, 16));
         self.a.fill_here(none);
-        let mut misses = Vec::new();
-        self.lookup(&mut misses);
+        self.lookup(index);
         self.drop_return(index);
         self.enter_found();
-        self.slow_end(index, misses);
+        self.slow_end(index, Vec::new());
     }
 
     /// Goes to an address that is constant from the start of the page.
