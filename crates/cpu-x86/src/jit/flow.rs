@@ -238,7 +238,7 @@ impl Translator<'_> {
         } else {
             self.predicted_call(back, |t| {
                 let place = t.a.call();
-                t.leave_by(place, target, false, of);
+                t.call_by(place, target, of);
             });
         }
         self.slow_end(n, misses);

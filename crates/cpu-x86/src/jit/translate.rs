@@ -261,9 +261,20 @@ pub(super) enum Cold {
     /// Looks for the code of a branch target elsewhere, for T1; else the instruction is left to its handler.
     Search { jumps: Vec<usize>, back: usize, index: usize },
     /// Goes to another page.
-    Far { jump: usize, target: i32, save: bool, of: Option<Branch> },
+    Far(Far),
+    /// The page is not the one that the branch's site has: finds it, and goes on at `there`, where `place` is linked.
+    FarMiss { jump: usize, there: usize, place: usize, site: usize, target: i32, of: Option<Branch> },
     /// Nothing.
     Done,
+}
+
+/// A branch to another page; `save`: flags are in EFLAGS.
+#[derive(Clone, Copy)]
+pub(super) struct Far {
+    jump: usize,
+    target: i32,
+    save: bool,
+    of: Option<Branch>,
 }
 
 /// Where to go when no page is found.
@@ -317,6 +328,9 @@ pub(super) struct Translator<'a> {
     pub(super) flags: Flags,
     pub(super) uses: Vec<Use>,
     pub(super) cold: Vec<Cold>,
+    /// Branches to other pages that are behind the block, while there is room for more.
+    warm: Vec<Far>,
+    warm_room: bool,
     pub(super) links: Vec<LinkSite>,
     op_calls: Vec<usize>,
     written_calls: Vec<usize>,
@@ -444,6 +458,8 @@ fn attempt_all(
         flags: Flags::Slot,
         uses,
         cold: Vec::new(),
+        warm: Vec::new(),
+        warm_room: true,
         links: Vec::new(),
         op_calls: Vec::new(),
         written_calls: Vec::new(),
@@ -516,16 +532,17 @@ fn attempt_all(
     }
     let first = entries.ahead + 5;
     entries.whole = t.links.iter().all(|l| l.place >= first) && t.a.at() >= first;
-    if let Some(at) = room.cold {
-        t.a.go_on_at(at);
-    }
-    t.finish_cold();
     if live_in {
         entries.reg_ahead = t.a.at();
         t.a.save_flags(OFFSETS.flags);
         let j = t.a.jmp();
         t.a.fill(j, entries.ahead);
     }
+    t.finish_warm();
+    if let Some(at) = room.cold {
+        t.a.go_on_at(at);
+    }
+    t.finish_cold();
     let (code, cold) = t.a.parts();
     Ok(Some(Made {
         code,
@@ -641,6 +658,7 @@ impl Translator<'_> {
     /// Tries to translate an instruction; leaves no trace when it cannot.
     pub(super) fn attempt(&mut self, n: usize, i: &Instruction, op: &Op, vector: Option<Translatable>) -> Done {
         let (at, cold, links) = (self.a.buf.len(), self.cold.len(), self.links.len());
+        let warm = self.warm.len();
         let (flags, level, sites, stack) = (self.flags, self.level, self.sites, self.stack);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
@@ -651,6 +669,7 @@ impl Translator<'_> {
             self.a.buf.truncate(at);
             self.cold.truncate(cold);
             self.links.truncate(links);
+            self.warm.truncate(warm);
             (self.flags, self.level, self.sites, self.stack) = (flags, level, sites, stack);
             self.unknown();
         }
@@ -1108,7 +1127,10 @@ impl Translator<'_> {
                 self.a.fill(found, back);
                 self.cold.push(Cold::Leave { jumps: others });
             }
-            Cold::Far { jump, target, save, of } => self.far(jump, target, save, of),
+            Cold::Far(far) => self.far(far),
+            Cold::FarMiss { jump, there, place, site, target, of } => {
+                self.far_miss(jump, there, place, site, target, of);
+            }
             Cold::Search { jumps, back, index } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
                 let call = self.a.call();
@@ -1165,21 +1187,29 @@ impl Translator<'_> {
     }
 
     /// To another page: as long as the execution TLB has the page that the link was made for, which the site remembers.
-    fn far(&mut self, jump: usize, target: i32, save: bool, of: Option<Branch>) {
-        self.a.fill_here(jump);
+    fn far(&mut self, far: Far) {
+        self.a.fill_here(far.jump);
+        self.far_from_here(far.target, far.save, far.of);
+    }
+
+    fn far_from_here(&mut self, target: i32, save: bool, of: Option<Branch>) {
         if save {
             self.a.save_flags(OFFSETS.flags);
         }
-        let page = target & !0xFFF;
         let site = self.sites;
         self.sites += 1;
-        self.here(T1, page);
+        self.here(T1, target & !0xFFF);
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Start));
-        let other = self.a.jcc(Cc::NotEqual as u8);
+        let jump = self.a.jcc(Cc::NotEqual as u8);
         let there = self.a.at();
         self.a.store(Mem::state(PAGE), T1);
         let place = self.a.jmp();
-        self.a.fill_here(other);
+        self.cold.push(Cold::FarMiss { jump, there, place, site, target, of });
+    }
+
+    fn far_miss(&mut self, jump: usize, there: usize, place: usize, site: usize, target: i32, of: Option<Branch>) {
+        let page = target & !0xFFF;
+        self.a.fill_here(jump);
         let mut others = Vec::new();
         let counter = self.exec_check(&mut others);
         self.here(T2, page);
@@ -1219,8 +1249,21 @@ impl Translator<'_> {
     /// Goes to an address that is constant from the start of the page.
     pub(super) fn go(&mut self, target: i32, of: Option<Branch>) {
         let reg = self.flags == Flags::Reg;
-        let place = self.a.jmp();
-        self.leave_by(place, target, reg, of);
+        if (0..4096).contains(&target) {
+            let place = self.a.jmp();
+            self.leave_by(place, target, reg, of);
+        } else {
+            self.far_from_here(target, reg, of);
+        }
+    }
+
+    /// The call at `place` goes to such an address. Flags are in the slot.
+    pub(super) fn call_by(&mut self, place: usize, target: i32, of: Option<Branch>) {
+        if self.warm_room && !(0..4096).contains(&target) {
+            self.warm.push(Far { jump: place, target, save: false, of });
+        } else {
+            self.leave_by(place, target, false, of);
+        }
     }
 
     /// The jump at `place` goes to such an address.
@@ -1230,7 +1273,14 @@ impl Translator<'_> {
             self.links.push(LinkSite { place, unlinked: 0, id_place: 0, target, of, reg, way });
             self.cold.push(Cold::Link { place, target, save: reg });
         } else {
-            self.cold.push(Cold::Far { jump: place, target, save: reg, of });
+            self.cold.push(Cold::Far(Far { jump: place, target, save: reg, of }));
         }
+    }
+
+    /// What is run often behind the block.
+    fn finish_warm(&mut self) {
+        self.unknown();
+        std::mem::take(&mut self.warm).into_iter().for_each(|far| self.far(far));
+        self.warm_room = false;
     }
 }
