@@ -9,6 +9,7 @@ use super::clock::reads_clock;
 use super::context::Context;
 use super::engine::{Common, Entries, JUMPS, Jump};
 use super::groups::Window;
+use super::interrupts;
 use super::known::{Holds, Known, Temporaries, but};
 use super::live::{self, Use};
 use super::rounds::{Rounds, level};
@@ -518,7 +519,8 @@ fn attempt_all(
             }
             t.handler(n);
         }
-        ended = op.is(Op::ENDS);
+        // (STI ends a block, since an interrupt may follow, but goes on like others.)
+        ended = op.is(Op::ENDS) && (done.is_err() || !interrupts::is_known(i, block.key.mode));
         if t.look_after == Some(n) {
             t.flush_pointers();
             t.spare_flags(t.live_after(n));
@@ -662,7 +664,7 @@ impl Translator<'_> {
         let (flags, level, sites, stack) = (self.flags, self.level, self.sites, self.stack);
         let done = match vector {
             Some(v) => self.vector(n, i, op, v),
-            None if op.is(Op::ENDS) => self.control(n, i, op),
+            None if op.is(Op::ENDS) && !interrupts::is_known(i, self.block.key.mode) => self.control(n, i, op),
             None => self.instruction(n, i, op),
         };
         if done.is_err() {
