@@ -51,7 +51,10 @@ impl Views {
             unsafe { libc::mmap(place, len, libc::PROT_READ, flags, file.as_raw_fd(), offset) }
         });
         // What was there may be gone, so that it would be given to others.
-        done || { self.take_out(window, at, len); false }
+        done || {
+            self.take_out(window, at, len);
+            false
+        }
     }
 
     /// Takes everything out of a window; `false`: that cannot be done.
@@ -81,7 +84,9 @@ impl Views {
         len: usize,
         map: impl FnOnce(*mut libc::c_void) -> *mut libc::c_void,
     ) -> bool {
-        !self.broken && self.has(window, at, len) && map(self.start.wrapping_add(window * self.window + at).cast()) != libc::MAP_FAILED
+        !self.broken
+            && self.has(window, at, len)
+            && map(self.start.wrapping_add(window * self.window + at).cast()) != libc::MAP_FAILED
     }
 }
 

@@ -5,8 +5,8 @@
 mod machine;
 mod random;
 
-use cpu_x86::{Stop, Tier};
 use cpu_x86::state::cr::CR4_SMAP;
+use cpu_x86::{Stop, Tier};
 use guest_memory::RamBlock;
 use iced_x86::code_asm::*;
 use machine::tiers::machine;
@@ -137,8 +137,7 @@ fn pages_in_the_middle_are_remapped() {
         let start = ring(m, &places, 11);
         m.p.cpu.regs[6] = start;
         // R12 and R13 are the entries of two pages.
-        (m.p.cpu.regs[12], m.p.cpu.regs[13]) =
-            (Machine::pte(AREA + 9 * PAGE), Machine::pte(AREA + 20 * PAGE));
+        (m.p.cpu.regs[12], m.p.cpu.regs[13]) = (Machine::pte(AREA + 9 * PAGE), Machine::pte(AREA + 20 * PAGE));
         // The ring goes on in the same way when one is in the other's place; what is read beside it differs.
         for (n, other) in [(9, 20), (20, 9)] {
             m.bus.write64(places[other] + 16 * n as u64, m.bus.read64(places[n] + 16 * n as u64));

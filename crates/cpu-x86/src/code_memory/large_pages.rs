@@ -43,7 +43,14 @@ impl LargePages {
             .is_ok_and(|text| !text.contains("[never]"));
         let pieces = if there { capacity / LARGE } else { 0 };
         let looked = Instant::now();
-        Self { file, writable, executable: executable.cast_mut(), pieces: vec![Piece::default(); pieces], written: Vec::new(), looked }
+        Self {
+            file,
+            writable,
+            executable: executable.cast_mut(),
+            pieces: vec![Piece::default(); pieces],
+            written: Vec::new(),
+            looked,
+        }
     }
 
     /// `len` bytes at `offset`, which are inside, were written.

@@ -13,12 +13,14 @@
 //!   one page is done by the interpreter's handler for the whole instruction, called from the block: precise by
 //!   construction.
 //! - *Control*: direct branches are linked, to other pages behind a look into the execution TLB; returns are predicted on
-//!   the host's stack (`flow`); other targets are looked up in a table. Loops (branches to this or an earlier address of
+//!   the host's stack (`flow`); other targets are looked up in a table, or else found without leaving (`runtime::find`). Loops (branches to this or an earlier address of
 //!   the page), and what comes from elsewhere, look at the attention word and at the page's code version; branches ahead
 //!   in the page look at neither: both ends were fresh when the link was made, and it is undone before a block is used
 //!   again whose page was written.
 //! - *Accesses by one register* in straight-line code are checked together (`groups`); what the temporaries hold is kept from one
 //!   instruction to the next (`known`).
+//! - *Accesses that roam* over many pages, and are done very often, get runs of pages that follow each other in the address space,
+//!   for which guest memory is mapped once more where they do not in the host's (`ranges`).
 //! - *Loops* of one block look at pages, the attention word and the code version once for many rounds (`rounds`).
 //! - *Vectors*: SSE, AVX and AVX-512 instructions run on the host's registers, where the guest's stay from the first
 //!   block that uses them until something else runs (`vectors`).

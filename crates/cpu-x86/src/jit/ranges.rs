@@ -89,7 +89,11 @@ struct Page {
 
 fn page(cpu: &Cpu, base: usize, at: u64) -> Option<Page> {
     let e = cpu.tlb.slot(base, at);
-    (at < LAST && e.read == cpu.tlb.tag(at)).then_some(Page { addend: e.addend as u64, block: e.block, offset: e.offset })
+    (at < LAST && e.read == cpu.tlb.tag(at)).then_some(Page {
+        addend: e.addend as u64,
+        block: e.block,
+        offset: e.offset,
+    })
 }
 
 /// Pages that follow each other, and may be read.
@@ -151,13 +155,7 @@ fn number(blocks: &mut Vec<Weak<RamBlock>>, block: &Arc<RamBlock>) -> usize {
 
 impl Ranges {
     /// A range for site `site`, which has range `has` (0: none), by means of the TLB table at `base`.
-    pub(super) fn of(
-        &mut self,
-        cpu: &mut Cpu,
-        sites: &SiteMemory,
-        (site, has): (usize, u16),
-        base: usize,
-    ) -> Fate {
+    pub(super) fn of(&mut self, cpu: &mut Cpu, sites: &SiteMemory, (site, has): (usize, u16), base: usize) -> Fate {
         let space = cpu.tlb.space();
         let tries = self.tries.entry(site).or_insert((space, 0));
         if tries.0 != space {
@@ -260,7 +258,8 @@ impl Ranges {
         }
         let space = w.space;
         let mut shown = false;
-        let mut made = Range { start: run.straight.0, bytes: run.straight.1 - run.straight.0, delta: run.addend, space };
+        let mut made =
+            Range { start: run.straight.0, bytes: run.straight.1 - run.straight.0, delta: run.addend, space };
         if (low, high) != run.straight
             && let Some(delta) = self.show(cpu, n, base, (low, high), &is_old)
         {

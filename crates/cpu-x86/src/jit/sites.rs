@@ -10,8 +10,9 @@
 //!
 //! An access that finds another page almost every time (it *roams*) is better off with the TLB alone. When fills follow
 //! each other fast, those of each site are counted; when they are only frequent, those that bring back a page which the
-//! site had lately. What is counted [`ROAMING`] times before the next change of address space becomes a jump to code that asks the TLB. Soon afterwards its block is translated again, without the site
-//! (`Engine::settle`).
+//! site had lately. What is counted [`ROAMING`] times before the next change of address space becomes a jump to code that asks the TLB.
+//! Soon afterwards its block is translated again, without the site (`Engine::settle`); but a load that is done so often that
+//! [`SAMPLES`] pages are noted within `engine::PATIENCE` asks for a range of pages (`ranges`), and has its site back when it gets one.
 //!
 //! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
 //!
@@ -662,7 +663,17 @@ impl SiteMemory {
         let at = |offset: usize| sites.as_ptr().wrapping_add(offset);
         let (more, members, lists) = (at(more).cast(), at(members).cast(), at(lists).cast());
         let (ranges, samples) = (at(ranges).cast(), at(samples).cast());
-        Some(Self { sites, more, code: memory.writable(), members, lists, ranges, samples, code_of: Vec::new(), used: SHARED })
+        Some(Self {
+            sites,
+            more,
+            code: memory.writable(),
+            members,
+            lists,
+            ranges,
+            samples,
+            code_of: Vec::new(),
+            used: SHARED,
+        })
     }
 
     /// From the start of the code.
