@@ -1,10 +1,9 @@
 //! CLI, STI, PUSHF and POPF of 64-bit code in ring 0, which kernels execute all the time (Intel SDM volume 2). What any of
 //! them does besides changing or reading IF and the arithmetic flags is left to its handler.
 //!
-//! Where interrupts are enabled, the attention word is looked at: after POPF at once, after STI behind the next
-//! instruction, which its shadow covers. With nothing behind an STI in its block, or only what ends the block, it is looked at
-//! before: when nobody wants the processor then, somebody who does later is noticed as at any other time; else the STI is left
-//! to its handler.
+//! Where interrupts are enabled, the attention word is looked at: after POPF, and before STI, whose shadow covers the next
+//! instruction: when nobody wants the processor then, somebody who does later is noticed as at any other time; else the STI is
+//! left to its handler.
 
 use std::mem::offset_of;
 
@@ -14,7 +13,6 @@ use super::asm::*;
 use super::translate::{Cold, Done, Ea, OFFSETS, Translator, Unsupported};
 use crate::bus::Attention;
 use crate::flags::rflags::{AC, ARITH, DF, ID, IF, IOPL, NT, ONE, RF, TF, VIF, VIP, VM};
-use crate::op::Op;
 use crate::state::{Cpu, Mode};
 
 const SYSFLAGS: usize = offset_of!(Cpu, sysflags);
@@ -50,17 +48,13 @@ impl Translator<'_> {
                 self.a.store_imm32(Mem::state(OFFSETS.attention_mask), UNMASKABLE);
             }
             Code::Sti => {
-                let shadowed = self.block.ops.get(n + 1).is_some_and(|op| !op.is(Op::ENDS));
-                if !shadowed {
-                    self.a.load(T1, Mem::state(OFFSETS.attention));
-                    self.a.rm(false, &[0x83], Alu::Cmp as u8, Mem::base(T1, 0));
-                    self.a.bytes(&[0]);
-                    misses.push(self.a.jcc(Cc::NotEqual as u8));
-                }
+                self.a.load(T1, Mem::state(OFFSETS.attention));
+                self.a.rm(false, &[0x83], Alu::Cmp as u8, Mem::base(T1, 0));
+                self.a.bytes(&[0]);
+                misses.push(self.a.jcc(Cc::NotEqual as u8));
                 self.a.rm(true, &[0x81], Alu::Or as u8, Mem::state(SYSFLAGS));
                 self.a.bytes(&(IF as u32).to_le_bytes());
                 self.a.store_imm32(Mem::state(OFFSETS.attention_mask), u32::MAX);
-                self.look_after = shadowed.then_some(n + 1);
             }
             Code::Pushfq => self.pushf(n, &mut misses)?,
             _ => self.popf(n, &mut misses)?,
@@ -118,6 +112,7 @@ impl Translator<'_> {
         self.a.alu_imm(false, Alu::And, T2, 1);
         self.a.alu_rr(false, Alu::Or, T1, T2);
         self.a.store16(Mem::state(OFFSETS.flags), T1);
+        self.flush_pointers();
         self.look(n);
         Ok(())
     }

@@ -363,8 +363,6 @@ pub(super) struct Translator<'a> {
     pub(super) roaming: &'a [usize],
     /// Sites that may roam: where their check is, and where to jump then; and whether they can have a range.
     pub(super) roams: Vec<(usize, usize, usize, bool)>,
-    /// The instruction that the attention word is to be looked at behind.
-    pub(super) look_after: Option<usize>,
     /// In cold code: jumps to the slow path of instructions.
     page_misses: Vec<(usize, usize)>,
     /// Jumps to an instruction in the other copy of its window.
@@ -481,7 +479,6 @@ fn attempt_all(
         sites: sites.0,
         roaming: sites.1,
         roams: Vec::new(),
-        look_after: None,
         page_misses: Vec::new(),
         joins: Vec::new(),
         window: None,
@@ -502,7 +499,7 @@ fn attempt_all(
         }
         if let Some(w) = windows.next_if(|w| w.start == n) {
             let end = w.end;
-            if t.look_after.is_none_or(|l| l < n) && t.windowed(w).is_ok() {
+            if t.windowed(w).is_ok() {
                 next = end;
                 ended = block.ops.get(end - 1).is_some_and(|op| op.is(Op::ENDS));
                 continue;
@@ -519,13 +516,8 @@ fn attempt_all(
             }
             t.handler(n);
         }
-        // (STI ends a block, since an interrupt may follow, but goes on like others.)
+        // (STI and POPF end a block, since an interrupt may follow, but go on like others.)
         ended = op.is(Op::ENDS) && (done.is_err() || !interrupts::is_known(i, block.key.mode));
-        if t.look_after == Some(n) {
-            t.flush_pointers();
-            t.spare_flags(t.live_after(n));
-            t.look(n);
-        }
     }
     if !ended {
         t.flush_pointers();
