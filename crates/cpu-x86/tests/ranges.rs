@@ -114,7 +114,6 @@ fn a_ring_through_scattered_pages() {
                 true => scatter(m, count, 5),
                 false => (0..count).map(|n| AREA + n * PAGE).collect(),
             };
-            // The last one's neighbour, for what is read across its end.
             let start = ring(m, &places, 7);
             m.p.cpu.regs[6] = start;
             m.code(CODE, |a| {

@@ -526,7 +526,11 @@ impl Engine {
                     Fate::Never => self.sites.asked(*site),
                 }
             }
-            self.roaming.entry(block.key).or_default().push(site - first);
+            // (Where the block cannot be translated again it is told of more than once.)
+            let roaming = self.roaming.entry(block.key).or_default();
+            if !roaming.contains(&(site - first)) {
+                roaming.push(site - first);
+            }
             if !changed.iter().any(|b| Arc::ptr_eq(b, block)) {
                 changed.push(block.clone());
             }
@@ -808,6 +812,16 @@ fn exit(a: &mut Asm, how: u32, save: [usize; 2], leave: usize) -> usize {
     start
 }
 
+/// Calls `f`; the guest's registers are in `Cpu`.
+fn call_rust(a: &mut Asm, f: u64) {
+    a.imm(RAX, f);
+    // There may be half a prediction on the stack.
+    a.mov(RBX, RSP);
+    a.alu_imm(true, Alu::And, RSP, -16);
+    a.call_reg(RAX);
+    a.mov(RSP, RBX);
+}
+
 /// Calls `f(cpu, block R14, instruction R13)`; returns to the block, or leaves.
 fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     let start = a.at();
@@ -818,12 +832,7 @@ fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     a.mov(RDI, STATE);
     a.mov(RSI, T2);
     a.load32(2, Mem::state(OFFSETS.op));
-    a.imm(RAX, f);
-    // There may be half a prediction on the stack.
-    a.mov(RBX, RSP);
-    a.alu_imm(true, Alu::And, RSP, -16);
-    a.call_reg(RAX);
-    a.mov(RSP, RBX);
+    call_rust(a, f);
     a.bytes(&[0x85, 0xC0]); // test eax, eax
     let out = a.jcc(Cc::NotEqual as u8);
     reload(a);
@@ -840,12 +849,7 @@ fn find(a: &mut Asm, save: [usize; 2]) -> usize {
     save_registers(a, save);
     a.mov(RDI, STATE);
     a.mov(RSI, T2);
-    a.imm(RAX, runtime::find as *const () as u64);
-    // There may be half a prediction on the stack.
-    a.mov(RBX, RSP);
-    a.alu_imm(true, Alu::And, RSP, -16);
-    a.call_reg(RAX);
-    a.mov(RSP, RBX);
+    call_rust(a, runtime::find as *const () as u64);
     a.mov(T1, RAX);
     a.load(T2, Mem::state(OFFSETS.rip));
     reload(a);

@@ -552,7 +552,7 @@ impl Context {
     pub(super) fn take_roamed(&mut self) -> Option<BTreeSet<usize>> {
         let s = &mut self.sites;
         let count = std::mem::take(&mut s.roamed) as usize;
-        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect::<BTreeSet<usize>>())
+        (count != 0).then(|| s.which.iter().take(count).map(|n| *n as usize).collect())
     }
 
     /// The pages that were noted of a site that asks for a range, the last one first.
@@ -583,7 +583,10 @@ impl Sites {
 
     /// These ranges do not hold any more.
     fn drop_ranges(&mut self, which: impl Fn(&Range) -> bool) {
-        for n in 1..if self.ranges.is_null() { 0 } else { RANGES } {
+        if self.ranges.is_null() {
+            return;
+        }
+        for n in 1..RANGES {
             // SAFETY: there are so many, and nothing else refers to them while no translated code runs.
             let range = unsafe { &mut *self.ranges.add(n) };
             if range.bytes != 0 && which(range) {
@@ -686,12 +689,11 @@ impl SiteMemory {
         self.used + most > SITES
     }
 
-    /// A site's code at offset `at`, which is `bytes` now, becomes a jump to `to` when it roams; with 0 it never does. `asks`: it may
-    /// have a range.
+    /// A site's code at offset `at`, which is `bytes` now, becomes a jump to `to` when it roams. `asks`: it may have a range.
     pub(super) fn roams(&mut self, site: usize, at: usize, to: usize, asks: bool, bytes: [u8; JUMP]) {
-        let asks = if asks && at != 0 { ASKS } else { 0 };
-        self.set_more(site, |m| *m = More { at: at as u32 | asks, to: to as u32, ..More::default() });
-        if asks != 0 {
+        let flag = if asks { ASKS } else { 0 };
+        self.set_more(site, |m| *m = More { at: at as u32 | flag, to: to as u32, ..More::default() });
+        if asks {
             self.code_of.resize(self.code_of.len().max(site + 1), [0; JUMP]);
             if let Some(b) = self.code_of.get_mut(site) {
                 *b = bytes;
