@@ -239,9 +239,12 @@ pub const REG_RIP: u8 = 17;
 pub(crate) const REG_PAGE: u8 = 18;
 
 /// One processor's registers and everything handlers work on.
+#[repr(C)]
 pub struct Cpu {
     /// RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8 to R15, then what `REG_ZERO`, `REG_RIP` ... name.
     pub regs: [u64; REG_FILE],
+    /// What translated code and the run loop tell each other; next to the registers, see `jit::asm::BIAS`.
+    pub(crate) jit: crate::jit::Context,
     /// Arithmetic flags.
     pub lazy: LazyFlags,
     /// Linear instruction pointer inside CS (RIP) at the start of the running block. Between blocks: RIP.
@@ -306,8 +309,6 @@ pub struct Cpu {
     pub last_instruction: LastInstruction,
     /// Cached translations.
     pub(crate) tlb: Tlb,
-    /// What translated code and the run loop tell each other.
-    pub(crate) jit: crate::jit::Context,
     /// While instructions are run to be undone: what they stored.
     pub(crate) rehearsal: Option<Box<crate::jit::Rehearsal>>,
 }

@@ -18,8 +18,6 @@ pub(super) struct Named {
     index: Register,
     disp: i64,
     site: usize,
-    /// Where T1 is what the site says.
-    read: usize,
     /// The temporary that is free, if one is.
     free: Option<u8>,
     /// What the temporaries hold besides.
@@ -138,7 +136,7 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
         let roams = (site >= SHARED).then_some(start);
-        self.cold.push(Cold::Page { jump, back: self.a.at(), miss, e: *e, size, write, site, roams, past: None });
+        self.cold.push(Cold::Page { jump, back: self.a.at(), miss, e: *e, size, write, site, roams });
         Ok(())
     }
 
@@ -148,7 +146,7 @@ impl Translator<'_> {
         let reg = |r: u8| Register::RAX + u32::from(r);
         let fits = i32::try_from(e.disp).is_ok();
         let known = Temporaries::default();
-        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, read: 0, free: Some(T2), known };
+        let mut named = Named { base: reg(T2), index: reg(T1), disp: e.disp, site, free: Some(T2), known };
         // In a group T1 may be right already.
         let [distance, _] = self.known();
         match (e.base, e.index) {
@@ -167,21 +165,12 @@ impl Translator<'_> {
         if distance != Holds::Distance(site) {
             self.a.load(T1, self.site(site, Field::Delta));
         }
-        named.read = self.a.at();
         if whole {
             let number = |r: Register| (r as u32 - Register::RAX as u32) as u8;
             self.a.lea(T1, Mem { base: Some(number(named.base)), index: Some((T1, 1)), disp: named.disp as i32 });
             named = Named { base: reg(T1), index: Register::None, disp: 0, free: Some(T2), ..named };
         }
         Ok(named)
-    }
-
-    /// After [`Self::in_site`] and [`Self::name`] with nothing between them: what roams need not come back before the site
-    /// is read.
-    fn roams_past(&mut self, named: &Named) {
-        if let Some(Cold::Page { past, .. }) = self.cold.last_mut() {
-            *past = Some(named.read);
-        }
     }
 
     /// Where the operand is in the host: by its site, or by the TLB.
@@ -199,8 +188,7 @@ impl Translator<'_> {
             return Ok(Found { host: T2, free: T1, site: None });
         };
         self.in_site(Miss::Op(n), e, size, write, site)?;
-        let named = self.name(e, site, true, self.has_address(e))?;
-        self.roams_past(&named);
+        self.name(e, site, true, self.has_address(e))?;
         Ok(Found { host: T1, free: T2, site: Some(site) })
     }
 
@@ -358,9 +346,6 @@ impl Translator<'_> {
                 misses.push(self.a.jcc(Cc::NotEqual as u8));
             }
             let named = self.name(&e, site, write, self.has_address(&e))?;
-            if align == 0 {
-                self.roams_past(&named);
-            }
             self.access_named(n, j, &list, &named, write)?;
             self.slow(n, misses);
             return Ok(());
@@ -371,7 +356,7 @@ impl Translator<'_> {
             self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
             let reg = |r: u8| Register::RAX + u32::from(r);
             let known = Temporaries::default();
-            let mut named = Named { base: reg(T2), index: reg(T1), disp: 0, site: 0, read: 0, free: None, known };
+            let mut named = Named { base: reg(T2), index: reg(T1), disp: 0, site: 0, free: None, known };
             match e.base.and_then(held).filter(|_| e.index.is_none() && e.seg.is_none() && !e.narrow) {
                 Some(b) => (named.base, named.disp, named.free) = (reg(b), e.disp, Some(T2)),
                 None => self.address(&e)?,

@@ -14,8 +14,10 @@ pub(super) const GUEST_RSP: u8 = 12;
 pub(super) const T1: u8 = 13;
 /// Second temporary.
 pub(super) const T2: u8 = 14;
-/// `&mut Cpu`.
+/// `&mut Cpu`, and [`BIAS`] bytes more.
 pub(super) const STATE: u8 = 15;
+/// From the start of `Cpu` to where R15 points: what is used most has displacements of one byte.
+pub(super) const BIAS: i32 = 224;
 
 /// As a base: the displacement is an offset of the buffer.
 const RIP: u8 = 16;
@@ -38,7 +40,7 @@ impl Mem {
     }
     /// Of the processor's state.
     pub(super) fn state(offset: usize) -> Self {
-        Self::base(STATE, offset as i32)
+        Self::base(STATE, offset as i32 - BIAS)
     }
 }
 
@@ -111,10 +113,6 @@ impl Asm {
         self.put(place, d.to_le_bytes());
     }
 
-    /// Makes the constant at `place` ([`Self::imm_later`]) `v`.
-    pub(super) fn set64(&mut self, place: usize, v: u64) {
-        self.put(place, v.to_le_bytes());
-    }
     pub(super) fn bytes(&mut self, b: &[u8]) {
         self.buf.extend_from_slice(b);
     }
@@ -269,12 +267,6 @@ impl Asm {
         self.rm(false, &[0xC7], 0, m);
         self.imm32(v as i32);
     }
-    /// Loads a constant that is to be patched: the place of its 8 bytes.
-    pub(super) fn imm_later(&mut self, r: u8) -> usize {
-        self.bytes(&[0x48 | r >> 3, 0xB8 | r & 7]);
-        self.bytes(&[0; 8]);
-        self.at() - 8
-    }
     pub(super) fn push(&mut self, r: u8) {
         if r > 7 {
             self.buf.push(0x41);
@@ -355,7 +347,7 @@ mod tests {
 
     #[test]
     fn encodings_are_what_they_should_be() {
-        assert_eq!(text(|a| a.load(13, Mem::state(8))), ["mov 8(%r15),%r13"]);
+        assert_eq!(text(|a| a.load(13, Mem::state(8))), ["mov -0xD8(%r15),%r13"]);
         assert_eq!(text(|a| a.load(13, Mem::base(13, 0))), ["mov (%r13),%r13"]);
         assert_eq!(text(|a| a.load(14, Mem::base(12, 0x400))), ["mov 0x400(%r12),%r14"]);
         assert_eq!(text(|a| a.store(Mem::base(14, 0), 3)), ["mov %rbx,(%r14)"]);

@@ -1,7 +1,7 @@
 //! Looks at the code the translator made, for fuzzing: no guest operand may have stayed as it was.
 //!
 //! The rule, instruction by instruction of the emitted code (cold parts included): every memory operand is one of
-//! - relative to RIP: a site, or (DEC) its counter; `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
+//! - relative to RIP: a site; `[r15+d]`, inside `Cpu`; `[r13+d]`, inside a TLB table or `Fpu`; `[r14]`, a host address or a version counter;
 //! - `[base+r13+d]`, a guest register (or R14) plus what its page says;
 //!
 //! without segment override; R15 is not written and no operand; the host's stack has predicted returns only, which a few
@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use iced_x86::{Code, Decoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 
+use super::asm::BIAS;
 use super::engine::{Common, translatable};
-use super::sites::{BYTES, MORE_BYTES, SHARED};
+use super::sites::{BYTES, SHARED};
 use super::translate::{Made, Room, translate};
 use crate::block::{Block, Key, Place, decode_ops};
 use crate::fpu::Fpu;
@@ -138,10 +139,9 @@ impl Fuzz {
             let of_entry = |table: i32| m.displacement().wrapping_sub(table as u64) < size_of::<Entry>() as u64;
             let good = match (m.base(), m.index()) {
                 (Register::None, Register::None) if i.is_ip_rel_memory_operand() => {
-                    let counter = if i.mnemonic() == Mnemonic::Dec { MORE_BYTES } else { 0 };
-                    (SITES_AT as usize..SITES_AT as usize + BYTES + counter).contains(&(m.displacement() as usize))
+                    (SITES_AT as usize..SITES_AT as usize + BYTES).contains(&(m.displacement() as usize))
                 }
-                (Register::R15, Register::None) => inside(size_of::<Cpu>()),
+                (Register::R15, Register::None) => m.displacement().wrapping_add(BIAS as u64) < size_of::<Cpu>() as u64,
                 (Register::R13, Register::None) => {
                     inside(size_of::<Fpu>().max(ENTRIES * size_of::<Entry>()))
                         || self.cpu.tlb.table(USER).is_some_and(of_entry)

@@ -34,24 +34,29 @@ pub(crate) struct Context {
     pub(crate) avx: u8,
     /// How much of the guest's vector registers (and MXCSR) is in the host's: `vectors::XMM` ... 0 outside.
     pub(crate) level: u8,
-    /// First entry of the TLB table of data accesses.
-    pub(crate) data: u64,
-    /// The same for fetches.
-    pub(crate) exec: u64,
-    /// Generation in TLB tags.
-    pub(crate) generation: u64,
-    /// Address space and mode, for the look-up of branch targets.
-    pub(crate) tag: u64,
+    /// The bits of the attention word that matter: an interrupt does not while it cannot be taken.
+    pub(crate) attention_mask: u32,
     /// Address of the attention word.
     pub(crate) attention: u64,
-    /// The bits of it that matter: an interrupt does not while it cannot be taken.
-    pub(crate) attention_mask: u32,
+    /// First entry of the TLB table of data accesses.
+    pub(crate) data: u64,
+    /// Generation in TLB tags.
+    pub(crate) generation: u64,
+    /// Below this there is no room for predicted returns.
+    pub(crate) stack_limit: u64,
+    /// Scratch words of translated code.
+    pub(crate) scratch: [u64; 6],
+    /// RIP that a call goes to, while its store is pending.
+    pub(crate) branch: u64,
+    // (So far with displacements of one byte.)
+    /// First entry of the TLB table of fetches.
+    pub(crate) exec: u64,
+    /// Address space and mode, for the look-up of branch targets.
+    pub(crate) tag: u64,
     /// The table of branch targets.
     pub(crate) jumps: u64,
     /// The host's stack pointer with no predicted return on it.
     pub(crate) stack: u64,
-    /// Below this there is no room for predicted returns.
-    pub(crate) stack_limit: u64,
     /// The host's MXCSR.
     pub(crate) host_mxcsr: u32,
     /// Pages found lately.
@@ -67,10 +72,6 @@ pub(crate) struct Context {
     pub(crate) rounds: u64,
     /// And the value of its counter that ends them.
     pub(crate) last: u64,
-    /// Scratch words of translated code.
-    pub(crate) scratch: [u64; 6],
-    /// RIP that a call goes to, while its store is pending.
-    pub(crate) branch: u64,
     /// The link an exit wants to be made, plus one.
     pub(crate) link: u64,
     /// Index of the instruction a thunk runs.

@@ -15,7 +15,7 @@ use super::runtime;
 use super::sites::{self, SiteMemory};
 use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
-use super::{Context, JitStatistics, SharedJitStatistics, x87};
+use super::{Context, JitStatistics, SharedJitStatistics, flow, x87};
 use crate::block::{Block, CodePage, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
@@ -80,12 +80,17 @@ pub(super) struct Common {
     pub(super) stack: usize,
     /// Called with a RIP in R14: R13 is where its code starts, or 0.
     pub(super) find: usize,
-    /// Called with a TLB entry in R13 and its tag in R14: fills a site.
-    pub(super) fill: usize,
-    /// The same for a branch's, with the page in R14.
-    pub(super) fill_far: usize,
-    /// Called with a site's number in R13 and an address in R14: notes its page.
-    pub(super) sample: usize,
+    /// The same, left for as `exit_link` if there is none: goes there. R13 is a link plus one.
+    pub(super) search: usize,
+    /// Called with a RIP in R14 to return to that was not the predicted one, which is dropped: R13 is where its code starts, or ZF.
+    pub(super) returned: usize,
+    /// Goes to the code in R13 of the RIP in R14.
+    pub(super) enter_found: usize,
+    /// See [`sites::page_code`] and [`sites::roam_code`]: for loads and stores.
+    pub(super) page: [usize; 2],
+    pub(super) roam: [usize; 2],
+    /// See [`sites::far_code`].
+    pub(super) far: usize,
     /// Where the sites are: from offset 0.
     pub(super) sites: i32,
 }
@@ -316,7 +321,7 @@ impl Engine {
             self.patch32(base + l.id_place, (first + n + 1) as u32);
         }
         if let Some(site) = made.second_site {
-            self.sites.cut(site);
+            self.sites.lead(site, block.second.as_ref().map_or(0, |p| p.counter() as u64));
         }
         block.set_links(first..self.links.len(), made.versions.map(|v| if v == 0 { 0 } else { base + v }));
         self.leading.push(Vec::new());
@@ -361,9 +366,9 @@ impl Engine {
 
     fn add_link(&mut self, from: Key, base: usize, l: &translate::LinkSite) {
         let way = match l.way {
-            Way::Far { site, counter, miss, search, back } => {
-                self.sites.cut(site);
-                Way::Far { site, counter: base + counter, miss: base + miss, search: base + search, back }
+            Way::Far { site, miss, back } => {
+                self.sites.lead(site, 0);
+                Way::Far { site, miss: base + miss, back }
             }
             other => other,
         };
@@ -431,10 +436,9 @@ impl Engine {
             leading.push(n);
         }
         self.statistics.links += 1;
-        if let Way::Far { site, counter, miss, search, .. } = way {
-            self.sites.cut(site);
-            self.lead(miss, search);
-            let _inside = self.memory.write(counter, &expected.to_le_bytes());
+        if let Way::Far { site, miss, .. } = way {
+            self.sites.lead(site, expected);
+            self.lead(miss, self.common.search);
         }
         self.lead(place, to);
     }
@@ -464,10 +468,7 @@ impl Engine {
         match (l.leads.take(), way) {
             (None, _) => {}
             // No page is the one it leads to.
-            (Some(_), Way::Far { site, counter, .. }) => {
-                self.sites.cut(site);
-                let _inside = self.memory.write(counter, &[0; 8]);
-            }
+            (Some(_), Way::Far { site, .. }) => self.sites.lead(site, 0),
             (Some(_), _) => self.lead(place, to),
         }
     }
@@ -580,9 +581,9 @@ impl Engine {
             return 0;
         }
         let key = Key { place: Place::new(e.version, rip), mode: cpu.mode };
-        let Some((_, of)) = self.known.get(&key) else { return 0 };
-        let Some(block) = self.blocks.get(*of).filter(|b| b.fresh()) else { return 0 };
-        let entry = block.entry.load(Ordering::Relaxed);
+        // (If its page was written, the code finds out.)
+        let Some((entries, _)) = self.known.get(&key) else { return 0 };
+        let entry = self.memory.start() + entries.slot as u64;
         self.remember_at(cpu, rip, entry);
         self.statistics.found += 1;
         entry
@@ -760,7 +761,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     let mut c = Common { enter: a.at(), ..Common::default() };
     SAVED.iter().for_each(|r| a.push(*r));
     a.alu_imm(true, Alu::Sub, RSP, 8);
-    a.mov(STATE, RDI);
+    a.lea(STATE, Mem::base(RDI, BIAS));
     a.mov(T2, RSI);
     reload(&mut a);
     // At the bottom of the predictions is one that no return address equals (but a bad one, which leaves).
@@ -794,9 +795,14 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.op = thunk(&mut a, runtime::run_op as *const () as u64, save, leave);
     c.find = find(&mut a, save);
     c.written = thunk(&mut a, runtime::written as *const () as u64, save, leave);
-    c.fill = sites::fill_code(&mut a);
-    c.fill_far = sites::fill_far_code(&mut a);
-    c.sample = sites::sample_code(&mut a);
+    let sample = sites::sample_code(&mut a);
+    c.page = [false, true].map(|write| sites::page_code(&mut a, write));
+    c.roam = [false, true].map(|write| sites::roam_code(&mut a, write, sample));
+    c.far = sites::far_code(&mut a);
+    c.search = flow::search_code(&mut a, c.exit_link);
+    c.returned = flow::returned_code(&mut a, c.find);
+    c.enter_found = a.at();
+    flow::enter_found(&mut a);
     (a.buf, c)
 }
 
@@ -829,7 +835,7 @@ fn thunk(a: &mut Asm, f: u64, save: [usize; 2], leave: usize) -> usize {
     a.store(Mem::state(OFFSETS.op), T1);
     a.store(Mem::state(OFFSETS.block), T2);
     save_registers(a, save);
-    a.mov(RDI, STATE);
+    a.lea(RDI, Mem::state(0));
     a.mov(RSI, T2);
     a.load32(2, Mem::state(OFFSETS.op));
     call_rust(a, f);
@@ -847,7 +853,7 @@ fn find(a: &mut Asm, save: [usize; 2]) -> usize {
     spill(a);
     a.store(Mem::state(OFFSETS.rip), T2);
     save_registers(a, save);
-    a.mov(RDI, STATE);
+    a.lea(RDI, Mem::state(0));
     a.mov(RSI, T2);
     call_rust(a, runtime::find as *const () as u64);
     a.mov(T1, RAX);

@@ -5,9 +5,12 @@
 //! changes the guest's stack behind the back of this only makes predictions fail. They are forgotten whenever
 //! translated code is left, so that in their lifetime no translation of an address changes.
 
+use std::mem::offset_of;
+
 use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use super::asm::*;
+use super::engine::{JUMPS, Jump};
 use super::translate::{Branch, Cold, Done, Ea, Flags, Found, OFFSETS, PAGE, Translator, Unsupported, held, register};
 use crate::op::{Op, gpr};
 
@@ -17,6 +20,72 @@ const BP: u8 = 5;
 const CODE: usize = OFFSETS.scratch + 16;
 /// In the slot's upper byte: SF, ZF, PF, CF; in the lower byte: OF.
 const FLAG_BITS: [(usize, u8); 6] = [(0, 1), (1, 1), (1, 0x40), (1, 0x41), (1, 0x80), (1, 4)];
+
+/// Looks up the RIP in T2 among the targets of indirect branches that were looked up before: its code is in T1 then, else jumps to
+/// a miss. T2 is kept.
+pub(super) fn lookup_known(a: &mut Asm, misses: &mut Vec<usize>) {
+    let jump = |offset: usize| Mem::base(T1, offset as i32);
+    a.mov(T1, T2);
+    a.shift(true, 5, T1, 12);
+    a.alu_rr(false, Alu::Xor, T1, T2);
+    a.alu_imm(false, Alu::And, T1, JUMPS as i32 - 1);
+    a.shift(false, 4, T1, 5);
+    a.alu(Alu::Add, T1, Mem::state(OFFSETS.jumps));
+    a.alu(Alu::Cmp, T2, jump(offset_of!(Jump, rip)));
+    misses.push(a.jcc(Cc::NotEqual as u8));
+    a.load(T2, Mem::state(OFFSETS.tag));
+    a.alu(Alu::Cmp, T2, jump(offset_of!(Jump, tag)));
+    a.load(T2, jump(offset_of!(Jump, rip)));
+    misses.push(a.jcc(Cc::NotEqual as u8));
+    a.load(T1, jump(offset_of!(Jump, code)));
+}
+
+/// From here on code runs in the page of the RIP in T2, which is lost.
+fn now_in_page(a: &mut Asm) {
+    a.alu_imm(true, Alu::And, T2, -4096);
+    a.store(Mem::state(PAGE), T2);
+}
+
+/// To the code in T1 of the RIP in T2.
+pub(super) fn enter_found(a: &mut Asm) {
+    now_in_page(a);
+    a.jmp_reg(T1);
+}
+
+/// Goes to the code of the RIP in T2; if it is not known, leaves by `exit_link` for the link in T1.
+pub(super) fn search_code(a: &mut Asm, exit_link: usize) -> usize {
+    let at = a.at();
+    let mut misses = Vec::new();
+    a.store(Mem::state(OFFSETS.scratch), T1);
+    lookup_known(a, &mut misses);
+    enter_found(a);
+    misses.into_iter().for_each(|m| a.fill_here(m));
+    a.load(T1, Mem::state(OFFSETS.scratch));
+    let j = a.jmp();
+    a.fill(j, exit_link);
+    at
+}
+
+/// Called with the RIP of a return that was not predicted in T2: drops the top prediction; the code is in T1, or ZF.
+pub(super) fn returned_code(a: &mut Asm, find: usize) -> usize {
+    let at = a.at();
+    a.pop(T1);
+    a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack));
+    let none = a.jcc(Cc::Equal as u8);
+    a.lea(RSP, Mem::base(RSP, 16));
+    a.fill_here(none);
+    a.push(T1);
+    let mut misses = Vec::new();
+    lookup_known(a, &mut misses);
+    a.alu_rr(true, Alu::Or, T1, T1);
+    a.ret();
+    misses.into_iter().for_each(|m| a.fill_here(m));
+    let call = a.call();
+    a.fill(call, find);
+    a.alu_rr(true, Alu::Or, T1, T1);
+    a.ret();
+    at
+}
 
 impl Translator<'_> {
     /// Bytes of a stack slot and of an address.
@@ -296,7 +365,7 @@ impl Translator<'_> {
         self.spare_flags(true);
         self.target(n, i, op, &mut misses)?;
         self.lookup(n);
-        self.enter_found();
+        enter_found(&mut self.a);
         self.slow_end(n, misses);
         Ok(())
     }
@@ -304,7 +373,7 @@ impl Translator<'_> {
     /// The code that an indirect call goes to into T1; from here on its page counts.
     fn load_branch(&mut self) {
         self.a.load(T2, Mem::state(OFFSETS.branch));
-        self.now_in_page();
+        now_in_page(&mut self.a);
         self.a.load(T1, Mem::state(CODE));
     }
 

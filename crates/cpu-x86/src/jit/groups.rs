@@ -374,7 +374,7 @@ impl Translator<'_> {
             let mut misses = Vec::new();
             self.check(e, size, write, &mut misses)?;
             self.joins.extend(misses.into_iter().map(|j| (n, j)));
-            self.take_entry_of(write, site);
+            self.take_entry(write, site);
         } else {
             self.in_site(Miss::Join(n), e, size, write, site)?;
         }

@@ -302,14 +302,16 @@ impl Translator<'_> {
         self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
         let jump = self.a.jcc(Cc::AboveEqual as u8);
         let back = self.a.at();
-        self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams: None, past: None });
+        self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams: None });
         Ok(())
     }
 
     /// The same, by the TLB; the site is where the accesses find what it says.
     fn by_tlb(&mut self, w: &Walk, misses: &mut Vec<usize>) -> Done {
         self.check(&w.e, w.size, w.write, misses)?;
-        self.take_entry(&w.e, w.write, w.site)?;
+        self.take_entry(w.write, w.site);
+        self.address(&w.e)?;
+        self.a.mov(T1, T2);
         self.a.alu_imm(true, Alu::And, T1, 4095);
         Ok(())
     }

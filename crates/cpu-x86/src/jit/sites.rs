@@ -25,7 +25,7 @@ use super::asm::*;
 use super::context::Context;
 use super::groups::SPAN;
 use super::ranges::{RANGES, Range};
-use super::translate::{Done, Ea, OFFSETS, Translator};
+use super::translate::{Ea, OFFSETS, TLB_MASK, Translator};
 use crate::bus::Attention;
 use crate::code_memory::{CodeMemory, NearMemory};
 use crate::state::{Cpu, Mode};
@@ -67,13 +67,15 @@ struct Site {
     start: u64,
     /// Accesses at offsets below this are inside. Zero: no page.
     room: u64,
-    /// From the linear address to the host's.
+    /// From the linear address to the host's. Of a branch: the code version counter of the page that it is linked to.
     delta: u64,
     /// The page's flag byte.
     flags: u64,
 }
 
 const SITE: usize = size_of::<Site>();
+/// Bits of a site's number.
+const SITE_BITS: u8 = 20;
 /// Bytes of all.
 pub(super) const BYTES: usize = SITES * SITE;
 /// Bytes of what is rarely used of them, behind that.
@@ -261,16 +263,80 @@ fn take_range(a: &mut Asm) -> [usize; 3] {
     [none, other, outside]
 }
 
-/// Called with a TLB entry in T1 and its tag in T2: fills the site that the scratch words name. T1 and T2 are lost.
-pub(super) fn fill_code(a: &mut Asm) -> usize {
-    let at = a.at();
+/// How code names a site and the size of an access to common code: in one constant.
+pub(super) fn packed(site: usize, size: usize) -> u64 {
+    const _: () = assert!(SITES <= 1 << SITE_BITS && (SPAN - 1) << SITE_BITS <= i32::MAX as usize);
+    (site | (size - 1) << SITE_BITS) as u64
+}
+
+/// Takes what [`packed`] gave from T2: the scratch words name the site, which is in RCX, `More` of it in RDX, the size less one
+/// in RAX. T2 is lost.
+fn named(a: &mut Asm) {
+    a.rr(false, &[0x89], T2, RAX); // mov eax, r14d
+    a.shift(false, 5, RAX, SITE_BITS);
+    a.alu_imm(false, Alu::And, T2, (1 << SITE_BITS) - 1);
+    a.shift(false, 4, T2, SITE.trailing_zeros() as u8);
+    a.store(Mem::state(WHICH), T2);
+    const _: () = assert!(SITE == 2 * size_of::<More>());
+    a.mov(RDX, T2);
+    a.shift(false, 5, RDX, 1);
+    a.alu(Alu::Add, RDX, ours(offset_of!(Sites, more)));
+    // What the TLB says comes first, but both are far away.
+    a.rm(false, &[0x0F, 0x18], 1, Mem::base(RDX, 0)); // prefetcht0
+    a.imm(RCX, 4096);
+    a.rr(false, &[0x29], RAX, RCX); // sub ecx, eax
+    a.store(Mem::state(ROOM), RCX);
+    a.mov(RCX, T2);
+    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
+}
+
+/// The TLB's entry for the address in T1, RAX more bytes of the same page being accessed, into RDX, and its tag into T2; the jump is taken
+/// when it has none.
+fn ask_tlb(a: &mut Asm, write: bool) -> usize {
+    a.lea(T2, Mem { base: Some(T1), index: Some((RAX, 1)), disp: 0 });
+    a.mov(RDX, T1);
+    a.shift(true, 5, RDX, 6);
+    a.alu_imm(false, Alu::And, RDX, TLB_MASK);
+    a.alu(Alu::Add, RDX, Mem::state(OFFSETS.data));
+    a.alu_imm(true, Alu::And, T2, -4096);
+    a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
+    let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
+    a.alu(Alu::Cmp, T2, Mem::base(RDX, tag as i32));
+    a.jcc(Cc::NotEqual as u8)
+}
+
+fn save(a: &mut Asm) {
     [RAX, RCX, RDX].into_iter().for_each(|r| a.push(r));
-    which(a);
+}
+
+/// Returns, flags untouched.
+fn restored(a: &mut Asm) {
+    [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
+    a.ret();
+}
+
+/// Returns with ZF; what comes next (from `miss`) returns without it.
+fn returns(a: &mut Asm, miss: &[usize]) {
+    a.alu_rr(false, Alu::Cmp, RAX, RAX);
+    restored(a);
+    miss.iter().for_each(|j| a.fill_here(*j));
+    restored(a);
+}
+
+/// Called with an address in T1, from the start of a site, and [`packed`] in T2, when that is not inside: fills the site. ZF: T1 is from its
+/// start now, T2 the address. Else the TLB does not have it, and both are lost.
+pub(super) fn page_code(a: &mut Asm, write: bool) -> usize {
+    let at = a.at();
+    save(a);
+    named(a);
+    a.alu(Alu::Add, T1, of_site(offset_of!(Site, start)));
+    let miss = ask_tlb(a, write);
+    a.push(T1);
     a.alu_imm(true, Alu::And, T2, -4096);
     a.store(of_site(offset_of!(Site, start)), T2);
-    a.load(RAX, Mem::base(T1, OFFSETS.entry_addend as i32));
+    a.load(RAX, Mem::base(RDX, OFFSETS.entry_addend as i32));
     a.store(of_site(offset_of!(Site, delta)), RAX);
-    a.load(RAX, Mem::base(T1, OFFSETS.entry_flags as i32));
+    a.load(RAX, Mem::base(RDX, OFFSETS.entry_flags as i32));
     a.store(of_site(offset_of!(Site, flags)), RAX);
     // What may not be kept is used once.
     a.store_imm(of_site(offset_of!(Site, room)), 0);
@@ -282,13 +348,46 @@ pub(super) fn fill_code(a: &mut Asm) -> usize {
     no_range.into_iter().for_each(|j| a.fill_here(j));
     let full = fill_room(a);
     a.load(T1, Mem::state(WHICH));
-    const _: () = assert!(SITE == 2 * size_of::<More>());
     a.shift(true, 5, T1, 1);
     a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
     count_fill(a);
     [once, none_left, ranged, full].into_iter().for_each(|j| a.fill_here(j));
-    [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
-    a.ret();
+    which(a);
+    a.pop(T2);
+    a.mov(T1, T2);
+    a.alu(Alu::Sub, T1, of_site(offset_of!(Site, start)));
+    returns(a, &[miss]);
+    at
+}
+
+/// Called with an address in T2 and [`packed`] in T1, of a site that roams: the site says what the TLB does, for once; loads are counted. ZF:
+/// T1 and T2 are the address. Else the TLB does not have it, and both are lost.
+pub(super) fn roam_code(a: &mut Asm, write: bool, sample: usize) -> usize {
+    let at = a.at();
+    save(a);
+    a.rr(true, &[0x87], T1, T2); // xchg
+    named(a);
+    if !write {
+        a.rm(false, &[0xFF], 1, Mem::base(RDX, offset_of!(More, lately) as i32)); // dec
+        let few = a.jcc(Cc::NotEqual as u8);
+        a.push(T1);
+        a.mov(T2, T1);
+        a.load(T1, Mem::state(WHICH));
+        a.shift(true, 5, T1, SITE.trailing_zeros() as u8);
+        let call = a.call();
+        a.fill(call, sample);
+        a.pop(T1);
+        a.fill_here(few);
+    }
+    let miss = ask_tlb(a, write);
+    a.load(RAX, Mem::base(RDX, OFFSETS.entry_addend as i32));
+    a.store(of_site(offset_of!(Site, delta)), RAX);
+    if write {
+        a.load(RAX, Mem::base(RDX, OFFSETS.entry_flags as i32));
+        a.store(of_site(offset_of!(Site, flags)), RAX);
+    }
+    a.mov(T2, T1);
+    returns(a, &[miss]);
     at
 }
 
@@ -302,19 +401,33 @@ fn fill_room(a: &mut Asm) -> usize {
     full
 }
 
-/// Called with the linear address of a code page in T2: fills the site that the scratch words name, a branch's. T1 and T2
-/// are lost.
-pub(super) fn fill_far_code(a: &mut Asm) -> usize {
+/// Called with the linear address of a page in T1 and the number of a branch's site in T2. ZF: the page is the one that the
+/// branch was linked to, and the site has it. Else T2 is lost.
+pub(super) fn far_code(a: &mut Asm) -> usize {
     let at = a.at();
-    [RAX, RCX, RDX].into_iter().for_each(|r| a.push(r));
+    save(a);
+    a.shift(false, 4, T2, SITE.trailing_zeros() as u8);
+    a.store(Mem::state(WHICH), T2);
     which(a);
+    a.mov(RDX, T1);
+    a.shift(true, 5, RDX, 6);
+    a.alu_imm(false, Alu::And, RDX, TLB_MASK);
+    a.alu(Alu::Add, RDX, Mem::state(OFFSETS.exec));
+    a.mov(RAX, T1);
+    a.alu(Alu::Or, RAX, Mem::state(OFFSETS.generation));
+    a.alu(Alu::Cmp, RAX, Mem::base(RDX, OFFSETS.entry_exec as i32));
+    let unknown = a.jcc(Cc::NotEqual as u8);
+    a.load(RAX, of_site(offset_of!(Site, delta)));
+    a.alu(Alu::Cmp, RAX, Mem::base(RDX, OFFSETS.entry_version as i32));
+    let other = a.jcc(Cc::NotEqual as u8);
     a.store_imm(of_site(offset_of!(Site, start)), NO_PAGE as i32);
+    a.mov(T2, T1);
     let full = enlist(a);
     which(a);
     a.store(of_site(offset_of!(Site, start)), T2);
     a.fill_here(full);
-    [RDX, RCX, RAX].into_iter().for_each(|r| a.pop(r));
-    a.ret();
+    a.mov(T1, T2);
+    returns(a, &[unknown, other]);
     at
 }
 
@@ -470,37 +583,6 @@ impl Translator<'_> {
 
     fn may_have_site(&self, e: &Ea, size: usize) -> bool {
         !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
-    }
-
-    /// In cold code, when a site roams that can have a range: notes its page now and then.
-    pub(super) fn count_roaming(&mut self, site: usize, e: &Ea) -> Done {
-        let more = BYTES + site * size_of::<More>() + offset_of!(More, lately);
-        self.a.rm(false, &[0xFF], 1, Mem::buffer(self.common.sites + more as i32)); // dec
-        let few = self.a.jcc(Cc::NotEqual as u8);
-        self.address(e)?;
-        self.a.imm(T1, site as u64);
-        let call = self.a.call();
-        self.join_common(call, self.common.sample);
-        self.a.fill_here(few);
-        Ok(())
-    }
-
-    /// In cold code, with the page of a branch's target in T2: fills its site.
-    pub(super) fn fill_far(&mut self, site: usize) {
-        self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
-        let call = self.a.call();
-        self.join_common(call, self.common.fill_far);
-    }
-
-    /// In cold code, after a hit in the TLB ([`Self::check`]): fills the site.
-    pub(super) fn fill_site(&mut self, site: usize, size: usize) {
-        if let Some(table) = self.table {
-            self.a.lea(T1, Mem::base(T1, table));
-        }
-        self.a.store_imm(Mem::state(WHICH), (site * SITE) as i32);
-        self.a.store_imm(Mem::state(ROOM), 4097 - size as i32);
-        let call = self.a.call();
-        self.join_common(call, self.common.fill);
     }
 }
 
@@ -754,11 +836,12 @@ impl SiteMemory {
         }
     }
 
-    /// A branch's site has no page (any more).
-    pub(super) fn cut(&mut self, site: usize) {
+    /// A branch's site has no page (any more), and takes the one with this code version counter (0: none).
+    pub(super) fn lead(&mut self, site: usize, counter: u64) {
         if site < SITES {
             // SAFETY: in bounds; no translated code runs.
-            unsafe { (*self.sites.as_ptr().cast::<Site>().add(site)).start = NO_PAGE };
+            let site = unsafe { &mut *self.sites.as_ptr().cast::<Site>().add(site) };
+            (site.start, site.delta) = (NO_PAGE, counter);
         }
     }
 

@@ -7,14 +7,15 @@ use iced_x86::{Decoder, Encoder, Instruction, InstructionInfoFactory, Mnemonic, 
 use super::asm::*;
 use super::clock::reads_clock;
 use super::context::Context;
-use super::engine::{Common, Entries, JUMPS, Jump};
+use super::engine::{Common, Entries};
+use super::flow;
 use super::groups::Window;
 use super::interrupts;
 use super::known::{Holds, Known, Temporaries, but};
 use super::live::{self, Use};
 use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
-use super::sites::Field;
+use super::sites::{self, Field};
 use super::vectors::{EVERYTHING, NOTHING, WHOLE};
 use super::x87::{Loaded, Stack, uses_stack};
 use crate::block::{Block, Key, Place};
@@ -88,12 +89,14 @@ pub(super) const OFFSETS: Offsets = Offsets {
     entry_version: offset_of!(Entry, version),
 };
 const _: () = assert!(size_of::<Entry>() == 64);
+// From R12 on (`held`) to the end of what is used most.
+const _: () = assert!(register(12) as i32 - BIAS == -128 && OFFSETS.branch as i32 - BIAS <= 127);
 /// From a linear address shifted right by 6 to the offset of its entry.
 pub(super) const TLB_MASK: i32 = ((ENTRIES - 1) << 6) as i32;
 
 /// Where a guest register is in `Cpu`.
-pub(super) fn register(n: u8) -> usize {
-    offset_of!(Cpu, regs) + 8 * usize::from(n)
+pub(super) const fn register(n: u8) -> usize {
+    offset_of!(Cpu, regs) + 8 * n as usize
 }
 
 /// The host register that holds the guest's, if one does.
@@ -156,15 +159,11 @@ pub(super) enum Way {
     Ahead,
     /// To this or an earlier address of the page: loops look at the attention word and the code version.
     Back,
-    /// To another page, if that is the page that its site has, or else behind a look into the execution TLB.
+    /// To another page, if that is the page that its site has, or takes when common code is asked.
     Far {
         site: usize,
-        /// Of the code version counter's address that is expected.
-        counter: usize,
-        /// Of the jump that is taken when the TLB says something else.
+        /// Of the jump that is taken when it is not: to common code that leaves, and once the link is made to what looks the target up.
         miss: usize,
-        /// Where that jump goes once the link is made: looks the target up.
-        search: usize,
         /// To an earlier address.
         back: bool,
     },
@@ -239,18 +238,7 @@ pub(super) enum Cold {
     Forget { jump: usize, back: usize },
     /// Finds the page of an access that is not the one that its site has; T1 is the offset in it then.
     /// `roams`: the check, which may become a jump to code that asks the TLB only.
-    Page {
-        jump: usize,
-        back: usize,
-        miss: Miss,
-        e: Ea,
-        size: usize,
-        write: bool,
-        site: usize,
-        roams: Option<usize>,
-        /// Where that goes on with T1 as the site would have it; `None`: at `back`.
-        past: Option<usize>,
-    },
+    Page { jump: usize, back: usize, miss: Miss, e: Ea, size: usize, write: bool, site: usize, roams: Option<usize> },
     /// The other copy of a window (`groups`): it has these registers, and ends with the flags there.
     Window { start: usize, end: usize, back: usize, flags: Flags, level: u8, stack: Stack },
     /// Leaves for RIP.
@@ -597,22 +585,6 @@ impl Translator<'_> {
         leave.push(self.a.jcc(Cc::NotEqual as u8));
     }
 
-    /// Looks up the code page at the linear address in T1: jumps away when it is not in the execution TLB, or not the page of
-    /// a code version counter, whose address is to be put at the place that is returned. T1 and T2 are lost.
-    fn exec_check(&mut self, misses: &mut Vec<usize>) -> usize {
-        self.a.mov(T2, T1);
-        self.a.shift(true, 5, T1, 6);
-        self.a.alu_imm(false, Alu::And, T1, TLB_MASK);
-        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.exec));
-        self.a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_exec as i32));
-        misses.push(self.a.jcc(Cc::NotEqual as u8));
-        let counter = self.a.imm_later(T2);
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, OFFSETS.entry_version as i32));
-        misses.push(self.a.jcc(Cc::NotEqual as u8));
-        counter
-    }
-
     /// RIP so many bytes after the block's start, from the start of the page.
     pub(super) fn rip_at(&self, bytes: u16) -> i32 {
         self.block.key.place.offset() as i32 + i32::from(bytes)
@@ -626,18 +598,6 @@ impl Translator<'_> {
             _ if self.wide => self.a.lea(r, Mem::base(r, at)),
             _ => self.a.lea32(r, Mem::base(r, at)),
         }
-    }
-
-    /// To the code in T1 of the RIP in T2.
-    pub(super) fn enter_found(&mut self) {
-        self.now_in_page();
-        self.a.jmp_reg(T1);
-    }
-
-    /// From here on code runs in the page of the RIP in T2, which is lost.
-    pub(super) fn now_in_page(&mut self) {
-        self.a.alu_imm(true, Alu::And, T2, -4096);
-        self.a.store(Mem::state(PAGE), T2);
     }
 
     fn page_check(&mut self) -> usize {
@@ -910,6 +870,12 @@ impl Translator<'_> {
         true
     }
 
+    /// Calls common code.
+    fn call_common(&mut self, target: usize) {
+        let call = self.a.call();
+        self.join_common(call, target);
+    }
+
     /// A jump to common code.
     pub(super) fn join_common(&mut self, place: usize, target: usize) {
         self.a.set(place, (target as i64 - (self.room.hot + place + 4) as i64) as i32);
@@ -919,25 +885,8 @@ impl Translator<'_> {
     /// whose slow path is to follow. Flags are in the slot.
     pub(super) fn lookup(&mut self, n: usize) {
         let mut misses = Vec::new();
-        self.lookup_known(&mut misses);
+        flow::lookup_known(&mut self.a, &mut misses);
         self.cold.push(Cold::Search { jumps: misses, back: self.a.at(), index: n });
-    }
-
-    /// The same among those that were looked up before: jumps to a miss (T2 is kept then).
-    pub(super) fn lookup_known(&mut self, misses: &mut Vec<usize>) {
-        self.a.mov(T1, T2);
-        self.a.shift(true, 5, T1, 12);
-        self.a.alu_rr(false, Alu::Xor, T1, T2);
-        self.a.alu_imm(false, Alu::And, T1, JUMPS as i32 - 1);
-        self.a.shift(false, 4, T1, 5);
-        self.a.alu(Alu::Add, T1, Mem::state(OFFSETS.jumps));
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
-        misses.push(self.a.jcc(Cc::NotEqual as u8));
-        self.a.load(T2, Mem::state(OFFSETS.tag));
-        self.a.alu(Alu::Cmp, T2, Mem::base(T1, offset_of!(Jump, tag) as i32));
-        self.a.load(T2, Mem::base(T1, offset_of!(Jump, rip) as i32));
-        misses.push(self.a.jcc(Cc::NotEqual as u8));
-        self.a.load(T1, Mem::base(T1, offset_of!(Jump, code) as i32));
     }
 
     /// The code behind the block.
@@ -1061,38 +1010,23 @@ impl Translator<'_> {
                 self.leave_by_link(place, target);
             }
             Cold::Return { jump, index } => self.unpredicted(jump, index),
-            Cold::Page { jump, back, miss, e, size, write, site, roams, past } => {
+            Cold::Page { jump, back, miss, e, size, write, site, roams } => {
+                let packed = sites::packed(site, size);
                 self.a.fill_here(jump);
-                let mut misses = Vec::new();
-                // The address was computed before, so it can be again.
-                let _done = self.check(&e, size, write, &mut misses);
-                self.fill_site(site, size);
-                let _done = self.address(&e);
-                self.a.mov(T1, T2);
-                self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
+                self.a.imm(T2, packed);
+                self.call_common(self.common.page[usize::from(write)]);
+                let mut misses = vec![self.a.jcc(Cc::NotEqual as u8)];
                 let j = self.a.jmp();
                 self.a.fill(j, back);
                 if let Some(at) = roams {
                     self.roams.push((site, at, self.a.at(), !write));
-                    if !write {
-                        let _done = self.count_roaming(site, &e);
-                    }
                     // The address was computed before, so it can be again.
-                    let _done = self.check(&e, size, write, &mut misses);
-                    let to = match past {
-                        Some(past) => {
-                            self.take_flags(write, site);
-                            let _done = self.address(&e);
-                            self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
-                            past
-                        }
-                        None => {
-                            let _done = self.take_entry(&e, write, site);
-                            back
-                        }
-                    };
+                    let _done = self.address(&e);
+                    self.a.imm(T1, packed);
+                    self.call_common(self.common.roam[usize::from(write)]);
+                    misses.push(self.a.jcc(Cc::NotEqual as u8));
                     let j = self.a.jmp();
-                    self.a.fill(j, to);
+                    self.a.fill(j, back);
                 }
                 match miss {
                     Miss::Op(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),
@@ -1112,14 +1046,11 @@ impl Translator<'_> {
             }
             Cold::Second { jump, back, site } => {
                 self.a.fill_here(jump);
-                let mut others = Vec::new();
-                let counter = self.exec_check(&mut others);
-                self.a.set64(counter, self.block.second.as_ref().map_or(0, |p| p.counter() as u64));
-                self.here(T2, 4096);
-                self.fill_far(site);
-                let found = self.a.jmp();
+                self.a.imm(T2, site as u64);
+                self.call_common(self.common.far);
+                let found = self.a.jcc(Cc::Equal as u8);
                 self.a.fill(found, back);
-                self.cold.push(Cold::Leave { jumps: others });
+                self.leave_for(self.rip_at(0), self.common.exit);
             }
             Cold::Far(far) => self.far(far),
             Cold::FarMiss { jump, there, place, site, target, of } => {
@@ -1127,8 +1058,7 @@ impl Translator<'_> {
             }
             Cold::Search { jumps, back, index } => {
                 jumps.iter().for_each(|j| self.a.fill_here(*j));
-                let call = self.a.call();
-                self.join_common(call, self.common.find);
+                self.call_common(self.common.find);
                 self.a.alu_rr(true, Alu::Or, T1, T1);
                 let found = self.a.jcc(Cc::NotEqual as u8);
                 self.a.fill(found, back);
@@ -1139,16 +1069,9 @@ impl Translator<'_> {
         }
     }
 
-    /// After a hit in the TLB: the site says what the entry does, for once; T1 and T2 are the address.
-    pub(super) fn take_entry(&mut self, e: &Ea, write: bool, site: usize) -> Done {
-        self.take_entry_of(write, site);
-        self.address(e)?;
-        self.a.mov(T1, T2);
-        Ok(())
-    }
-
-    /// The same; T1 is the distance, and T2, for a store, the address of the flag byte.
-    pub(super) fn take_entry_of(&mut self, write: bool, site: usize) {
+    /// After a hit in the TLB: the site says what the entry does, for once; T1 is the distance, and T2, for a store, the
+    /// address of the flag byte.
+    pub(super) fn take_entry(&mut self, write: bool, site: usize) {
         self.take_flags(write, site);
         self.a.load(T1, self.entry(T1, OFFSETS.entry_addend));
         self.a.store(self.site(site, Field::Delta), T1);
@@ -1168,8 +1091,8 @@ impl Translator<'_> {
         self.links.iter_mut().filter(|l| l.place == place).for_each(|l| l.unlinked = unlinked);
     }
 
-    /// Leaves for `target`, telling by which link (the one at `place`).
-    fn leave_by_link(&mut self, place: usize, target: i32) {
+    /// Leaves for `target`, telling by which link (the one at `place`). Where the displacement of its jump is.
+    fn leave_by_link(&mut self, place: usize, target: i32) -> usize {
         self.here(T2, target);
         self.a.bytes(&[0x41, 0xB8 | T1 & 7, 0, 0, 0, 0]); // mov r13d, which link
         let id_place = self.a.at() - 4;
@@ -1178,6 +1101,7 @@ impl Translator<'_> {
         }
         let j = self.a.jmp();
         self.join_common(j, self.common.exit_link);
+        j
     }
 
     /// To another page: as long as the execution TLB has the page that the link was made for, which the site remembers.
@@ -1202,41 +1126,29 @@ impl Translator<'_> {
     }
 
     fn far_miss(&mut self, jump: usize, there: usize, place: usize, site: usize, target: i32, of: Option<Branch>) {
-        let page = target & !0xFFF;
         self.a.fill_here(jump);
-        let mut others = Vec::new();
-        let counter = self.exec_check(&mut others);
-        self.here(T2, page);
-        self.fill_far(site);
-        self.here(T1, page);
-        let again = self.a.jmp();
-        self.a.fill(again, there);
-        others.into_iter().for_each(|o| self.a.fill_here(o));
-        let miss = self.a.jmp();
-        let search = self.a.at();
-        self.here(T2, target);
-        let mut misses = Vec::new();
-        self.lookup_known(&mut misses);
-        self.enter_found();
-        misses.into_iter().for_each(|m| self.a.fill_here(m));
+        self.a.imm(T2, site as u64);
+        self.call_common(self.common.far);
+        let found = self.a.jcc(Cc::Equal as u8);
+        self.a.fill(found, there);
         self.a.fill_here(place);
-        self.a.fill_here(miss);
-        let way = Way::Far { site, counter, miss, search, back: target <= self.rip_at(0) };
-        let unlinked = self.a.at();
-        self.links.push(LinkSite { place, unlinked, id_place: 0, target, of, reg: false, way });
-        self.leave_by_link(place, target);
+        let way = Way::Far { site, miss: 0, back: target <= self.rip_at(0) };
+        self.links.push(LinkSite { place, unlinked: self.a.at(), id_place: 0, target, of, reg: false, way });
+        let leaves = self.leave_by_link(place, target);
+        if let Some(LinkSite { way: Way::Far { miss, .. }, .. }) = self.links.last_mut() {
+            *miss = leaves;
+        }
     }
 
     /// A return that was not predicted: the top prediction is dropped, and the address in T2 looked up.
     fn unpredicted(&mut self, jump: usize, index: usize) {
         self.a.fill_here(jump);
-        self.a.alu(Alu::Cmp, RSP, Mem::state(OFFSETS.stack));
-        let none = self.a.jcc(Cc::Equal as u8);
-        self.a.lea(RSP, Mem::base(RSP, 16));
-        self.a.fill_here(none);
-        self.lookup(index);
+        self.call_common(self.common.returned);
+        let unknown = self.a.jcc(Cc::Equal as u8);
+        self.page_misses.push((index, unknown));
         self.drop_return(index);
-        self.enter_found();
+        let j = self.a.jmp();
+        self.join_common(j, self.common.enter_found);
         self.slow_end(index, Vec::new());
     }
 
