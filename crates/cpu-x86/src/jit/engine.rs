@@ -42,7 +42,7 @@ const LOOKS: u8 = 2;
 /// Most sites of one block.
 const BLOCK_SITES: usize = 1024;
 /// `Engine::hot` unless a test says otherwise.
-const HOT: u32 = 24;
+const HOT: u32 = 8;
 /// Entries of the table of branch targets.
 pub(super) const JUMPS: usize = 16384;
 /// Words of the hash of the pages that they are in.
