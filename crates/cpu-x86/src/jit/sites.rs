@@ -382,6 +382,8 @@ pub(super) fn roam_code(a: &mut Asm, write: bool, sample: usize) -> usize {
     let miss = ask_tlb(a, write);
     a.load(RAX, Mem::base(RDX, OFFSETS.entry_addend as i32));
     a.store(of_site(offset_of!(Site, delta)), RAX);
+    // Which is not what its page has, should it be looked at again.
+    a.store_imm(of_site(offset_of!(Site, room)), 0);
     if write {
         a.load(RAX, Mem::base(RDX, OFFSETS.entry_flags as i32));
         a.store(of_site(offset_of!(Site, flags)), RAX);
