@@ -129,6 +129,25 @@ fn a_ring_through_scattered_pages() {
 }
 
 #[test]
+fn a_page_that_a_site_had_is_its_own_again() {
+    // A site asks 4096 accesses after it began to roam. With a divisor of 4097 pages, the next access is to the page that it had then.
+    for (count, seed) in [(17, 1), (17, 2), (241, 3)] {
+        let (_, times) = both(|m| {
+            let places = scatter(m, count, seed);
+            m.p.cpu.regs[6] = ring(m, &places, seed);
+            m.code(CODE, |a| {
+                chase(a, ROUNDS, false);
+                a.movq(r10, xmm1).unwrap();
+                a.hlt().unwrap();
+            });
+            m.halts();
+            state(m, count)
+        });
+        ranged(times);
+    }
+}
+
+#[test]
 fn pages_in_the_middle_are_remapped() {
     let count = 32;
     let (_, times) = both(|m| {

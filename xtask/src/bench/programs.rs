@@ -104,8 +104,9 @@ fn field(text: &str, name: &str, key: &str) -> Result<Option<f64>> {
 /// Times in nanoseconds by the shell's clock, `openssl` by its own.
 fn tools(column: &Column) -> Result<Values> {
     let openssl = |args: &str| format!("openssl speed -mr -seconds 1 -bytes 16384 {args} 2>/dev/null");
-    let timed =
-        |what: &str| format!("for i in 1 2 3; do a=$(date +%s%N); {what}; b=$(date +%s%N); echo TIME $((b - a)); done");
+    let timed = |what: &str| {
+        format!("for i in 1 2 3; do a=$(date +%s%N); {what} || echo WRONG; b=$(date +%s%N); echo TIME $((b - a)); done")
+    };
     // Text that is compressed to about a quarter.
     let lines = [
         openssl("-evp sha256"),
@@ -115,13 +116,16 @@ fn tools(column: &Column) -> Result<Values> {
         timed("python3 -c 'x = 0\nfor i in range(300000): x = (x * 31 + i) & 0xFFFFFF\nassert x == 2124272, x'")
             .replace('\n', "\\n")
             .replacen("-c '", "-c $'", 1),
-        timed("python3 -c 'x = 0\nfor i in range(3000000): x = (x * 31 + i) & 0xFFFFFF'")
+        timed("python3 -c 'x = 0\nfor i in range(3000000): x = (x * 31 + i) & 0xFFFFFF\nassert x == 16261984, x'")
             .replace('\n', "\\n")
             .replacen("-c '", "-c $'", 1),
         timed("python3 -c pass"),
     ];
     let text = shells(column, || boots::root(column, "tools"), &lines)?;
     let get = |at: usize| text.get(at).map_or("", String::as_str);
+    if let Some(wrong) = text.iter().position(|t| t.lines().any(|l| l.trim() == "WRONG")) {
+        bail!("a program failed: {}", get(wrong));
+    }
     let time = |at: usize| best(get(at)).with_context(|| format!("no time: {}", get(at)));
     Ok(vec![
         ("openssl-sha256", speed(get(0)).with_context(|| format!("no speed: {}", get(0)))? / 1e6),
