@@ -288,7 +288,7 @@ impl Cpu {
     #[inline]
     pub fn load_system<T: Int>(&mut self, bus: &mut dyn Bus, at: u64) -> Result<T, Abort> {
         let e = self.tlb.slot(SUPERVISOR, at);
-        if e.read == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+        if e.read == self.tlb.tag_in(SUPERVISOR, at.wrapping_add(T::BYTES as u64 - 1)) {
             // SAFETY: as in `load_at`.
             return Ok(unsafe { host::<T>(e, at).read_unaligned() });
         }
@@ -304,7 +304,7 @@ impl Cpu {
     #[inline]
     pub fn store_system<T: Int>(&mut self, bus: &mut dyn Bus, at: u64, value: T) -> Result<(), Abort> {
         let e = self.tlb.slot(SUPERVISOR, at);
-        if e.write == self.tlb.tag(at.wrapping_add(T::BYTES as u64 - 1)) {
+        if e.write == self.tlb.tag_in(SUPERVISOR, at.wrapping_add(T::BYTES as u64 - 1)) {
             // SAFETY: as in `store_at`.
             unsafe { host::<T>(e, at).write_unaligned(value) };
             if marked(e) {

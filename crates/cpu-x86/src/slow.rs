@@ -113,7 +113,7 @@ impl Cpu {
             if self.watched(at & !0xFFF, PAGE_SIZE, None) != 0 {
                 (allowed.read, allowed.write) = (false, false);
             }
-            self.tlb.fill(base, at, &phys, allowed, t.shift);
+            self.tlb.fill(base, at, &phys, allowed, (t.shift, t.global));
         }
         Ok(Page { phys, at })
     }

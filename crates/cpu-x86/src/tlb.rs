@@ -5,7 +5,9 @@
 //! address space is a generation; a CR3 load takes a new one (or, with PCIDs, an old one) and touches no entry.
 //! There is one table for user accesses, one for supervisor accesses, one for supervisor accesses with RFLAGS.AC
 //! (SMAP), and one that is never filled, which sends every access down the slow path (alignment checking).
-//! Global pages are treated as non-global, and everything is cached in 4 KiB pieces: both only drop more than needed.
+//! Supervisor accesses have generations of their own, so that what they found of global pages survives CR3 loads: as long as only few
+//! of their entries are of others ([`Local`]), these are emptied instead. For user accesses global pages are treated as non-global,
+//! and everything is cached in 4 KiB pieces: both only drop more than needed.
 //!
 //! Host pointers in here are alive because [`Tlb::blocks`] holds the blocks they point into; both go together.
 
@@ -157,21 +159,69 @@ impl Regions {
     }
 }
 
+/// An address space that was left: its translations are found again when it comes back.
+#[derive(Clone, Copy, Debug)]
+struct Space {
+    pcid: u16,
+    /// Its generation for user accesses.
+    user: u64,
+    /// For supervisor accesses: all entries that have it are of this space, or of global pages. 0: none.
+    kernel: u64,
+}
+
+/// Entries of the supervisor generation that are not of global pages, since the last CR3 load.
+#[derive(Default)]
+struct Local {
+    /// Which ones, and the pages.
+    entries: Vec<(usize, u64)>,
+    /// There are others, too.
+    more: bool,
+}
+
+impl Local {
+    /// Most that are worth emptying one by one.
+    const MOST: usize = 64;
+
+    fn add(&mut self, at: usize, page: u64) {
+        if self.more || self.entries.last() == Some(&(at, page)) {
+            return;
+        }
+        self.more = self.entries.len() >= Self::MOST;
+        self.entries.push((at, page));
+    }
+}
+
+/// A page whose translations were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// All of them.
+    All,
+    Page(u64),
+    /// Only for data accesses.
+    Data(u64),
+}
+
 /// All tables of one processor.
 pub(crate) struct Tlb {
     entries: LargeArray<Entry, { TABLES * ENTRIES }>,
     /// First entry of the table for the data accesses of instructions, by privilege and mode.
     pub(crate) base: usize,
+    /// Of user accesses.
     generation: u64,
+    /// Of supervisor accesses. (No two of these numbers are ever the same.)
+    kernel: u64,
+    /// The one of the two that accesses have now.
+    current: u64,
+    local: Local,
     last_generation: u64,
     /// Changes when a translation may have been dropped.
     pub(crate) epoch: u64,
-    /// Pages whose translations were dropped since this was taken, all of them with `None`.
-    dropped: Vec<Option<u64>>,
+    /// Whose translations were dropped since this was taken.
+    dropped: Vec<Dropped>,
     /// Times generations started anew.
     wraps: u64,
-    /// PCID and generation, most recently used first.
-    pcids: Vec<(u16, u64)>,
+    /// Most recently used first.
+    spaces: Vec<Space>,
     blocks: Vec<Arc<RamBlock>>,
     phys: Box<[Phys; PHYS_ENTRIES]>,
     devices: [Option<Device>; DEVICES],
@@ -205,11 +255,14 @@ impl Default for Tlb {
             entries: LargeArray::new(),
             base: SUPERVISOR,
             generation: 1,
-            last_generation: 1,
+            kernel: 2,
+            current: 2,
+            local: Local::default(),
+            last_generation: 2,
             epoch: 0,
             dropped: Vec::new(),
             wraps: 0,
-            pcids: Vec::new(),
+            spaces: Vec::new(),
             blocks: Vec::new(),
             phys: array(Phys::device(u64::MAX)),
             devices: [None; DEVICES],
@@ -240,14 +293,26 @@ impl Tlb {
     /// slot of its first, equality also says that the access stays in its page.
     #[inline(always)]
     pub(crate) fn tag(&self, at: u64) -> u64 {
-        at & PAGE_MASK | self.generation
+        at & PAGE_MASK | self.current
+    }
+
+    /// The same in the table that starts at `base`.
+    #[inline(always)]
+    pub(crate) fn tag_in(&self, base: usize, at: u64) -> u64 {
+        at & PAGE_MASK | self.generation_in(base)
+    }
+
+    #[inline(always)]
+    fn generation_in(&self, base: usize) -> u64 {
+        // (The table that is never filled is for CPL 3.)
+        if matches!(base, USER | UNCACHED) { self.generation } else { self.kernel }
     }
 
     /// What translated code looks things up in: the tables for data and for fetches at `exec`, and the generation.
     #[inline(always)]
     pub(crate) fn raw(&self, exec: usize) -> (*const Entry, *const Entry, u64) {
         let at = |base: usize| std::ptr::from_ref(&self.entries[base & (TABLES * ENTRIES - 1)]);
-        (at(self.base), at(exec), self.generation)
+        (at(self.base), at(exec), self.current)
     }
 
     /// The address of a table, if it fits into a displacement.
@@ -268,9 +333,15 @@ impl Tlb {
         &self.blocks[index as usize]
     }
 
-    /// Enters a translation; `shift` is the size of the page it comes from.
-    pub(crate) fn fill(&mut self, base: usize, at: u64, phys: &Phys, allowed: Allowed, shift: u32) {
-        let tag = self.tag(at);
+    /// Enters a translation; `shift` is the size of the page it comes from, and whether that is `global`.
+    pub(crate) fn fill(&mut self, base: usize, at: u64, phys: &Phys, allowed: Allowed, (shift, global): (u32, bool)) {
+        let tag = self.tag_in(base, at);
+        let slot = (base | (at >> 12) as usize & (ENTRIES - 1)) & (TABLES * ENTRIES - 1);
+        if base != USER && !global {
+            self.local.add(slot, at >> 12);
+            // Branch targets there would have to be looked for.
+            self.local.more |= allowed.exec && phys.executable;
+        }
         if shift > 12 {
             self.large.insert(at >> LARGE);
         }
@@ -278,7 +349,7 @@ impl Tlb {
             self.huge.insert(at >> HUGE);
         }
         let when = |on: bool| if on { tag } else { 0 };
-        self.entries[(base | (at >> 12) as usize & (ENTRIES - 1)) & (TABLES * ENTRIES - 1)] = Entry {
+        self.entries[slot] = Entry {
             read: when(allowed.read),
             write: when(allowed.write && phys.writable),
             exec: when(allowed.exec && phys.executable),
@@ -293,7 +364,7 @@ impl Tlb {
     /// RAM at `at`, if the table at `base` knows that it may be read (or written).
     pub(crate) fn cached(&self, base: usize, at: u64, write: bool) -> Option<Phys> {
         let e = self.slot(base, at);
-        ((if write { e.write } else { e.read }) == self.tag(at)).then(|| Phys {
+        ((if write { e.write } else { e.read }) == self.tag_in(base, at)).then(|| Phys {
             host: e.addend.wrapping_add((at & PAGE_MASK) as usize) as *mut u8,
             flags: e.flags,
             version: e.version,
@@ -363,9 +434,10 @@ impl Tlb {
         self.last_generation += 1;
         if self.last_generation >= GENERATIONS {
             self.clear();
-            self.pcids.clear();
-            self.last_generation = 1;
+            self.spaces.clear();
+            self.local = Local::default();
             self.wraps += 1;
+            (self.generation, self.kernel, self.last_generation) = (1, 2, 3);
         }
         self.last_generation
     }
@@ -373,24 +445,59 @@ impl Tlb {
     /// Makes `pcid` the current address space, with its old translations if `keep` and there are some.
     fn switch(&mut self, pcid: u16, keep: bool) {
         self.epoch = self.epoch.wrapping_add(1);
-        let known = self.pcids.iter().position(|(p, _)| *p == pcid).map(|i| self.pcids.remove(i));
-        self.generation = match known {
-            Some((_, generation)) if keep => generation,
+        let wraps = self.wraps;
+        let old = self.spaces.first().map(|s| s.pcid);
+        let known = self.spaces.iter().position(|s| s.pcid == pcid).map(|i| self.spaces.remove(i)).filter(|_| keep);
+        if self.local.more {
+            // What supervisor accesses found is the old space's.
+            let kernel = self.kernel;
+            for s in self.spaces.iter_mut().filter(|s| s.kernel == kernel && Some(s.pcid) != old) {
+                s.kernel = 0;
+            }
+            let ours = known.filter(|s| s.kernel != 0 && (s.kernel != kernel || old == Some(pcid)));
+            // (There may be more of a space that is found again.)
+            self.local = Local { entries: Vec::new(), more: ours.is_some() };
+            self.kernel = match ours {
+                Some(s) => s.kernel,
+                None => self.fresh(),
+            };
+        } else {
+            for (at, page) in std::mem::take(&mut self.local.entries) {
+                self.entries[at & (TABLES * ENTRIES - 1)] = Entry::EMPTY;
+                self.note_dropped(Dropped::Data(page));
+            }
+        }
+        let user = match known {
+            Some(s) if wraps == self.wraps => s.user,
             _ => self.fresh(),
         };
-        self.pcids.truncate(PCIDS - 1);
-        self.pcids.insert(0, (pcid, self.generation));
+        self.generation = user;
+        self.choose();
+        self.spaces.truncate(PCIDS - 1);
+        self.spaces.insert(0, Space { pcid, user, kernel: self.kernel });
+    }
+
+    /// After a change of generations, or of the table.
+    fn choose(&mut self) {
+        self.current = self.generation_in(self.base);
+    }
+
+    /// Forgets what supervisor accesses found.
+    fn drop_kernel(&mut self) {
+        self.local = Local::default();
+        self.kernel = self.fresh();
+        self.choose();
     }
 
     /// Forgets the translations of the page (of any size) that holds `at`, in all address spaces.
     fn flush_page(&mut self, at: u64) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.note_dropped(Some(at >> 12));
+        self.note_dropped(Dropped::Page(at >> 12));
         if self.huge.has(at >> HUGE) {
-            self.note_dropped(None);
+            self.note_dropped(Dropped::All);
             self.drop_region(at, HUGE);
         } else if self.large.has(at >> LARGE) {
-            self.note_dropped(None);
+            self.note_dropped(Dropped::All);
             self.drop_region(at, LARGE);
         }
         for base in [USER, SUPERVISOR, SUPERVISOR_AC] {
@@ -398,24 +505,29 @@ impl Tlb {
         }
     }
 
-    fn note_dropped(&mut self, page: Option<u64>) {
+    fn note_dropped(&mut self, what: Dropped) {
         const MOST: usize = 256;
-        if page.is_none() || self.dropped.len() >= MOST {
+        if what == Dropped::All || self.dropped.len() >= MOST {
             self.dropped.clear();
-            self.dropped.push(None);
-        } else if self.dropped.last() != Some(&None) {
-            self.dropped.push(page);
+            self.dropped.push(Dropped::All);
+        } else if self.dropped.last() != Some(&Dropped::All) {
+            self.dropped.push(what);
         }
     }
 
-    /// The pages whose translations were dropped since last time; `None` stands for all. (New generations not counted.)
-    pub(crate) fn take_dropped(&mut self) -> Vec<Option<u64>> {
+    /// Whose translations were dropped since last time. (New generations not counted.)
+    pub(crate) fn take_dropped(&mut self) -> Vec<Dropped> {
         std::mem::take(&mut self.dropped)
     }
 
-    /// A number of the current address space that is never used for another.
+    /// A number of what accesses find now, in the current address space, that is never used for anything else.
     pub(crate) fn space(&self) -> u64 {
-        self.wraps * GENERATIONS + self.generation
+        self.wraps * GENERATIONS + self.current
+    }
+
+    /// The same for accesses by the table that starts at `base`.
+    pub(crate) fn space_in(&self, base: usize) -> u64 {
+        self.wraps * GENERATIONS + self.generation_in(base)
     }
 
     fn drop_region(&mut self, at: u64, shift: u32) {
@@ -435,9 +547,11 @@ impl Tlb {
     /// Forgets everything, host memory included: the physical map changed.
     pub(crate) fn drop_memory(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.note_dropped(None);
-        self.pcids.clear();
+        self.note_dropped(Dropped::All);
+        self.spaces.clear();
+        self.drop_kernel();
         self.generation = self.fresh();
+        self.choose();
         self.phys.fill(Phys::device(u64::MAX));
         self.blocks.clear();
     }
@@ -466,6 +580,7 @@ impl Cpu {
         } else {
             SUPERVISOR
         };
+        self.tlb.choose();
         let mut watch = [0; 5];
         if self.dr[7] & 0xFF != 0 {
             watch[..4].copy_from_slice(&self.dr[..4]);
@@ -485,7 +600,8 @@ impl Cpu {
     /// CR4, EFER and DR7.
     pub fn flush_tlb(&mut self, all: bool) {
         if all {
-            self.tlb.pcids.clear();
+            self.tlb.spaces.clear();
+            self.tlb.drop_kernel();
             self.tlb.model = self.walk_model();
         }
         self.switch_address_space(false);
@@ -510,7 +626,7 @@ impl Cpu {
         if pcid == self.pcid() {
             self.tlb.switch(pcid, false);
         } else {
-            self.tlb.pcids.retain(|(p, _)| *p != pcid);
+            self.tlb.spaces.retain(|s| s.pcid != pcid);
         }
     }
 }
@@ -522,7 +638,7 @@ mod tests {
     fn filled(shift: u32) -> Tlb {
         let mut t = Tlb::default();
         let all = Allowed { read: true, write: true, exec: true };
-        t.fill(USER, 0x40_3000, &Phys { writable: true, executable: true, ..Phys::device(0) }, all, shift);
+        t.fill(USER, 0x40_3000, &Phys { writable: true, executable: true, ..Phys::device(0) }, all, (shift, false));
         t
     }
 
@@ -530,14 +646,84 @@ mod tests {
     fn what_is_cached_can_be_asked_for() {
         let mut t = Tlb::default();
         let ram = Phys { host: 0x7000_0000 as *mut u8, offset: 0x5000, writable: true, ..Phys::device(0) };
-        t.fill(USER, 0x40_3000, &ram, Allowed { read: true, write: false, exec: false }, 12);
+        t.fill(USER, 0x40_3000, &ram, Allowed { read: true, write: false, exec: false }, (12, false));
         let found = t.cached(USER, 0x40_3123, false).expect("a page");
         assert_eq!((found.host as usize, found.offset, found.writable), (0x7000_0000, 0x5000, false));
         assert!(t.cached(USER, 0x40_3123, true).is_none() && t.cached(SUPERVISOR, 0x40_3123, false).is_none());
     }
 
     fn hit(t: &Tlb, at: u64) -> bool {
-        t.slot(USER, at).read == t.tag(at)
+        t.slot(USER, at).read == t.tag_in(USER, at)
+    }
+
+    fn kernel_hit(t: &Tlb, at: u64) -> bool {
+        t.slot(SUPERVISOR, at).read == t.tag_in(SUPERVISOR, at)
+    }
+
+    /// Enters a page for supervisor accesses.
+    fn enter(t: &mut Tlb, at: u64, exec: bool, global: bool) {
+        let ram = Phys { writable: true, executable: true, ..Phys::device(0) };
+        t.fill(SUPERVISOR, at, &ram, Allowed { read: true, write: true, exec }, (12, global));
+    }
+
+    #[test]
+    fn global_pages_outlive_their_address_space() {
+        let mut t = Tlb::default();
+        enter(&mut t, 0x9000, true, true);
+        enter(&mut t, 0xA000, false, false);
+        t.take_dropped();
+        t.switch(1, true);
+        assert!(kernel_hit(&t, 0x9000) && !kernel_hit(&t, 0xA000));
+        assert_eq!(t.take_dropped(), [Dropped::Data(0xA)]);
+        t.flush_page(0x9000);
+        assert!(!kernel_hit(&t, 0x9000));
+        enter(&mut t, 0x9000, true, true);
+        t.drop_kernel();
+        assert!(!kernel_hit(&t, 0x9000));
+    }
+
+    #[test]
+    fn many_pages_that_are_not_global_are_kept_for_their_address_space() {
+        for exec in [false, true] {
+            let pages = if exec { 1 } else { 2 * Local::MOST as u64 };
+            let all = |t: &Tlb| (0..pages).map(|n| kernel_hit(t, n << 12)).collect::<Vec<_>>();
+            let mut t = Tlb::default();
+            t.switch(1, false);
+            t.switch(2, false);
+            t.switch(1, true);
+            let before = t.space_in(SUPERVISOR);
+            (0..pages).for_each(|n| enter(&mut t, n << 12, exec, false));
+            t.switch(2, true);
+            assert!(all(&t).iter().all(|hit| !hit), "another address space");
+            let second = t.space_in(SUPERVISOR);
+            assert!(second != before && second != t.space_in(USER));
+            enter(&mut t, 0x20_0000, true, false);
+            t.switch(3, true);
+            enter(&mut t, 0x10_0000, true, false);
+            t.switch(1, true);
+            assert!(all(&t).iter().all(|hit| *hit) && t.space_in(SUPERVISOR) == before, "found again");
+            t.switch(2, true);
+            assert!(kernel_hit(&t, 0x20_0000) && t.space_in(SUPERVISOR) == second);
+            t.switch(1, false);
+            assert!(all(&t).iter().all(|hit| !hit), "not wanted");
+        }
+    }
+
+    #[test]
+    fn what_several_spaces_share_is_no_ones_once_it_is_not_global() {
+        let mut t = Tlb::default();
+        t.switch(1, false);
+        enter(&mut t, 0x9000, true, true);
+        t.switch(2, false);
+        t.switch(1, true);
+        // Of space 1, in the generation that space 2 had, too.
+        enter(&mut t, 0xB000, true, false);
+        t.switch(2, true);
+        assert!(!kernel_hit(&t, 0xB000) && !kernel_hit(&t, 0x9000));
+        enter(&mut t, 0xC000, true, false);
+        t.switch(1, true);
+        assert!(!kernel_hit(&t, 0xC000));
+        assert!(kernel_hit(&t, 0xB000) && kernel_hit(&t, 0x9000));
     }
 
     #[test]
@@ -562,7 +748,7 @@ mod tests {
         t.switch(1, true);
         assert!(!hit(&t, 0x40_3000));
         let all = Allowed { read: true, write: true, exec: true };
-        t.fill(USER, 0x40_3000, &Phys::device(0), all, 12);
+        t.fill(USER, 0x40_3000, &Phys::device(0), all, (12, false));
         assert!(hit(&t, 0x40_3000));
         t.switch(2, true);
         assert!(!hit(&t, 0x40_3000));
@@ -577,7 +763,9 @@ mod tests {
         let mut t = filled(12);
         for _ in 0..2 * GENERATIONS {
             t.switch(0, false);
-            assert!(!hit(&t, 0x40_3000));
+            assert!(!hit(&t, 0x40_3000) && !kernel_hit(&t, 0x5000));
+            enter(&mut t, 0x5000, true, false);
+            assert!(kernel_hit(&t, 0x5000) && t.generation != t.kernel);
         }
     }
 }

@@ -15,6 +15,7 @@ const U: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
 
 /// Page-fault error code bits.
@@ -50,6 +51,8 @@ pub struct Translation {
     writable: bool,
     nx: bool,
     dirty: bool,
+    /// It outlives loads of CR3.
+    pub(crate) global: bool,
 }
 
 /// Why there is no translation.
@@ -131,7 +134,15 @@ impl Cpu {
         }
         if self.cr0 & CR0_PG == 0 {
             let gpa = at & 0xFFFF_FFFF;
-            return Ok(Translation { gpa, shift: 12, user: true, writable: true, nx: false, dirty: true });
+            return Ok(Translation {
+                gpa,
+                shift: 12,
+                user: true,
+                writable: true,
+                nx: false,
+                dirty: true,
+                global: false,
+            });
         }
         if let Some(answer) = bus.translate(at & !0xFFF, request) {
             return self.translated_elsewhere(at, request, answer);
@@ -159,7 +170,7 @@ impl Cpu {
             Untranslated::Leave => WalkFault::Leave { gpa: at },
         })?;
         let (user, nx) = (request.user, request.access != Access::Fetch);
-        Ok(Translation { gpa: page | at & 0xFFF, shift: 12, user, writable: write, nx, dirty: write })
+        Ok(Translation { gpa: page | at & 0xFFF, shift: 12, user, writable: write, nx, dirty: write, global: false })
     }
 
     fn format(&self) -> Format {
@@ -227,6 +238,7 @@ impl Cpu {
                     writable,
                     nx,
                     dirty: store || e & D != 0,
+                    global: e & G != 0 && self.cr4 & CR4_PGE != 0,
                 };
                 if !self.may(&t, request) {
                     return fault(self, code::P);

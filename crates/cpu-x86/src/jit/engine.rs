@@ -23,7 +23,7 @@ use crate::code_memory::CodeMemory;
 use crate::flags::rflags;
 use crate::op::Op;
 use crate::state::{Cpu, Mode, REG_PAGE};
-use crate::tlb::{SUPERVISOR, USER};
+use crate::tlb::{Dropped, SUPERVISOR, USER};
 
 /// Entries between two times the statistics are told, and code is looked at for large pages.
 const TELL: u64 = 1024;
@@ -596,14 +596,14 @@ impl Engine {
         for dropped in cpu.tlb.take_dropped() {
             cpu.jit.drop_page(dropped);
             match dropped {
-                None => {
+                Dropped::All => {
                     self.jumps.fill(Jump::default());
                     self.pages.fill(0);
                 }
-                Some(page) if self.pages[page as usize >> 6 & (PAGES - 1)] >> (page & 63) & 1 != 0 => {
+                Dropped::Page(page) if self.pages[page as usize >> 6 & (PAGES - 1)] >> (page & 63) & 1 != 0 => {
                     self.jumps.iter_mut().filter(|j| j.rip >> 12 == page).for_each(|j| *j = Jump::default());
                 }
-                Some(_) => {}
+                Dropped::Page(_) | Dropped::Data(_) => {}
             }
         }
     }

@@ -89,7 +89,7 @@ struct Page {
 
 fn page(cpu: &Cpu, base: usize, at: u64) -> Option<Page> {
     let e = cpu.tlb.slot(base, at);
-    (at < LAST && e.read == cpu.tlb.tag(at)).then_some(Page {
+    (at < LAST && e.read == cpu.tlb.tag_in(base, at)).then_some(Page {
         addend: e.addend as u64,
         block: e.block,
         offset: e.offset,
@@ -156,7 +156,7 @@ fn number(blocks: &mut Vec<Weak<RamBlock>>, block: &Arc<RamBlock>) -> usize {
 impl Ranges {
     /// A range for site `site`, which has range `has` (0: none), by means of the TLB table at `base`.
     pub(super) fn of(&mut self, cpu: &mut Cpu, sites: &SiteMemory, (site, has): (usize, u16), base: usize) -> Fate {
-        let space = cpu.tlb.space();
+        let space = cpu.tlb.space_in(base);
         let tries = self.tries.entry(site).or_insert((space, 0));
         if tries.0 != space {
             *tries = (space, 0);
@@ -184,7 +184,7 @@ impl Ranges {
 
     fn find(&mut self, cpu: &mut Cpu, sites: &SiteMemory, has: u16, base: usize, at: u64) -> Fate {
         let fate = |n: usize| u16::try_from(n).map_or(Fate::Later, Fate::Ranged);
-        let space = cpu.tlb.space();
+        let space = cpu.tlb.space_in(base);
         let ours = |w: &Window| w.base == base && w.space == space;
         let range = |n: usize| sites.range(n).filter(|r| r.bytes != 0).unwrap_or_default();
         let mut live = self.windows.iter().enumerate().filter(|(_, w)| w.as_ref().is_some_and(ours));
@@ -234,7 +234,7 @@ impl Ranges {
         }
         let room = (WINDOW - (run.high - run.low)) / 2 / PAGE * PAGE;
         let origin = run.low.saturating_sub(room);
-        *window = Some(Window { base, space: cpu.tlb.space(), origin, pages, mapped: 0, shown: false });
+        *window = Some(Window { base, space: cpu.tlb.space_in(base), origin, pages, mapped: 0, shown: false });
         Some(n)
     }
 

@@ -29,6 +29,7 @@ use super::translate::{Ea, OFFSETS, TLB_MASK, Translator};
 use crate::bus::Attention;
 use crate::code_memory::{CodeMemory, NearMemory};
 use crate::state::{Cpu, Mode};
+use crate::tlb::Dropped;
 
 /// There are so many.
 pub(super) const SITES: usize = 768 << 10;
@@ -132,6 +133,25 @@ const fn in_context(offset: usize) -> usize {
     offset_of!(Cpu, jit) + offset
 }
 
+/// Those of one privilege that were filled.
+#[derive(Debug)]
+#[repr(C)]
+struct Filled {
+    /// Of `MEMBERS`, and how many of them are in use.
+    members: *mut Member,
+    used: u32,
+    /// Of `LISTS`: the last member of each, plus one.
+    lists: *mut u32,
+    /// What they are for: `Tlb::space`.
+    space: u64,
+}
+
+impl Default for Filled {
+    fn default() -> Self {
+        Self { members: std::ptr::null_mut(), used: 0, lists: std::ptr::null_mut(), space: 0 }
+    }
+}
+
 /// What translated code and [`Context`] know of the sites.
 #[derive(Debug)]
 #[repr(C)]
@@ -141,11 +161,12 @@ pub(crate) struct Sites {
     more: *mut More,
     /// Where code can be written.
     code: *mut u8,
-    /// Of `MEMBERS`, and how many of them are in use.
-    members: *mut Member,
-    used: u32,
-    /// Of `LISTS`: the last member of each, plus one.
-    lists: *mut u32,
+    /// Those of the privilege that code has now.
+    filled: Filled,
+    /// Those of the other.
+    others: Filled,
+    /// The first are those of CPL 3.
+    user: bool,
     /// Of `RANGES`.
     ranges: *mut Range,
     /// Of `NOTED`, and how many were noted.
@@ -163,8 +184,6 @@ pub(crate) struct Sites {
     /// Fills, and the lower half of the TSC at the last multiple of 256.
     fills: u32,
     when: u32,
-    /// The address space that they are for.
-    space: u64,
 }
 
 impl Default for Sites {
@@ -174,9 +193,9 @@ impl Default for Sites {
             first: nowhere,
             more: std::ptr::null_mut(),
             code: nowhere,
-            members: std::ptr::null_mut(),
-            used: 0,
-            lists: std::ptr::null_mut(),
+            filled: Filled::default(),
+            others: Filled::default(),
+            user: false,
             ranges: std::ptr::null_mut(),
             samples: std::ptr::null_mut(),
             noted: 0,
@@ -187,7 +206,6 @@ impl Default for Sites {
             which: [0; LIST],
             fills: 0,
             when: 0,
-            space: 0,
         }
     }
 }
@@ -201,18 +219,18 @@ fn ours(offset: usize) -> Mem {
 /// Puts the site that the scratch words name on the list of the page at the address in T2; RCX is the site then. The jump is
 /// taken when there is no room. RAX, RDX and T1 are lost.
 fn enlist(a: &mut Asm) -> usize {
-    a.load32(T1, ours(offset_of!(Sites, used)));
+    a.load32(T1, ours(offset_of!(Sites, filled.used)));
     a.alu_imm(false, Alu::Cmp, T1, MEMBERS as i32);
     let full = a.jcc(Cc::AboveEqual as u8);
     a.lea32(RAX, Mem::base(T1, 1));
-    a.store32(ours(offset_of!(Sites, used)), RAX);
+    a.store32(ours(offset_of!(Sites, filled.used)), RAX);
     a.shift(true, 4, T1, size_of::<Member>().trailing_zeros() as u8);
-    a.alu(Alu::Add, T1, ours(offset_of!(Sites, members)));
+    a.alu(Alu::Add, T1, ours(offset_of!(Sites, filled.members)));
     a.mov(RDX, T2);
     a.shift(true, 5, RDX, 12);
     a.alu_imm(false, Alu::And, RDX, LISTS as i32 - 1);
     a.shift(true, 4, RDX, 2);
-    a.alu(Alu::Add, RDX, ours(offset_of!(Sites, lists)));
+    a.alu(Alu::Add, RDX, ours(offset_of!(Sites, filled.lists)));
     a.load32(RCX, Mem::base(RDX, 0));
     a.store32(Mem::base(T1, offset_of!(Member, before) as i32), RCX);
     a.store32(Mem::base(RDX, 0), RAX);
@@ -244,7 +262,7 @@ fn take_range(a: &mut Asm) -> [usize; 3] {
     let none = a.jcc(Cc::Equal as u8);
     a.shift(false, 4, RAX, size_of::<Range>().trailing_zeros() as u8);
     a.alu(Alu::Add, RAX, ours(offset_of!(Sites, ranges)));
-    a.load(RDX, ours(offset_of!(Sites, space)));
+    a.load(RDX, ours(offset_of!(Sites, filled.space)));
     a.alu(Alu::Cmp, RDX, range(offset_of!(Range, space)));
     let other = a.jcc(Cc::NotEqual as u8);
     a.mov(RDX, T2);
@@ -589,25 +607,29 @@ impl Translator<'_> {
 }
 
 impl Context {
-    /// Forgets the pages if the address space is another. `keep`: what is found from now on may be kept.
+    /// Code of this privilege (`user`: CPL 3) is to run, which finds what `space` says: forgets what it found in another. `keep`: what is
+    /// found from now on may be kept.
     #[inline(always)]
-    pub(super) fn forget_sites(&mut self, space: u64, keep: bool) {
+    pub(super) fn forget_sites(&mut self, user: bool, space: u64, keep: bool) {
         let s = &mut self.sites;
         s.keep = u8::from(keep);
-        if s.space != space || s.used as usize > MEMBERS / 2 {
-            s.space = space;
+        if s.user != user {
+            s.change();
+        }
+        if s.filled.space != space || s.filled.used as usize > MEMBERS / 2 {
+            s.filled.space = space;
             s.forget();
         }
     }
 
-    /// Forgets the page with this number; `None`: all.
-    pub(super) fn drop_page(&mut self, page: Option<u64>) {
-        match page {
-            None => {
+    /// Forgets what was dropped.
+    pub(super) fn drop_page(&mut self, what: Dropped) {
+        match what {
+            Dropped::All => {
                 self.sites.drop_ranges(|_| true);
-                self.sites.forget();
+                self.sites.forget_all();
             }
-            Some(page) => {
+            Dropped::Page(page) | Dropped::Data(page) => {
                 self.sites.drop_ranges(|r| (page << 12).wrapping_sub(r.start) < r.bytes);
                 self.sites.empty(page);
             }
@@ -626,8 +648,9 @@ impl Context {
         if self.sites.first != first {
             // Of another engine, or none: there is nothing in these yet.
             let SiteMemory { more, code, members, lists, ranges, samples, .. } = *memory;
-            self.sites = Sites { first, more, code, members, lists, ranges, samples, ..Sites::default() };
-            self.sites.forget();
+            let [filled, others] = [0, 1].map(|n| Filled { members: members[n], lists: lists[n], ..Filled::default() });
+            self.sites = Sites { first, more, code, filled, others, ranges, samples, ..Sites::default() };
+            self.sites.forget_all();
         }
     }
 
@@ -681,17 +704,31 @@ impl Sites {
         }
     }
 
+    /// From now on code has another privilege.
+    fn change(&mut self) {
+        std::mem::swap(&mut self.filled, &mut self.others);
+        self.user = !self.user;
+    }
+
     /// Empties those whose (first) page it is.
     fn empty(&mut self, page: u64) {
-        if self.lists.is_null() {
+        for _ in 0..2 {
+            self.empty_now(page);
+            self.change();
+        }
+    }
+
+    fn empty_now(&mut self, page: u64) {
+        let Filled { members, used, lists, .. } = self.filled;
+        if lists.is_null() {
             return;
         }
         let hash = page as usize & (LISTS - 1);
         // SAFETY: there are `LISTS` lists.
-        let mut at = unsafe { *self.lists.add(hash) };
-        while let Some(n) = at.checked_sub(1).filter(|n| *n < self.used) {
+        let mut at = unsafe { *lists.add(hash) };
+        while let Some(n) = at.checked_sub(1).filter(|n| *n < used) {
             // SAFETY: member `n` is in use.
-            let member = unsafe { *self.members.add(n as usize) };
+            let member = unsafe { *members.add(n as usize) };
             // SAFETY: it is a member's.
             let (site, _) = unsafe { self.site(member.site) };
             if site.start >> 12 == page {
@@ -701,21 +738,30 @@ impl Sites {
         }
     }
 
-    /// Empties all.
+    /// Empties all that code of the privilege it has now filled.
     fn forget(&mut self) {
-        if self.lists.is_null() {
+        let Filled { members, lists, .. } = self.filled;
+        if lists.is_null() {
             return;
         }
         // SAFETY: there are so many lists.
-        unsafe { self.lists.write_bytes(0, LISTS) };
-        for n in 0..std::mem::take(&mut self.used) {
+        unsafe { lists.write_bytes(0, LISTS) };
+        for n in 0..std::mem::take(&mut self.filled.used) {
             // SAFETY: member `n` was in use, and its site is a member's.
             unsafe {
-                let member = *self.members.add(n as usize);
+                let member = *members.add(n as usize);
                 let (site, more) = self.site(member.site);
                 (site.start, site.room) = (NO_PAGE, 0);
                 more.misses = 0;
             }
+        }
+    }
+
+    /// Empties all.
+    fn forget_all(&mut self) {
+        for _ in 0..2 {
+            self.forget();
+            self.change();
         }
     }
 }
@@ -726,8 +772,9 @@ pub(super) struct SiteMemory {
     /// Of `SITES`; translated code writes them.
     more: *mut More,
     code: *mut u8,
-    members: *mut Member,
-    lists: *mut u32,
+    /// By privilege.
+    members: [*mut Member; 2],
+    lists: [*mut u32; 2],
     ranges: *mut Range,
     samples: *mut Sample,
     /// By site: the first bytes of the code that becomes a jump, of those that may have a range.
@@ -743,12 +790,14 @@ impl SiteMemory {
     pub(super) fn new(memory: &mut CodeMemory) -> Option<Self> {
         let more = BYTES;
         let members = more + MORE_BYTES;
-        let lists = members + MEMBERS * size_of::<Member>();
-        let ranges = lists + LISTS * size_of::<u32>();
+        let lists = members + 2 * MEMBERS * size_of::<Member>();
+        let ranges = lists + 2 * LISTS * size_of::<u32>();
         let samples = ranges + RANGES * size_of::<Range>();
         let sites = memory.near(samples + NOTED * size_of::<Sample>())?;
         let at = |offset: usize| sites.as_ptr().wrapping_add(offset);
-        let (more, members, lists) = (at(more).cast(), at(members).cast(), at(lists).cast());
+        let members = [0, 1].map(|n| at(members + n * MEMBERS * size_of::<Member>()).cast());
+        let lists = [0, 1].map(|n| at(lists + n * LISTS * size_of::<u32>()).cast());
+        let more = at(more).cast();
         let (ranges, samples) = (at(ranges).cast(), at(samples).cast());
         Some(Self {
             sites,
