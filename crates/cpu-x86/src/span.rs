@@ -6,7 +6,7 @@ use guest_memory::RamBlock;
 
 use crate::bus::Bus;
 use crate::fault::{Abort, Access};
-use crate::mem::Int;
+use crate::mem::{Int, host, marked};
 use crate::state::{Cpu, Seg};
 use crate::tlb::UNCACHED;
 
@@ -76,10 +76,84 @@ impl Cpu {
         })
     }
 
+    /// Copies `count` elements upwards as REP MOVS does, if each of both ranges is in a page that the TLB has: whether it did. Offsets in
+    /// segments; they do not wrap.
+    #[inline(always)]
+    pub(crate) fn copy_in_pages<T: Int>(&mut self, from: (Seg, u64), to: (Seg, u64), count: u64) -> bool {
+        let Some((n, source)) = self.in_page::<T>(from, count, Access::Read) else { return false };
+        let Some((_, target)) = self.in_page::<T>(to, count, Access::Write) else { return false };
+        let (e, f) = (*self.tlb.data(source), *self.tlb.data(target));
+        // SAFETY: `in_page` says that these are inside pages that the TLB keeps alive.
+        unsafe { copy_up::<T>(host::<u8>(&e, source), host::<u8>(&f, target), n) };
+        if marked(&f) {
+            self.written(f, target, n);
+        }
+        true
+    }
+
+    /// Stores `value` in `count` elements, likewise.
+    #[inline(always)]
+    pub(crate) fn fill_in_page<T: Int>(&mut self, to: (Seg, u64), value: T, count: u64) -> bool {
+        let Some((n, target)) = self.in_page::<T>(to, count, Access::Write) else { return false };
+        let f = *self.tlb.data(target);
+        // SAFETY: as above.
+        unsafe { fill_up::<T>(host::<u8>(&f, target), value, n) };
+        if marked(&f) {
+            self.written(f, target, n);
+        }
+        true
+    }
+
+    /// The bytes of `count` elements, and their linear address, if they are all in one page that the TLB has for this access.
+    #[inline(always)]
+    fn in_page<T: Int>(&mut self, (seg, offset): (Seg, u64), count: u64, access: Access) -> Option<(usize, u64)> {
+        let n = count as usize * T::BYTES;
+        if count > 4096 || n == 0 || n > 4096 {
+            return None;
+        }
+        let at = self.linear(seg, offset, n, access).ok()?;
+        let e = self.tlb.data(at);
+        let tag = if access == Access::Write { e.write } else { e.read };
+        (tag == self.tlb.tag(at.wrapping_add(n as u64 - 1))).then_some((n, at))
+    }
+
     /// Whether a store to `offset` in `seg` is known to go to a device.
     pub(crate) fn is_known_device(&mut self, seg: Seg, offset: u64) -> bool {
         self.linear(seg, offset, 1, Access::Write)
             .is_ok_and(|at| self.tlb.device(self.tlb.base, at, Access::Write).is_some())
+    }
+}
+
+/// Copies `n` bytes, whole elements, upwards: where the ranges overlap, what was stored is loaded again.
+///
+/// # Safety
+/// Both ranges are valid.
+#[inline(always)]
+unsafe fn copy_up<T: Int>(source: *const u8, to: *mut u8, n: usize) {
+    let distance = (to as usize).wrapping_sub(source as usize);
+    if distance == 0 || distance >= n {
+        // SAFETY: the caller's; `copy` allows overlap (the target is below the source).
+        unsafe { std::ptr::copy(source, to, n) };
+        return;
+    }
+    for i in (0..n).step_by(T::BYTES) {
+        // SAFETY: the caller's.
+        unsafe {
+            let v = source.add(i).cast::<T>().read_unaligned();
+            to.add(i).cast::<T>().write_unaligned(v);
+        }
+    }
+}
+
+/// Stores `value` in `n` bytes, whole elements.
+///
+/// # Safety
+/// The range is valid.
+#[inline(always)]
+unsafe fn fill_up<T: Int>(to: *mut u8, value: T, n: usize) {
+    for i in (0..n).step_by(T::BYTES) {
+        // SAFETY: the caller's.
+        unsafe { to.add(i).cast::<T>().write_unaligned(value) };
     }
 }
 
@@ -103,19 +177,8 @@ impl Span {
     pub fn copy_from<T: Int>(&self, cpu: &mut Cpu, from: &Span, bytes: usize) -> usize {
         let n = bytes.min(self.len).min(from.len) / T::BYTES * T::BYTES;
         let (to, source) = (self.host(), from.host());
-        let distance = (to as usize).wrapping_sub(source as usize);
-        if distance == 0 || distance >= n {
-            // SAFETY: both ranges are inside live blocks; `copy` allows overlap (the target is below the source).
-            unsafe { std::ptr::copy(source, to, n) };
-        } else {
-            for i in (0..n).step_by(T::BYTES) {
-                // SAFETY: inside both spans.
-                unsafe {
-                    let v = source.add(i).cast::<T>().read_unaligned();
-                    to.add(i).cast::<T>().write_unaligned(v);
-                }
-            }
-        }
+        // SAFETY: both ranges are inside live blocks.
+        unsafe { copy_up::<T>(source, to, n) };
         self.written(cpu, n);
         n
     }
@@ -124,10 +187,8 @@ impl Span {
     pub fn fill<T: Int>(&self, cpu: &mut Cpu, value: T, bytes: usize) -> usize {
         let n = bytes.min(self.len) / T::BYTES * T::BYTES;
         let to = self.host();
-        for i in (0..n).step_by(T::BYTES) {
-            // SAFETY: inside the span.
-            unsafe { to.add(i).cast::<T>().write_unaligned(value) };
-        }
+        // SAFETY: inside the span.
+        unsafe { fill_up::<T>(to, value, n) };
         self.written(cpu, n);
         n
     }
