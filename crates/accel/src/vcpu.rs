@@ -61,6 +61,18 @@ impl AccessHandler for Handler<'_> {
         self.shared.attachments.ports.write(port, data);
     }
 
+    fn port_read_elements(&self, port: u16, size: usize, data: &mut [u8]) -> usize {
+        let done = self.shared.attachments.ports.read_elements(port, size, data);
+        stats::add(&self.vcpu.stats.port_accesses, (done / size.max(1)) as u64);
+        done
+    }
+
+    fn port_write_elements(&self, port: u16, size: usize, data: &[u8]) -> usize {
+        let done = self.shared.attachments.ports.write_elements(port, size, data);
+        stats::add(&self.vcpu.stats.port_accesses, (done / size.max(1)) as u64);
+        done
+    }
+
     fn memory_read(&self, gpa: u64, data: &mut [u8]) {
         if let Some((apics, offset)) = self.local_apic(gpa) {
             return apics.read(self.index, offset, data);

@@ -108,6 +108,17 @@ pub trait Bus {
     /// [`Leave`] when it must become an exit.
     fn port_write(&mut self, port: u16, data: &[u8]) -> Result<(), Leave>;
 
+    /// INs of a string instruction: as many elements of `size` bytes as `data` has, or fewer, one after the other. How many bytes
+    /// were read. What is left comes as [`Bus::port_read`]; with 0, all of it.
+    fn port_read_elements(&mut self, _port: u16, _size: usize, _data: &mut [u8]) -> usize {
+        0
+    }
+
+    /// OUTs likewise; what is left comes as [`Bus::port_write`].
+    fn port_write_elements(&mut self, _port: u16, _size: usize, _data: &[u8]) -> usize {
+        0
+    }
+
     /// RDMSR of a register the processor does not hold (APIC base, x2APIC, TSC, TSC deadline, synthetic, unknown).
     fn msr_read(&mut self, msr: u32) -> MsrAction;
 

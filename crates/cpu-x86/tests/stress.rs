@@ -828,6 +828,67 @@ fn elements_of_a_device_at_once_or_one_by_one() {
     }
 }
 
+/// The same for ports: up to an element that the bus does not serve, or whose page is not there.
+#[test]
+fn elements_of_a_port_at_once_or_one_by_one() {
+    let strings: [(&str, Emit, u64); 6] = [
+        ("insb", |a| a.rep().insb().unwrap(), 1),
+        ("insw", |a| a.rep().insw().unwrap(), 2),
+        ("insd", |a| a.rep().insd().unwrap(), 4),
+        ("outsb", |a| a.rep().outsb().unwrap(), 1),
+        ("outsw", |a| a.rep().outsw().unwrap(), 2),
+        ("outsd", |a| a.rep().outsd().unwrap(), 4),
+    ];
+    for (name, string, size) in strings {
+        // Address, elements, direction, elements that a port takes.
+        let places = [
+            (DATA, 300, false, usize::MAX),
+            (DATA + 0x1000 - 3, 100, false, usize::MAX),
+            (DATA + 0x1000, 100, true, usize::MAX),
+            (DATA + 0x2000 - 50 * size, 100, false, usize::MAX),
+            (DATA + 0x2000 - 50 * size + 1, 100, false, usize::MAX),
+            (DATA, 100, false, 37),
+            (DATA + 0x2000, 5, false, usize::MAX),
+            (DATA, 0, false, usize::MAX),
+        ];
+        for (at, count, down, room) in places {
+            let run = |at_once: usize, tier: Tier| {
+                let mut m = machine(tier);
+                (m.bus.at_once, m.bus.port_counter, m.bus.port_room) = (at_once, Some(3), room);
+                m.set_pte(DATA + 0x2000, 0);
+                assert!(m.bus.ram.write(DATA, &(0..0x2000u32).map(|n| (n * 7) as u8).collect::<Vec<_>>()));
+                m.code(CODE, |a| {
+                    if down {
+                        a.std().unwrap();
+                    }
+                    string(a);
+                    a.hlt().unwrap();
+                });
+                (m.p.cpu.regs[1], m.p.cpu.regs[2]) = (count, 0x1F0);
+                (m.p.cpu.regs[6], m.p.cpu.regs[7]) = (at, at);
+                let end = format!("{:?}", m.run());
+                let mut data = vec![0; 0x2000];
+                assert!(m.bus.ram.read(DATA, &mut data));
+                let pieces = m.bus.pieces;
+                ((end, m.p.cpu.regs[..16].to_vec(), m.bus.port_counter, m.bus.port_writes, data), pieces)
+            };
+            let (expected, none) = run(0, Tier::Interpreter);
+            assert_eq!(none, 0);
+            for tier in [Tier::Interpreter, Tier::Translator, Tier::Check] {
+                for at_once in [1, 7, usize::MAX] {
+                    let (got, pieces) = run(at_once, tier);
+                    assert!(
+                        got == expected,
+                        "{name} {at:#x} {count} {down} {at_once} {tier:?}: {got:x?} {expected:x?}"
+                    );
+                    let some = !down && count >= 8;
+                    assert_eq!(pieces != 0, some, "{name} {at:#x} {count} {down} {at_once} {tier:?}");
+                }
+            }
+        }
+    }
+}
+
 /// What is remembered of a device's page ends with its translation and its rights.
 #[test]
 fn a_device_page_is_walked_again_when_its_translation_was_dropped() {

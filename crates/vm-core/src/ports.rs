@@ -51,6 +51,18 @@ impl PortRange {
         self.accesses.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn read(&self, device: &mut dyn PortIo, port: u16, data: &mut [u8]) {
+        self.count();
+        device.port_read(port - self.base, data);
+        tracing::trace!(target: "cpu_in", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
+    }
+
+    fn write(&self, device: &mut dyn PortIo, port: u16, data: &[u8]) {
+        self.count();
+        tracing::trace!(target: "cpu_out", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
+        device.port_write(port - self.base, data);
+    }
+
     fn ports(&self) -> RangeInclusive<u16> {
         self.base..=self.base + (self.len - 1)
     }
@@ -118,10 +130,7 @@ impl PortSpace {
     /// IN from `port`, `data.len()` bytes (1, 2 or 4).
     pub fn read(&self, port: u16, data: &mut [u8]) {
         if let Some(r) = whole(&self.ranges(), port, data.len()) {
-            r.count();
-            lock(&r.device).port_read(port - r.base, data);
-            tracing::trace!(target: "cpu_in", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
-            return;
+            return r.read(&mut *lock(&r.device), port, data);
         }
         if data.len() == 1 {
             tracing::trace!(target: "unassigned_port", "port={port:#06x} read");
@@ -136,10 +145,7 @@ impl PortSpace {
     /// OUT to `port`, `data.len()` bytes (1, 2 or 4).
     pub fn write(&self, port: u16, data: &[u8]) {
         if let Some(r) = whole(&self.ranges(), port, data.len()) {
-            r.count();
-            tracing::trace!(target: "cpu_out", "addr={port:#06x} size={} value={:#x}", data.len(), number(data));
-            lock(&r.device).port_write(port - r.base, data);
-            return;
+            return r.write(&mut *lock(&r.device), port, data);
         }
         if data.len() == 1 {
             tracing::trace!(target: "unassigned_port", "port={port:#06x} write={:#04x}", data[0]);
@@ -148,6 +154,44 @@ impl PortSpace {
         for (i, byte) in data.chunks(1).enumerate() {
             self.write(port.wrapping_add(i as u16), byte);
         }
+    }
+
+    /// INs of a string instruction from `port`: as many of the elements of `size` bytes that `data` has, one after the other, as come
+    /// before a change of the space. The bytes read; 0 where no device takes an element whole.
+    pub fn read_elements(&self, port: u16, size: usize, data: &mut [u8]) -> usize {
+        let ranges = self.ranges();
+        let Some(r) = whole(&ranges, port, size) else { return 0 };
+        let mut device = lock(&r.device);
+        let mut done = 0;
+        for element in data.chunks_exact_mut(size.max(1)) {
+            if done != 0 && self.is_newer(&ranges) {
+                break;
+            }
+            r.read(&mut *device, port, element);
+            done += size;
+        }
+        done
+    }
+
+    /// OUTs of a string instruction, as [`Self::read_elements`]. The bytes written.
+    pub fn write_elements(&self, port: u16, size: usize, data: &[u8]) -> usize {
+        let ranges = self.ranges();
+        let Some(r) = whole(&ranges, port, size) else { return 0 };
+        let mut device = lock(&r.device);
+        let mut done = 0;
+        for element in data.chunks_exact(size.max(1)) {
+            if done != 0 && self.is_newer(&ranges) {
+                break;
+            }
+            r.write(&mut *device, port, element);
+            done += size;
+        }
+        done
+    }
+
+    /// Whether the ranges have changed since.
+    fn is_newer(&self, ranges: &Arc<[PortRange]>) -> bool {
+        !Arc::ptr_eq(ranges, &self.ranges.read().unwrap_or_else(|e| e.into_inner()))
     }
 }
 
@@ -190,5 +234,13 @@ mod tests {
         s.read(0x71, &mut x);
         assert_eq!(x, [1, 0xFF]);
         assert!(matches!(s.add(0x71, 1, "x", true, &bytes), Err(SpaceError::Overlap { .. })));
+        lock(&words).0.clear();
+        assert_eq!(s.write_elements(0x1F0, 2, &[1, 2, 3, 4, 5]), 4);
+        assert_eq!(lock(&words).0, [(0, vec![1, 2]), (0, vec![3, 4])]);
+        let mut x = [9; 6];
+        assert_eq!((s.read_elements(0x1F2, 4, &mut x), x), (4, [2, 2, 2, 2, 9, 9]));
+        let mut nothing = |port, size| s.read_elements(port, size, &mut x);
+        assert_eq!([nothing(0x70, 2), nothing(0x1F7, 2), nothing(0x300, 1)], [0; 3]);
+        assert_eq!(s.ranges().iter().map(PortRange::accesses).sum::<u64>(), 6 + 2 + 1);
     }
 }

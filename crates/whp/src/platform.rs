@@ -228,6 +228,15 @@ pub trait AccessHandler: Sync {
     fn port_read(&self, port: u16, data: &mut [u8]);
     /// OUT.
     fn port_write(&self, port: u16, data: &[u8]);
+    /// INs of a string instruction: as many elements of `size` bytes as `data` has, or fewer. How many bytes were read; what is
+    /// left (with 0: all of it) comes as [`Self::port_read`].
+    fn port_read_elements(&self, _port: u16, _size: usize, _data: &mut [u8]) -> usize {
+        0
+    }
+    /// OUTs likewise.
+    fn port_write_elements(&self, _port: u16, _size: usize, _data: &[u8]) -> usize {
+        0
+    }
     /// A load from where no memory is mapped; 1 to 64 bytes inside a page.
     fn memory_read(&self, gpa: u64, data: &mut [u8]);
     /// A store to where no writable memory is mapped.

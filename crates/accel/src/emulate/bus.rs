@@ -69,6 +69,14 @@ impl Bus for EmulatorBus<'_> {
         self.handler.memory_copy_elements(from, to, size, count)
     }
 
+    fn port_read_elements(&mut self, port: u16, size: usize, data: &mut [u8]) -> usize {
+        self.handler.port_read_elements(port, size, data)
+    }
+
+    fn port_write_elements(&mut self, port: u16, size: usize, data: &[u8]) -> usize {
+        self.handler.port_write_elements(port, size, data)
+    }
+
     fn port_read(&mut self, port: u16, data: &mut [u8]) -> Result<(), Leave> {
         self.handler.port_read(port, data);
         Ok(())

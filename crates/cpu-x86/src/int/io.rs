@@ -1,12 +1,12 @@
 //! Port I/O: IN, OUT, INS, OUTS (Intel SDM volume 2; permission: volume 1, 19.5). Each element of a string
-//! instruction is one access on the bus; RCX, RSI and RDI keep the progress when the bus does not serve one.
+//! instruction is one access on the bus, though many may be asked for at once; RCX, RSI and RDI keep the progress when the bus does not serve one.
 
 use iced_x86::{Code, Instruction, OpKind};
 
 use super::Width;
-use super::string::{RDI, RSI, advance, destination, prepare, repeat};
+use super::string::{AT_ONCE, RDI, RSI, advance, destination, prepare, reach, repeat_in_bulk};
 use crate::bus::Bus;
-use crate::fault::{Abort, AbortKind, Exec};
+use crate::fault::{Abort, AbortKind, Access, Exec};
 use crate::op::{DecodeCx, Handler, Op};
 use crate::state::{Cpu, Mode};
 
@@ -78,7 +78,17 @@ fn ins<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let port = cpu.r16(RDX);
     check_port(cpu, bus, port, T::BYTES as u64)?;
     let to = destination(cpu);
-    repeat(cpu, bus, op, |cpu, bus| {
+    let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
+        let (target, n) = reach::<T>(cpu, op, RDI, count);
+        let Some(span) = cpu.host_span(bus, to, target, n, Access::Write)? else { return Ok(0) };
+        let mut elements = [0; AT_ONCE];
+        let n = n.min(span.len()).min(AT_ONCE) / T::BYTES * T::BYTES;
+        let n = bus.port_read_elements(port, T::BYTES, &mut elements[..n]);
+        let done = span.write(cpu, &elements[..n]);
+        advance(cpu, op, RDI, done);
+        Ok((done / T::BYTES) as u64)
+    };
+    repeat_in_bulk(cpu, bus, op, bulk, |cpu, bus| {
         let at = cpu.r64(RDI) & op.addr_mask;
         cpu.check_write(bus, to, at, T::BYTES)?;
         let v = read::<T>(cpu, bus, op, port, true)?;
@@ -90,7 +100,16 @@ fn ins<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
 fn outs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let port = cpu.r16(RDX);
     check_port(cpu, bus, port, T::BYTES as u64)?;
-    repeat(cpu, bus, op, |cpu, bus| {
+    let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
+        let (source, n) = reach::<T>(cpu, op, RSI, count);
+        let Some(span) = cpu.host_span(bus, op.seg, source, n, Access::Read)? else { return Ok(0) };
+        let mut elements = [0; AT_ONCE];
+        let n = span.read(&mut elements[..n.min(AT_ONCE)]) / T::BYTES * T::BYTES;
+        let done = bus.port_write_elements(port, T::BYTES, &elements[..n]);
+        advance(cpu, op, RSI, done);
+        Ok((done / T::BYTES) as u64)
+    };
+    repeat_in_bulk(cpu, bus, op, bulk, |cpu, bus| {
         let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
         write(cpu, bus, op, port, v, true)?;
         advance(cpu, op, RSI, T::BYTES);

@@ -99,7 +99,7 @@ const BULK: u64 = 8;
 /// [`repeat`], upwards in pieces: `bulk` is given the counter and does as many elements as it can at once, maybe
 /// none (devices, elements across pages), then some go one by one.
 #[inline(always)]
-fn repeat_in_bulk(
+pub(super) fn repeat_in_bulk(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
     op: &Op,
@@ -135,7 +135,7 @@ fn up<T: Width>(cpu: &Cpu, op: &Op, offsets: &[u8]) -> Option<u64> {
 /// The most bytes of `count` elements that can be done at once from the offset in `reg`: not past its wrap, and not
 /// past a page.
 #[inline(always)]
-fn reach<T: Width>(cpu: &Cpu, op: &Op, reg: u8, count: u64) -> (u64, usize) {
+pub(super) fn reach<T: Width>(cpu: &Cpu, op: &Op, reg: u8, count: u64) -> (u64, usize) {
     let offset = cpu.r64(reg) & op.addr_mask;
     let to_wrap = (op.addr_mask - offset).saturating_add(1);
     (offset, count.saturating_mul(T::BYTES as u64).min(to_wrap).min(4096) as usize)
@@ -143,7 +143,7 @@ fn reach<T: Width>(cpu: &Cpu, op: &Op, reg: u8, count: u64) -> (u64, usize) {
 
 /// Bytes of elements that go to a device at once: a device's lock is not held for longer, nor an interrupt kept waiting.
 /// (From RAM to a device, so many bytes are read before the first store: a device that writes them in between, by DMA, is seen late.)
-const AT_ONCE: usize = 256;
+pub(super) const AT_ONCE: usize = 256;
 
 fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let to = destination(cpu);

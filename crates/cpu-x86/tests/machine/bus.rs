@@ -172,6 +172,20 @@ impl Bus for TestBus {
         Ok(())
     }
 
+    fn port_read_elements(&mut self, port: u16, size: usize, data: &mut [u8]) -> usize {
+        let most = self.at_once.min(data.len() / size);
+        let done = data.chunks_mut(size).take(most).map_while(|element| self.port_read(port, element).ok()).count();
+        self.pieces += usize::from(done != 0);
+        done * size
+    }
+
+    fn port_write_elements(&mut self, port: u16, size: usize, data: &[u8]) -> usize {
+        let most = self.at_once.min(data.len() / size);
+        let done = data.chunks(size).take(most).map_while(|element| self.port_write(port, element).ok()).count();
+        self.pieces += usize::from(done != 0);
+        done * size
+    }
+
     fn msr_read(&mut self, _msr: u32) -> MsrAction {
         MsrAction::Fault
     }

@@ -294,6 +294,20 @@ impl Bus for VpBus<'_> {
         Ok(())
     }
 
+    fn port_read_elements(&mut self, port: u16, size: usize, data: &mut [u8]) -> usize {
+        let Some(handler) = self.handler else { return 0 };
+        let done = self.vp.outside(|| handler.port_read_elements(port, size, data));
+        add(&self.vp.counters.io, (done / size.max(1)) as u64);
+        done
+    }
+
+    fn port_write_elements(&mut self, port: u16, size: usize, data: &[u8]) -> usize {
+        let Some(handler) = self.handler else { return 0 };
+        let done = self.vp.outside(|| handler.port_write_elements(port, size, data));
+        add(&self.vp.counters.io, (done / size.max(1)) as u64);
+        done
+    }
+
     fn msr_read(&mut self, msr: u32) -> MsrAction {
         count(&self.vp.counters.msr);
         match msr {
