@@ -97,9 +97,8 @@ pub(crate) fn names_that_run_always() -> Vec<String> {
 pub fn command(names: &[String], vmm: Option<&str>) -> Result<Tally> {
     let all = tests::all();
     if names.iter().any(|name| name == "list") {
-        all.iter().for_each(|test| {
-            println!("{}{}", test.name, if test.only_named.is_some() { " (only when named)" } else { "" })
-        });
+        let only = |test: &Test| if test.only_named.is_some() { " (only when named)" } else { "" };
+        run::list(all.iter().map(|test| format!("{}{}", test.name, only(test))));
         return Ok(Tally::default());
     }
     if let Some(name) = names.iter().find(|name| !all.iter().any(|test| test.name.starts_with(name.as_str()))) {

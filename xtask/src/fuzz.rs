@@ -26,7 +26,7 @@ pub fn command(names: &[String], seconds: usize) -> Result<()> {
     let manifest = fs::read_to_string(folder.join("Cargo.toml")).context("cannot read fuzz/Cargo.toml")?;
     let all = targets(&manifest);
     if names.iter().any(|name| name == "list") {
-        all.iter().for_each(|name| println!("{name}"));
+        run::list(&all);
         return Ok(());
     }
     if let Some(name) = names.iter().find(|name| !all.contains(name)) {

@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,6 +14,12 @@ const BEAT: Duration = Duration::from_secs(4);
 /// Prints one progress line.
 pub fn say(stage: &str, text: &str) {
     println!("[{stage}] {text}");
+}
+
+/// Prints lines, until whoever reads them has enough (`| head`).
+pub fn list<T: std::fmt::Display>(lines: impl IntoIterator<Item = T>) {
+    let mut out = std::io::stdout().lock();
+    let _enough = lines.into_iter().try_for_each(|line| writeln!(out, "{line}"));
 }
 
 /// Runs `command` to its end. `label` names it in progress lines and in its log file's name; the error ends with the log's last lines.

@@ -28,7 +28,7 @@ const SHIM: &str = "#include <windows.h>\n\
 pub fn command(names: &[String]) -> Result<Tally> {
     // The list needs nothing built, so the tests get their set-up when it is there.
     if names.iter().any(|name| name == "list") {
-        tests::names().iter().for_each(|name| println!("{name}"));
+        run::list(tests::names());
         return Ok(Tally::default());
     }
     if let Some(name) = names.iter().find(|name| !tests::names().iter().any(|known| known.starts_with(name.as_str()))) {

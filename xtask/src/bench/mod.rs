@@ -99,7 +99,7 @@ pub fn command(names: &[String], runs: usize, vmm: Option<&str>, tiers: &[&'stat
         return mmio::command(vmm);
     }
     if names == ["list"] {
-        GROUPS.iter().flat_map(|group| group.rows).for_each(|row| println!("{:<22} {}", row.name, row.what));
+        run::list(GROUPS.iter().flat_map(|group| group.rows).map(|row| format!("{:<22} {}", row.name, row.what)));
         return Ok(());
     }
     let wanted = |row: &Row| names.is_empty() || names.iter().any(|name| row.name.starts_with(name.as_str()));

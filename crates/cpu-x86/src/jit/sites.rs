@@ -2,9 +2,9 @@
 //! (a *site*) with the page that it found last; those by RSP share some. A hit costs half of what the TLB costs, and
 //! the host's address does not wait for it: it is the guest's plus a number that is read from the site.
 //!
-//! A site holds for as long as no translation of its page is dropped and the address space stays. Whoever enters translated
-//! code, or ran a handler inside it, compares the address space ([`Context::forget_sites`]), and empties the sites that were
-//! filled since; who drops a translation leaves translated code, and the sites of its page are emptied before that is
+//! A site holds for as long as no translation of its page is dropped and what the TLB says is for the same address space (`Tlb::space`: users'
+//! accesses and the supervisor's have each their own, since global pages stay). Whoever enters translated code, or ran a handler inside it, compares
+//! that ([`Context::forget_sites`]), and empties the sites that code of this privilege filled since; who drops a translation leaves translated code, and the sites of its page are emptied before that is
 //! entered again ([`Context::drop_page`]). Privilege and mode are the block's, so they need not be compared; RFLAGS.AC with SMAP is no part of the
 //! mode, so nothing is kept of what is found while it is set.
 //!
@@ -15,6 +15,8 @@
 //! [`SAMPLES`] pages are noted within `engine::PATIENCE` asks for a range of pages (`ranges`), and has its site back when it gets one.
 //!
 //! Branches to other pages have sites too: the linear address of the page that they were found to lead to.
+//!
+//! A site is filled by common code (`page_code`), which the slow path of its access calls with the site's number and the access's size.
 //!
 //! Sites lie near the code, so that it can address them relative to RIP.
 
