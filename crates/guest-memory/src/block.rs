@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use vm_memory::VolatileSlice;
@@ -89,6 +89,8 @@ pub struct RamBlock {
     flags: Box<[AtomicU8]>,
     code_version: Box<[AtomicU32]>,
     code_lines: Box<[AtomicU64]>,
+    /// One more than the code version in which all processors are known to see that the page has code.
+    code_seen: Box<[AtomicU32]>,
     dirty: Box<[AtomicU64]>,
     tracked: AtomicBool,
     source: Mutex<Option<DirtySource>>,
@@ -169,6 +171,7 @@ impl RamBlock {
             flags: zeroed(pages),
             code_version: zeroed(pages),
             code_lines: zeroed(pages),
+            code_seen: zeroed(pages),
             dirty: zeroed(pages.div_ceil(64)),
             tracked: AtomicBool::new(false),
             source: Mutex::new(None),
@@ -237,10 +240,16 @@ impl RamBlock {
         let last = ((offset % PAGE_SIZE + len.max(1) - 1) / 64).min(63);
         let mask = (u64::MAX << first) & (u64::MAX >> (63 - last));
         let version = self.code_version[page].load(Ordering::SeqCst);
-        let old = self.code_lines[page].fetch_or(mask, Ordering::SeqCst);
-        let flags = self.flags[page].fetch_or(PageFlags::CODE, Ordering::SeqCst);
-        if flags & PageFlags::CODE == 0 || old & mask != mask {
+        self.code_lines[page].fetch_or(mask, Ordering::SeqCst);
+        self.flags[page].fetch_or(PageFlags::CODE, Ordering::SeqCst);
+        let seen = version.wrapping_add(1);
+        if self.code_seen[page].load(Ordering::SeqCst) == seen {
+            // Since a barrier of this version every store finds the flag, and looks at the lines behind a fence as this does at the
+            // bytes.
+            fence(Ordering::SeqCst);
+        } else {
             super::write_barrier();
+            self.code_seen[page].store(seen, Ordering::SeqCst);
         }
         version
     }
@@ -261,6 +270,8 @@ impl RamBlock {
     #[cold]
     fn page_written(&self, page: u64, offset: u64, len: u64) {
         let i = page as usize;
+        // Behind the store: `mark_code` has no barrier for more lines of a page.
+        fence(Ordering::SeqCst);
         let start = offset.max(page << PAGE_SHIFT) & (PAGE_SIZE - 1);
         let end = (offset + len.max(1)).min((page + 1) << PAGE_SHIFT) - (page << PAGE_SHIFT) - 1;
         let mask = (u64::MAX << (start / 64)) & (u64::MAX >> (63 - end / 64));
@@ -280,6 +291,8 @@ impl RamBlock {
         self.code_version[i].fetch_add(1, Ordering::SeqCst);
         self.code_lines[i].store(0, Ordering::SeqCst);
         self.flags[i].fetch_and(!PageFlags::CODE, Ordering::SeqCst);
+        // What was marked in between is stale, too: its marks may be gone.
+        self.code_version[i].fetch_add(1, Ordering::SeqCst);
     }
 
     /// Starts dirty tracking on `len` bytes at `offset`: all their pages are clean from now on.
@@ -456,5 +469,58 @@ mod tests {
         b.write(0, &[1]);
         b.take_dirty(0, b.len(), false, |p| seen.push(p));
         assert_eq!(seen, [0]);
+    }
+
+    #[test]
+    fn no_store_is_missed_by_code_that_is_marked_meanwhile() {
+        const LINES: u64 = 6;
+        const ROUNDS: u64 = 30_000;
+        let b = RamBlock::new("ram", 2 * PAGE_SIZE).unwrap();
+        let word = |line: u64| {
+            // SAFETY: an aligned word of the block.
+            unsafe { AtomicU64::from_ptr(b.host_ptr(line * 64).cast()) }
+        };
+        let (begin, end) = (AtomicU64::new(0), AtomicU64::new(0));
+        let wait = |counter: &AtomicU64, for_value| {
+            while counter.load(Ordering::SeqCst) < for_value {
+                std::hint::spin_loop();
+            }
+        };
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for round in 1..=ROUNDS {
+                    begin.fetch_add(1, Ordering::SeqCst);
+                    wait(&begin, 2 * round);
+                    for line in 0..LINES {
+                        let line = if round % 2 == 0 { line } else { LINES - 1 - line };
+                        word(line).store(round, Ordering::Relaxed);
+                        b.after_write(line * 64, 8);
+                    }
+                    end.fetch_add(1, Ordering::SeqCst);
+                    wait(&end, 2 * round);
+                }
+            });
+            for round in 1..=ROUNDS {
+                // Sometimes the page has had code for long, sometimes it has not.
+                if round % 3 != 0 {
+                    b.mark_code(60 * 64, 8);
+                }
+                begin.fetch_add(1, Ordering::SeqCst);
+                wait(&begin, 2 * round);
+                let seen: Vec<_> = (0..LINES)
+                    .map(|line| (line, b.mark_code(line * 64, 8), word(line).load(Ordering::Relaxed)))
+                    .collect();
+                end.fetch_add(1, Ordering::SeqCst);
+                wait(&end, 2 * round);
+                let missed = |(_, version, value): &(u64, u32, u64)| {
+                    b.code_version(0).load(Ordering::SeqCst) == *version && *value != round
+                };
+                if let Some((line, _, value)) = seen.into_iter().find(missed) {
+                    // (The other thread is not to wait.)
+                    [&begin, &end].into_iter().for_each(|counter| counter.store(u64::MAX / 2, Ordering::SeqCst));
+                    panic!("line {line}, round {round}: {value}");
+                }
+            }
+        });
     }
 }

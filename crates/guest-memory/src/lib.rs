@@ -7,7 +7,8 @@
 //! **The store protocol.** Whoever writes guest memory writes the bytes first and looks at the page's flag byte
 //! afterwards ([`RamBlock::after_write`]). Whoever starts to rely on a page's bytes (a decoder, a dirty-log reader)
 //! sets the flag first, then calls [`write_barrier`], which drains the store buffers of all threads, and only
-//! then reads the bytes. So no store is missed, and the common store costs one extra byte load.
+//! then reads the bytes. So no store is missed, and the common store costs one extra byte load. Which lines of a page have code
+//! is told behind fences on both sides, once a barrier has shown everybody that it has some.
 #![allow(unsafe_code)] // the crate that owns guest memory: raw pointers behind a bounds-checked interface
 
 mod barrier;
