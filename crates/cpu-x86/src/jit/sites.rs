@@ -167,7 +167,7 @@ pub(crate) struct Sites {
     filled: Filled,
     /// Those of the other.
     others: Filled,
-    /// The first are those of CPL 3.
+    /// That is CPL 3.
     user: bool,
     /// Of `RANGES`.
     ranges: *mut Range,
