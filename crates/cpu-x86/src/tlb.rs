@@ -768,4 +768,84 @@ mod tests {
             assert!(kernel_hit(&t, 0x5000) && t.generation != t.kernel);
         }
     }
+
+    /// What the tables say is what the (random) page tables say, as far as processors have to know.
+    #[test]
+    fn no_translation_is_another_spaces() {
+        const SPACES: usize = 5;
+        const PAGES: usize = 100;
+        for seed in 1..40u64 {
+            let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let mut below = |n: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 20) as usize % n
+            };
+            // Some kernels have all pages global, some none.
+            let local = [0, 5, 50, 100][below(4)];
+            let code = below(2) == 0;
+            let global: Vec<bool> = (0..PAGES).map(|_| below(100) >= local).collect();
+            let mut t = Tlb::default();
+            let mut next = 0;
+            let mut fresh = || {
+                next += 1;
+                next << 12
+            };
+            let mut map = [[0usize; PAGES]; SPACES];
+            for page in 0..PAGES {
+                let shared = fresh();
+                for space in &mut map {
+                    space[page] = if global[page] { shared } else { fresh() };
+                }
+            }
+            let mut now = 0;
+            t.switch(0, false);
+            for _ in 0..20_000 {
+                let page = below(PAGES);
+                let at = (page as u64) << 12;
+                match below(100) {
+                    0..=1 => {
+                        now = below(SPACES);
+                        t.switch(now as u16, true);
+                    }
+                    2 => {
+                        // The page tables of a space are other ones.
+                        now = below(SPACES);
+                        (0..PAGES).filter(|p| !global[*p]).for_each(|p| map[now][p] = fresh());
+                        t.switch(now as u16, false);
+                    }
+                    3..=4 => {
+                        let new = fresh();
+                        map.iter_mut()
+                            .enumerate()
+                            .filter(|(s, _)| global[page] || *s == now)
+                            .for_each(|(_, m)| m[page] = new);
+                        t.flush_page(at);
+                    }
+                    5 if below(50) == 0 => {
+                        map.iter_mut()
+                            .for_each(|m| (0..PAGES).filter(|p| global[*p]).for_each(|p| m[p] = (1 << 40) + (p << 12)));
+                        t.spaces.clear();
+                        t.drop_kernel();
+                        t.switch(now as u16, false);
+                    }
+                    _ => {
+                        t.base = [USER, SUPERVISOR, SUPERVISOR_AC][below(3)];
+                        t.choose();
+                        let (base, want) = (t.base, map[now][page]);
+                        if let Some(found) = t.cached(base, at, false) {
+                            assert_eq!(
+                                found.host as usize, want,
+                                "seed {seed}: page {page} in space {now}, table {base:#x}"
+                            );
+                        }
+                        let ram = Phys { host: want as *mut u8, executable: code, ..Phys::device(0) };
+                        let exec = code && page % 7 == 0;
+                        t.fill(base, at, &ram, Allowed { read: true, write: false, exec }, (12, global[page]));
+                    }
+                }
+            }
+        }
+    }
 }
