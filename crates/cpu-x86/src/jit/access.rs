@@ -218,12 +218,13 @@ impl Translator<'_> {
     pub(super) fn look_at_flags(&mut self, n: usize, len: usize, branch: Option<i32>, of: u8, host: Host) {
         let live = self.flags == Flags::Reg && self.live_after(n);
         let jump = if live {
-            let keep = Mem::state(OFFSETS.scratch + 8);
-            self.a.store(keep, RCX);
-            self.a.rm(false, &[0x0F, 0xB6], RCX, Mem::base(of, 0)); // movzx ecx, byte
-            self.a.bytes(&[0xE3, 0x05]); // jrcxz over the jump
+            // Nothing is stored: a locked instruction that follows soon would wait for that, and its line be another processor's again.
+            self.a.rm(false, &[0x0F, 0xB6], of, Mem::base(of, 0)); // movzx of, byte
+            self.a.rr(true, &[0x87], of, RCX); // xchg rcx, of
+            self.a.bytes(&[0xE3, 0x08]); // jrcxz over the move and the jump
+            self.a.mov(RCX, of);
             let jump = self.a.jmp();
-            self.a.load(RCX, keep);
+            self.a.mov(RCX, of);
             jump
         } else {
             self.a.byte_is_zero(Mem::base(of, 0));

@@ -971,9 +971,6 @@ impl Translator<'_> {
             }
             Cold::Written { jump, back, index, len, save, branch, host, loaded } => {
                 self.a.fill_here(jump);
-                if save {
-                    self.a.load(RCX, Mem::state(OFFSETS.scratch + 8));
-                }
                 let host = match host {
                     Host::At(r) => r,
                     Host::Of { base, disp, site } => {
