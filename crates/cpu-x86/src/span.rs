@@ -8,7 +8,7 @@ use crate::bus::Bus;
 use crate::fault::{Abort, Access};
 use crate::mem::{Int, host, marked};
 use crate::state::{Cpu, Seg};
-use crate::tlb::UNCACHED;
+use crate::tlb::{Entry, UNCACHED};
 
 /// Part of a page of guest memory, access rights checked. Keeps its block alive.
 #[derive(Clone)]
@@ -80,9 +80,8 @@ impl Cpu {
     /// segments; they do not wrap.
     #[inline(always)]
     pub(crate) fn copy_in_pages<T: Int>(&mut self, from: (Seg, u64), to: (Seg, u64), count: u64) -> bool {
-        let Some((n, source)) = self.in_page::<T>(from, count, Access::Read) else { return false };
-        let Some((_, target)) = self.in_page::<T>(to, count, Access::Write) else { return false };
-        let (e, f) = (*self.tlb.data(source), *self.tlb.data(target));
+        let Some((n, source, e)) = self.in_page::<T>(from, count, Access::Read) else { return false };
+        let Some((_, target, f)) = self.in_page::<T>(to, count, Access::Write) else { return false };
         // SAFETY: `in_page` says that these are inside pages that the TLB keeps alive.
         unsafe { copy_up::<T>(host::<u8>(&e, source), host::<u8>(&f, target), n) };
         if marked(&f) {
@@ -94,8 +93,7 @@ impl Cpu {
     /// Stores `value` in `count` elements, likewise.
     #[inline(always)]
     pub(crate) fn fill_in_page<T: Int>(&mut self, to: (Seg, u64), value: T, count: u64) -> bool {
-        let Some((n, target)) = self.in_page::<T>(to, count, Access::Write) else { return false };
-        let f = *self.tlb.data(target);
+        let Some((n, target, f)) = self.in_page::<T>(to, count, Access::Write) else { return false };
         // SAFETY: as above.
         unsafe { fill_up::<T>(host::<u8>(&f, target), value, n) };
         if marked(&f) {
@@ -104,17 +102,22 @@ impl Cpu {
         true
     }
 
-    /// The bytes of `count` elements, and their linear address, if they are all in one page that the TLB has for this access.
+    /// The bytes of `count` elements, their linear address and the TLB's entry, if they are all in one page that it has for this access.
     #[inline(always)]
-    fn in_page<T: Int>(&mut self, (seg, offset): (Seg, u64), count: u64, access: Access) -> Option<(usize, u64)> {
-        let n = count as usize * T::BYTES;
-        if count > 4096 || n == 0 || n > 4096 {
+    fn in_page<T: Int>(
+        &mut self,
+        (seg, offset): (Seg, u64),
+        count: u64,
+        access: Access,
+    ) -> Option<(usize, u64, Entry)> {
+        if count == 0 || count > (4096 / T::BYTES) as u64 {
             return None;
         }
+        let n = count as usize * T::BYTES;
         let at = self.linear(seg, offset, n, access).ok()?;
-        let e = self.tlb.data(at);
+        let e = *self.tlb.data(at);
         let tag = if access == Access::Write { e.write } else { e.read };
-        (tag == self.tlb.tag(at.wrapping_add(n as u64 - 1))).then_some((n, at))
+        (tag == self.tlb.tag(at.wrapping_add(n as u64 - 1))).then_some((n, at, e))
     }
 
     /// Whether a store to `offset` in `seg` is known to go to a device.

@@ -95,6 +95,22 @@ fn root(space: u64, pcid: bool) -> u64 {
     if pcid { 1 << 63 | root | (space + 1) } else { root }
 }
 
+/// [`ROUNDS`] times in each of the spaces, RAX being 0 at the start.
+fn by_turns(a: &mut CodeAssembler, pcid: bool, in_space: impl Fn(&mut CodeAssembler)) {
+    let mut again = a.create_label();
+    a.xor(eax, eax).unwrap();
+    a.mov(r11d, ROUNDS).unwrap();
+    a.set_label(&mut again).unwrap();
+    for space in [0, 1] {
+        a.mov(rdx, root(space, pcid)).unwrap();
+        a.mov(cr3, rdx).unwrap();
+        in_space(a);
+    }
+    a.dec(r11d).unwrap();
+    a.jne(again).unwrap();
+    a.hlt().unwrap();
+}
+
 #[test]
 fn pages_of_one_address_space_are_not_found_in_another() {
     for pcid in [false, true] {
@@ -102,18 +118,7 @@ fn pages_of_one_address_space_are_not_found_in_another() {
             let m = every(|m| {
                 spaces(m, pcid);
                 m.code(CODE, |a| {
-                    let mut again = a.create_label();
-                    a.xor(eax, eax).unwrap();
-                    a.mov(r11d, ROUNDS).unwrap();
-                    a.set_label(&mut again).unwrap();
-                    for space in [0, 1] {
-                        a.mov(rdx, root(space, pcid)).unwrap();
-                        a.mov(cr3, rdx).unwrap();
-                        visit(a, pages, code);
-                    }
-                    a.dec(r11d).unwrap();
-                    a.jne(again).unwrap();
-                    a.hlt().unwrap();
+                    by_turns(a, pcid, |a| visit(a, pages, code));
                 });
                 m.halts();
             });
@@ -131,13 +136,7 @@ fn what_ends_global_pages() {
             m.bus.write64(0x3_0000, 0);
             m.bus.write64(0x3_0008, 0);
             m.code(CODE, |a| {
-                let mut again = a.create_label();
-                a.xor(eax, eax).unwrap();
-                a.mov(r11d, ROUNDS).unwrap();
-                a.set_label(&mut again).unwrap();
-                for space in [0, 1] {
-                    a.mov(rdx, root(space, true)).unwrap();
-                    a.mov(cr3, rdx).unwrap();
+                by_turns(a, true, |a| {
                     match how {
                         0 => {
                             a.mov(rdx, SHARED).unwrap();
@@ -159,10 +158,7 @@ fn what_ends_global_pages() {
                     a.mov(rsi, SHARED).unwrap();
                     a.imul_3(rax, rax, 31).unwrap();
                     a.add(rax, qword_ptr(rsi)).unwrap();
-                }
-                a.dec(r11d).unwrap();
-                a.jne(again).unwrap();
-                a.hlt().unwrap();
+                });
             });
             m.halts();
         });

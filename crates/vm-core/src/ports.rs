@@ -159,31 +159,32 @@ impl PortSpace {
     /// INs of a string instruction from `port`: as many of the elements of `size` bytes that `data` has, one after the other, as come
     /// before a change of the space. The bytes read; 0 where no device takes an element whole.
     pub fn read_elements(&self, port: u16, size: usize, data: &mut [u8]) -> usize {
-        let ranges = self.ranges();
-        let Some(r) = whole(&ranges, port, size) else { return 0 };
-        let mut device = lock(&r.device);
-        let mut done = 0;
-        for element in data.chunks_exact_mut(size.max(1)) {
-            if done != 0 && self.is_newer(&ranges) {
-                break;
-            }
-            r.read(&mut *device, port, element);
-            done += size;
-        }
-        done
+        let elements = data.chunks_exact_mut(size.max(1));
+        self.elements(port, size, elements, |r, device, element| r.read(device, port, element))
     }
 
     /// OUTs of a string instruction, as [`Self::read_elements`]. The bytes written.
     pub fn write_elements(&self, port: u16, size: usize, data: &[u8]) -> usize {
+        let elements = data.chunks_exact(size.max(1));
+        self.elements(port, size, elements, |r, device, element| r.write(device, port, element))
+    }
+
+    fn elements<T>(
+        &self,
+        port: u16,
+        size: usize,
+        elements: impl Iterator<Item = T>,
+        access: impl Fn(&PortRange, &mut dyn PortIo, T),
+    ) -> usize {
         let ranges = self.ranges();
         let Some(r) = whole(&ranges, port, size) else { return 0 };
         let mut device = lock(&r.device);
         let mut done = 0;
-        for element in data.chunks_exact(size.max(1)) {
+        for element in elements {
             if done != 0 && self.is_newer(&ranges) {
                 break;
             }
-            r.write(&mut *device, port, element);
+            access(r, &mut *device, element);
             done += size;
         }
         done

@@ -123,13 +123,13 @@ pub(super) fn repeat_in_bulk(
     repeat(cpu, bus, op, element)
 }
 
-/// The counter of an instruction with REP that goes upwards, if its elements fit into a page and none of these offsets wraps.
+/// The counter of an instruction with REP that goes upwards, if none of these offsets wraps within a page's length.
 #[inline(always)]
-fn up<T: Width>(cpu: &Cpu, op: &Op, offsets: &[u8]) -> Option<u64> {
+fn up(cpu: &Cpu, op: &Op, offsets: &[u8]) -> Option<u64> {
     let count = cpu.r64(RCX) & op.addr_mask;
     let fits = |reg: &u8| op.addr_mask - (cpu.r64(*reg) & op.addr_mask) >= 4096;
     let rep = op.is(Op::REP | Op::REPNE) && cpu.sysflags & rflags::DF == 0;
-    (rep && count != 0 && count <= (4096 / T::BYTES) as u64 && offsets.iter().all(fits)).then_some(count)
+    (rep && offsets.iter().all(fits)).then_some(count)
 }
 
 /// The most bytes of `count` elements that can be done at once from the offset in `reg`: not past its wrap, and not
@@ -148,7 +148,7 @@ pub(super) const AT_ONCE: usize = 256;
 fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let to = destination(cpu);
     // Most are short.
-    if let Some(count) = up::<T>(cpu, op, &[RSI, RDI]) {
+    if let Some(count) = up(cpu, op, &[RSI, RDI]) {
         let at = |cpu: &Cpu, reg| cpu.r64(reg) & op.addr_mask;
         if cpu.copy_in_pages::<T>((op.seg, at(cpu, RSI)), (to, at(cpu, RDI)), count) {
             [RSI, RDI].into_iter().for_each(|r| advance(cpu, op, r, count as usize * T::BYTES));
@@ -197,7 +197,7 @@ fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
 
 fn stos<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
     let (to, v) = (destination(cpu), T::get(cpu, 0));
-    if let Some(count) = up::<T>(cpu, op, &[RDI])
+    if let Some(count) = up(cpu, op, &[RDI])
         && cpu.fill_in_page::<T>((to, cpu.r64(RDI) & op.addr_mask), v, count)
     {
         advance(cpu, op, RDI, count as usize * T::BYTES);

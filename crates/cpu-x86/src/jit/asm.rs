@@ -98,19 +98,15 @@ impl Asm {
         (self.buf, behind)
     }
 
-    fn put<const N: usize>(&mut self, place: usize, bytes: [u8; N]) {
+    /// Makes the displacement at `place` `d`.
+    pub(super) fn set(&mut self, place: usize, d: i32) {
         let index = match self.gap {
             Some((at, gap)) if place >= at => place.saturating_sub(gap),
             _ => place,
         };
-        if let Some(b) = self.buf.get_mut(index..index + N) {
-            b.copy_from_slice(&bytes);
+        if let Some(b) = self.buf.get_mut(index..index + 4) {
+            b.copy_from_slice(&d.to_le_bytes());
         }
-    }
-
-    /// Makes the displacement at `place` `d`.
-    pub(super) fn set(&mut self, place: usize, d: i32) {
-        self.put(place, d.to_le_bytes());
     }
 
     pub(super) fn bytes(&mut self, b: &[u8]) {

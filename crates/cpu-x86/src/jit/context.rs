@@ -3,7 +3,7 @@
 use crate::bus::Bus;
 use crate::cache;
 use crate::flags::rflags;
-use crate::state::{Cpu, Mode};
+use crate::state::Cpu;
 
 /// Arithmetic flags as LAHF and SETO leave them: AH in the upper byte, OF in bit 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,9 +101,11 @@ impl Cpu {
         self.jit.tag = self.tlb.space() << 32 | u64::from(self.mode.0);
         self.jit.flags = Slot::from_flags(self.lazy.get());
         #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        let keep = self.tlb.base != crate::tlb::SUPERVISOR_AC;
-        #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
-        self.jit.forget_sites(self.mode.has(Mode::USER), self.tlb.space(), keep);
+        self.jit.forget_sites(
+            self.mode.has(crate::state::Mode::USER),
+            self.tlb.space(),
+            self.tlb.base != crate::tlb::SUPERVISOR_AC,
+        );
     }
 }
 

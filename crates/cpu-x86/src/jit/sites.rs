@@ -82,7 +82,7 @@ const SITE_BITS: u8 = 20;
 /// Bytes of all.
 pub(super) const BYTES: usize = SITES * SITE;
 /// Bytes of what is rarely used of them, behind that.
-pub(super) const MORE_BYTES: usize = SITES * size_of::<More>();
+const MORE_BYTES: usize = SITES * size_of::<More>();
 
 /// What is rarely used of a site.
 #[derive(Clone, Copy, Debug, Default)]
@@ -248,6 +248,14 @@ fn which(a: &mut Asm) {
     a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
 }
 
+/// `More` of the site that the scratch words name into `r`.
+fn more_of(a: &mut Asm, r: u8) {
+    const _: () = assert!(SITE == 2 * size_of::<More>());
+    a.load(r, Mem::state(WHICH));
+    a.shift(true, 5, r, 1);
+    a.alu(Alu::Add, r, ours(offset_of!(Sites, more)));
+}
+
 const fn of_site(offset: usize) -> Mem {
     Mem { base: Some(RCX), index: None, disp: offset as i32 }
 }
@@ -256,9 +264,7 @@ const fn of_site(offset: usize) -> Mem {
 /// site and the scratch words; else to one of the jumps. RAX, RDX and T1 are lost.
 fn take_range(a: &mut Asm) -> [usize; 3] {
     let range = |offset: usize| Mem::base(RAX, offset as i32);
-    a.load(T1, Mem::state(WHICH));
-    a.shift(true, 5, T1, 1);
-    a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
+    more_of(a, T1);
     a.rm(false, &[0x0F, 0xB7], RAX, Mem::base(T1, offset_of!(More, range) as i32)); // movzx eax, word
     a.alu_rr(false, Alu::Or, RAX, RAX);
     let none = a.jcc(Cc::Equal as u8);
@@ -297,27 +303,28 @@ fn named(a: &mut Asm) {
     a.alu_imm(false, Alu::And, T2, (1 << SITE_BITS) - 1);
     a.shift(false, 4, T2, SITE.trailing_zeros() as u8);
     a.store(Mem::state(WHICH), T2);
-    const _: () = assert!(SITE == 2 * size_of::<More>());
-    a.mov(RDX, T2);
-    a.shift(false, 5, RDX, 1);
-    a.alu(Alu::Add, RDX, ours(offset_of!(Sites, more)));
+    more_of(a, RDX);
     // What the TLB says comes first, but both are far away.
     a.rm(false, &[0x0F, 0x18], 1, Mem::base(RDX, 0)); // prefetcht0
     a.imm(RCX, 4096);
     a.rr(false, &[0x29], RAX, RCX); // sub ecx, eax
     a.store(Mem::state(ROOM), RCX);
-    a.mov(RCX, T2);
-    a.alu(Alu::Add, RCX, ours(offset_of!(Sites, first)));
+    which(a);
+}
+
+/// The entry for the page of the address in T1 in the TLB table that `Cpu` has at `table` into RDX.
+fn slot(a: &mut Asm, table: usize) {
+    a.mov(RDX, T1);
+    a.shift(true, 5, RDX, 6);
+    a.alu_imm(false, Alu::And, RDX, TLB_MASK);
+    a.alu(Alu::Add, RDX, Mem::state(table));
 }
 
 /// The TLB's entry for the address in T1, RAX more bytes of the same page being accessed, into RDX, and its tag into T2; the jump is taken
 /// when it has none.
 fn ask_tlb(a: &mut Asm, write: bool) -> usize {
     a.lea(T2, Mem { base: Some(T1), index: Some((RAX, 1)), disp: 0 });
-    a.mov(RDX, T1);
-    a.shift(true, 5, RDX, 6);
-    a.alu_imm(false, Alu::And, RDX, TLB_MASK);
-    a.alu(Alu::Add, RDX, Mem::state(OFFSETS.data));
+    slot(a, OFFSETS.data);
     a.alu_imm(true, Alu::And, T2, -4096);
     a.alu(Alu::Or, T2, Mem::state(OFFSETS.generation));
     let tag = if write { OFFSETS.entry_write } else { OFFSETS.entry_read };
@@ -367,9 +374,7 @@ pub(super) fn page_code(a: &mut Asm, write: bool) -> usize {
     let ranged = a.jmp();
     no_range.into_iter().for_each(|j| a.fill_here(j));
     let full = fill_room(a);
-    a.load(T1, Mem::state(WHICH));
-    a.shift(true, 5, T1, 1);
-    a.alu(Alu::Add, T1, ours(offset_of!(Sites, more)));
+    more_of(a, T1);
     count_fill(a);
     [once, none_left, ranged, full].into_iter().for_each(|j| a.fill_here(j));
     which(a);
@@ -431,10 +436,7 @@ pub(super) fn far_code(a: &mut Asm) -> usize {
     a.shift(false, 4, T2, SITE.trailing_zeros() as u8);
     a.store(Mem::state(WHICH), T2);
     which(a);
-    a.mov(RDX, T1);
-    a.shift(true, 5, RDX, 6);
-    a.alu_imm(false, Alu::And, RDX, TLB_MASK);
-    a.alu(Alu::Add, RDX, Mem::state(OFFSETS.exec));
+    slot(a, OFFSETS.exec);
     a.mov(RAX, T1);
     a.alu(Alu::Or, RAX, Mem::state(OFFSETS.generation));
     a.alu(Alu::Cmp, RAX, Mem::base(RDX, OFFSETS.entry_exec as i32));

@@ -916,8 +916,7 @@ impl Translator<'_> {
         self.stack_again(loaded, self.block.ops.get(index).map_or(0, |o| o.end));
         let level = loaded.vectors;
         if level != NOTHING {
-            let call = self.a.call();
-            self.join_common(call, self.common.vectors[usize::from(level - 1)]);
+            self.call_common(self.common.vectors[usize::from(level - 1)]);
         }
     }
 
@@ -941,8 +940,7 @@ impl Translator<'_> {
             Cold::Stack { jump, back, index } => self.load_stack(jump, back, index),
             Cold::Vectors { jump, back, index, level, loaded } => {
                 self.a.fill_here(jump);
-                let call = self.a.call();
-                self.join_common(call, self.common.vectors[usize::from(level - 1)]);
+                self.call_common(self.common.vectors[usize::from(level - 1)]);
                 let done = self.a.jcc(Cc::Equal as u8);
                 self.a.fill(done, back);
                 let start = self.block.ops.get(index).map_or(0, |o| o.start);

@@ -1,6 +1,7 @@
 //! The system as the processor sees it: the map, the local APIC page and MSRs, time, and the client's handler.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use cpu_x86::bus::Attention;
@@ -71,8 +72,8 @@ impl<'a> VpBus<'a> {
         self.handler.filter(|h| plain && !h.declines(gpa, len))
     }
 
-    fn count_elements(&self, bytes: usize, size: usize) {
-        add(&self.vp.counters.memory, (bytes / size.max(1)) as u64);
+    fn count_elements(counter: &AtomicU64, bytes: usize, size: usize) {
+        add(counter, (bytes / size.max(1)) as u64);
     }
 
     /// Works on the local APIC and carries out what comes of it. `None` without one.
@@ -255,7 +256,7 @@ impl Bus for VpBus<'_> {
     fn mem_read_elements(&mut self, gpa: u64, size: usize, data: &mut [u8]) -> usize {
         let Some(handler) = self.takes_elements(gpa, data.len()) else { return 0 };
         let done = self.vp.outside(|| handler.memory_read_elements(gpa, size, data));
-        self.count_elements(done, size);
+        Self::count_elements(&self.vp.counters.memory, done, size);
         done
     }
 
@@ -265,7 +266,7 @@ impl Bus for VpBus<'_> {
             return 0; // memory that is read-only for the guest, or an overlay
         }
         let done = self.vp.outside(|| handler.memory_write_elements(gpa, size, data));
-        self.count_elements(done, size);
+        Self::count_elements(&self.vp.counters.memory, done, size);
         done
     }
 
@@ -276,7 +277,7 @@ impl Bus for VpBus<'_> {
             return 0;
         }
         let done = self.vp.outside(|| handler.memory_copy_elements(from, to, size, count));
-        self.count_elements(2 * done, size);
+        Self::count_elements(&self.vp.counters.memory, 2 * done, size);
         done
     }
 
@@ -297,14 +298,14 @@ impl Bus for VpBus<'_> {
     fn port_read_elements(&mut self, port: u16, size: usize, data: &mut [u8]) -> usize {
         let Some(handler) = self.handler else { return 0 };
         let done = self.vp.outside(|| handler.port_read_elements(port, size, data));
-        add(&self.vp.counters.io, (done / size.max(1)) as u64);
+        Self::count_elements(&self.vp.counters.io, done, size);
         done
     }
 
     fn port_write_elements(&mut self, port: u16, size: usize, data: &[u8]) -> usize {
         let Some(handler) = self.handler else { return 0 };
         let done = self.vp.outside(|| handler.port_write_elements(port, size, data));
-        add(&self.vp.counters.io, (done / size.max(1)) as u64);
+        Self::count_elements(&self.vp.counters.io, done, size);
         done
     }
 
