@@ -390,6 +390,7 @@ impl Translator<'_> {
         }
         self.before(n);
         self.encode(&j)?;
+        self.wait_if_lost(&j);
         self.after(n);
         if let Some(x) = list.first() {
             if x.2 {
@@ -440,6 +441,7 @@ impl Translator<'_> {
         }
         self.before(n);
         self.encode(&j)?;
+        self.wait_if_lost(&j);
         self.after(n);
         if let Some(x) = list.first() {
             if x.2 {

@@ -15,7 +15,7 @@ use super::runtime;
 use super::sites::{self, SiteMemory};
 use super::translate::{self, Branch, Made, OFFSETS, Room, Way};
 use super::vectors::{self, EVERYTHING, WHOLE, Width, XMM};
-use super::{Context, JitStatistics, SharedJitStatistics, flow, x87};
+use super::{Context, JitStatistics, SharedJitStatistics, backoff, flow, x87};
 use crate::block::{Block, CodePage, Key, Place};
 use crate::bus::{Attention, Bus};
 use crate::cache::KeyHasher;
@@ -91,6 +91,8 @@ pub(super) struct Common {
     pub(super) roam: [usize; 2],
     /// See [`sites::far_code`].
     pub(super) far: usize,
+    /// See [`backoff::wait_code`].
+    pub(super) wait: usize,
     /// Where the sites are: from offset 0.
     pub(super) sites: i32,
 }
@@ -803,6 +805,7 @@ fn common_code(width: Width) -> (Vec<u8>, Common) {
     c.returned = flow::returned_code(&mut a, c.find);
     c.enter_found = a.at();
     flow::enter_found(&mut a);
+    c.wait = backoff::wait_code(&mut a);
     (a.buf, c)
 }
 

@@ -46,6 +46,8 @@ mod asm;
 #[doc(hidden)]
 pub mod audit;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod backoff;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 pub(crate) mod check;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod clock;

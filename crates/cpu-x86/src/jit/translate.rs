@@ -253,6 +253,8 @@ pub(super) enum Cold {
     Far(Far),
     /// The page is not the one that the branch's site has: finds it, and goes on at `there`, where `place` is linked.
     FarMiss { jump: usize, there: usize, place: usize, site: usize, target: i32, of: Option<Branch> },
+    /// Waits after a locked CMPXCHG that failed (`backoff`).
+    Lost { jump: usize, back: usize },
     /// Nothing.
     Done,
 }
@@ -1036,6 +1038,12 @@ impl Translator<'_> {
             Cold::Forget { jump, back } => {
                 self.a.fill_here(jump);
                 self.a.load(RSP, Mem::state(OFFSETS.stack));
+                let j = self.a.jmp();
+                self.a.fill(j, back);
+            }
+            Cold::Lost { jump, back } => {
+                self.a.fill_here(jump);
+                self.call_common(self.common.wait);
                 let j = self.a.jmp();
                 self.a.fill(j, back);
             }
