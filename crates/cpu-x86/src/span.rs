@@ -67,9 +67,26 @@ impl Cpu {
         }
         let at = self.linear(seg, offset, 1, Access::Write).ok()?;
         let len = want.min(4096 - (at as usize & 0xFFF));
-        self.linear(seg, offset, len, Access::Write).ok()?;
+        self.known_in_page(seg, offset, len, Access::Write)
+    }
+
+    /// The last of `want` bytes below the offset `end` in `seg` that are in the page of the last one, if the TLB knows it already:
+    /// nothing is looked up and nothing can fault.
+    pub(crate) fn known_span_below(&mut self, seg: Seg, end: u64, want: usize, access: Access) -> Option<Span> {
+        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+            return None;
+        }
+        let last = self.linear(seg, end.checked_sub(1)?, 1, access).ok()?;
+        let len = want.min((last as usize & 0xFFF) + 1);
+        self.known_in_page(seg, end.checked_sub(len as u64)?, len, access)
+    }
+
+    /// These bytes of one page, if the TLB knows it.
+    fn known_in_page(&mut self, seg: Seg, offset: u64, len: usize, access: Access) -> Option<Span> {
+        let at = self.linear(seg, offset, len, access).ok()?;
         let e = self.tlb.data(at);
-        (e.write == self.tlb.tag(at)).then(|| Span {
+        let tag = if access == Access::Write { e.write } else { e.read };
+        (tag == self.tlb.tag(at)).then(|| Span {
             block: self.tlb.block(e.block).clone(),
             offset: e.offset + (at & 0xFFF),
             len,
@@ -148,6 +165,26 @@ unsafe fn copy_up<T: Int>(source: *const u8, to: *mut u8, n: usize) {
     }
 }
 
+/// The same downwards.
+///
+/// # Safety
+/// Both ranges are valid.
+unsafe fn copy_down<T: Int>(source: *const u8, to: *mut u8, n: usize) {
+    let distance = (source as usize).wrapping_sub(to as usize);
+    if distance == 0 || distance >= n {
+        // SAFETY: the caller's; `copy` allows overlap (the target is above the source).
+        unsafe { std::ptr::copy(source, to, n) };
+        return;
+    }
+    for i in (0..n).step_by(T::BYTES).rev() {
+        // SAFETY: the caller's.
+        unsafe {
+            let v = source.add(i).cast::<T>().read_unaligned();
+            to.add(i).cast::<T>().write_unaligned(v);
+        }
+    }
+}
+
 /// Stores `value` in `n` bytes, whole elements.
 ///
 /// # Safety
@@ -184,6 +221,21 @@ impl Span {
         unsafe { copy_up::<T>(source, to, n) };
         self.written(cpu, n);
         n
+    }
+
+    /// Copies the last `bytes` bytes of `from` to the last ones here, downwards: as [`Span::copy_from`] otherwise.
+    pub fn copy_down_from<T: Int>(&self, cpu: &mut Cpu, from: &Span, bytes: usize) -> usize {
+        let n = bytes.min(self.len).min(from.len) / T::BYTES * T::BYTES;
+        let (to, source) = (self.last(n), from.last(n));
+        // SAFETY: both ranges are inside live blocks.
+        unsafe { copy_down::<T>(source.host(), to.host(), n) };
+        to.written(cpu, n);
+        n
+    }
+
+    /// The last `n` bytes, of which there are so many.
+    fn last(&self, n: usize) -> Self {
+        Self { block: self.block.clone(), offset: self.offset + (self.len - n) as u64, len: n }
     }
 
     /// Stores `value` over and over in the first `bytes` bytes. Returns how many bytes (whole elements) fitted.

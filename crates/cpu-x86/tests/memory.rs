@@ -363,6 +363,126 @@ fn string_moves_cross_pages_and_keep_their_progress() {
 }
 
 #[test]
+fn string_moves_both_ways_go_element_by_element() {
+    const AREA: u64 = 0x40_0000;
+    // Pages that do not follow each other in physical memory, and one twice.
+    const PAGES: [u64; 6] = [0x41_0000, 0x41_2000, 0x41_1000, 0x41_4000, 0x41_2000, 0x41_7000];
+    let physical = |at: u64| PAGES[((at - AREA) >> 12) as usize] + (at & 0xFFF);
+    let mut m = Machine::long();
+    for (n, page) in PAGES.into_iter().enumerate() {
+        m.set_pte(AREA + 0x1000 * n as u64, page | P | W);
+    }
+    let mut state = 1u64;
+    let mut below = |n: u64| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) % n
+    };
+    for case in 0..600 {
+        let (size, down) = (1u64 << below(4), below(2) == 1);
+        let count = [below(20), below(300), 3000 / size + below(600)][below(3) as usize].min(0x1800 / size);
+        let reach = 0x1800 + 8;
+        let place = |r: u64| AREA + if down { reach } else { 0 } + r;
+        let from = place(below(0x6000 - 2 * reach));
+        // Often close to each other, so that they overlap.
+        let near = from + below(40) - 20;
+        let to = if below(2) == 0 { near.max(place(0)) } else { place(below(0x6000 - 2 * reach)) };
+        let data: Vec<u8> = (0..0x8000).map(|_| below(256) as u8).collect();
+        assert!(m.bus.ram.write(0x41_0000, &data));
+        let mut expected = data;
+        let step = if down { size.wrapping_neg() } else { size };
+        for n in 0..count {
+            let at = |r: u64, i: u64| (physical(r.wrapping_add(n.wrapping_mul(step)) + i) - 0x41_0000) as usize;
+            let element: Vec<u8> = (0..size).map(|i| expected[at(from, i)]).collect();
+            (0..size).for_each(|i| expected[at(to, i)] = element[i as usize]);
+        }
+        (m.p.cpu.regs[RSI], m.p.cpu.regs[RDI], m.p.cpu.regs[RCX]) = (from, to, count);
+        m.code(CODE, |a| {
+            ok(if down { a.std() } else { a.cld() });
+            ok(match size {
+                1 => a.rep().movsb(),
+                2 => a.rep().movsw(),
+                4 => a.rep().movsd(),
+                _ => a.rep().movsq(),
+            });
+            ok(a.hlt());
+        });
+        m.halts();
+        let mut is = vec![0; 0x8000];
+        assert!(m.bus.ram.read(0x41_0000, &mut is));
+        let different = is.iter().zip(&expected).position(|(a, b)| a != b);
+        assert_eq!(different, None, "case {case}: {from:x} to {to:x}, {count} of {size}, down {down}");
+        let end = |r: u64| r.wrapping_add(count.wrapping_mul(step));
+        assert_eq!((m.reg(RSI), m.reg(RDI), m.reg(RCX)), (end(from), end(to), 0), "case {case}");
+    }
+}
+
+#[test]
+fn loops_of_single_string_instructions_in_flat_code() {
+    // As boot loaders copy.
+    for down in [false, true] {
+        let mut m = Machine::flat32();
+        let (from, to) = (0x40_0FF0, 0x50_0FFD);
+        for n in 0..0x100 {
+            m.bus.write64(from + 8 * n - 0x400, n.wrapping_mul(0x0102_0304_0506_0708));
+        }
+        m.code(CODE, |a| {
+            let [mut copy, mut convert] = [a.create_label(), a.create_label()];
+            ok(a.mov(esi, from as i32));
+            ok(a.mov(edi, to as i32));
+            ok(a.mov(ecx, 100));
+            ok(if down { a.std() } else { a.cld() });
+            ok(a.set_label(&mut copy));
+            ok(a.movsb());
+            ok(a.movsd());
+            ok(a.dec(ecx));
+            ok(a.jne(copy));
+            ok(a.mov(ecx, 50));
+            ok(a.set_label(&mut convert));
+            ok(a.lodsw());
+            ok(a.inc(eax));
+            ok(a.stosd());
+            ok(a.lodsb());
+            ok(a.stosw());
+            ok(a.dec(ecx));
+            ok(a.jne(convert));
+            ok(a.hlt());
+        });
+        m.p.cpu.regs[RAX] = 0x1234_5678;
+        let mut ram = vec![0u8; 0x60_0000];
+        assert!(m.bus.ram.read(0, &mut ram));
+        let (mut source, mut target, mut sum) = (from as usize, to as usize, 0x1234_5678u32);
+        let step = |at: &mut usize, size: usize| {
+            let here = *at;
+            *at = if down { here - size } else { here + size };
+            here
+        };
+        for _ in 0..100 {
+            for size in [1, 4] {
+                let (a, b) = (step(&mut source, size), step(&mut target, size));
+                let element = ram[a..a + size].to_vec();
+                ram[b..b + size].copy_from_slice(&element);
+            }
+        }
+        for _ in 0..50 {
+            let a = step(&mut source, 2);
+            sum = (sum & 0xFFFF_0000 | u32::from(u16::from_le_bytes([ram[a], ram[a + 1]]))).wrapping_add(1);
+            let b = step(&mut target, 4);
+            ram[b..b + 4].copy_from_slice(&sum.to_le_bytes());
+            let a = step(&mut source, 1);
+            sum = sum & 0xFFFF_FF00 | u32::from(ram[a]);
+            let b = step(&mut target, 2);
+            ram[b..b + 2].copy_from_slice(&(sum as u16).to_le_bytes());
+        }
+        m.halts();
+        let mut is = vec![0u8; ram.len()];
+        assert!(m.bus.ram.read(0, &mut is));
+        let different = is.iter().zip(&ram).position(|(a, b)| a != b);
+        assert_eq!(different, None, "down {down}");
+        assert_eq!((m.reg(RSI), m.reg(RDI), m.reg(RAX)), (source as u64, target as u64, u64::from(sum)), "down {down}");
+    }
+}
+
+#[test]
 fn locked_increments_of_two_processors_do_not_get_lost() {
     let ram = RamBlock::new("ram", RAM).unwrap();
     let worker = |ram: std::sync::Arc<RamBlock>, code: u64| {

@@ -103,9 +103,40 @@ fn in_memory(a: &mut CodeAssembler, rng: &mut Rng) -> Result<(), IcedError> {
     }
 }
 
+/// Strings, single elements, upwards and downwards.
+fn strings(a: &mut CodeAssembler, rng: &mut Rng) -> Result<(), IcedError> {
+    let disp = [0, 8, -8, 4, 1, 0x38, 0x400, 0xFF9][rng.below(8) as usize];
+    let base = BASES[rng.below(6) as usize];
+    match rng.below(32) {
+        0 | 1 => a.movsb(),
+        2 | 3 => a.movsw(),
+        4 | 5 => a.movsd(),
+        6 | 7 => a.movsq(),
+        8 => a.stosb(),
+        9 => a.stosw(),
+        10 => a.stosd(),
+        11 => a.stosq(),
+        12 => a.lodsb(),
+        13 => a.lodsw(),
+        14 => a.lodsd(),
+        15 => a.lodsq(),
+        16 => a.std(),
+        17..=19 => a.cld(),
+        20..=22 => a.lea(rsi, base + disp),
+        23 | 24 => a.lea(rdi, base + disp),
+        25 => a.mov(qword_ptr(rdi + disp), rax),
+        26 => a.cmp(rax, qword_ptr(rsi)),
+        27 => a.adc(rax, rcx),
+        28 => a.push(rsi),
+        29 => a.pop(rax),
+        30 => a.setc(al),
+        _ => a.mov(r12, rax),
+    }
+}
+
 fn program(rng: &mut Rng) -> (Vec<u8>, String) {
     let mut a = CodeAssembler::new(64).expect("an assembler");
-    let any = [one, in_memory][rng.below(2) as usize];
+    let any = [one, in_memory, strings][rng.below(3) as usize];
     for _ in 0..3 + rng.below(20) {
         any(&mut a, rng).expect("an instruction");
     }

@@ -96,17 +96,33 @@ pub(super) fn repeat(
 /// Fewer elements than this are not worth the way through [`Cpu::host_span`].
 const BULK: u64 = 8;
 
-/// [`repeat`], upwards in pieces: `bulk` is given the counter and does as many elements as it can at once, maybe
-/// none (devices, elements across pages), then some go one by one.
+/// [`repeat`], upwards in pieces: see [`repeat_in_pieces`].
 #[inline(always)]
 pub(super) fn repeat_in_bulk(
+    cpu: &mut Cpu,
+    bus: &mut dyn Bus,
+    op: &Op,
+    bulk: impl FnMut(&mut Cpu, &mut dyn Bus, u64) -> Result<u64, Abort>,
+    element: impl FnMut(&mut Cpu, &mut dyn Bus) -> Result<bool, Abort>,
+) -> Exec {
+    if cpu.sysflags & rflags::DF == 0 {
+        repeat_in_pieces(cpu, bus, op, bulk, element)
+    } else {
+        repeat(cpu, bus, op, element)
+    }
+}
+
+/// [`repeat`], where `bulk` is given the counter and does as many elements as it can at once, maybe none (devices,
+/// elements across pages); then some go one by one.
+#[inline(always)]
+fn repeat_in_pieces(
     cpu: &mut Cpu,
     bus: &mut dyn Bus,
     op: &Op,
     mut bulk: impl FnMut(&mut Cpu, &mut dyn Bus, u64) -> Result<u64, Abort>,
     mut element: impl FnMut(&mut Cpu, &mut dyn Bus) -> Result<bool, Abort>,
 ) -> Exec {
-    if op.is(Op::REP | Op::REPNE) && cpu.sysflags & rflags::DF == 0 {
+    if op.is(Op::REP | Op::REPNE) {
         loop {
             let count = cpu.r64(RCX) & op.addr_mask;
             if count < BULK {
@@ -186,13 +202,34 @@ fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
         advance(cpu, op, RDI, done);
         Ok((done / T::BYTES) as u64)
     };
-    repeat_in_bulk(cpu, bus, op, bulk, |cpu, bus| {
+    let element = |cpu: &mut Cpu, bus: &mut dyn Bus| {
         let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
         cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
         advance(cpu, op, RSI, T::BYTES);
         advance(cpu, op, RDI, T::BYTES);
         Ok(true)
-    })
+    };
+    if cpu.sysflags & rflags::DF == 0 {
+        repeat_in_pieces(cpu, bus, op, bulk, element)
+    } else {
+        repeat_in_pieces(cpu, bus, op, |cpu, _, count| Ok(move_down::<T>(cpu, op, to, count)), element)
+    }
+}
+
+/// As many elements of a REP MOVS downwards as can be moved at once: those in pages of RAM that the TLB knows.
+fn move_down<T: Width>(cpu: &mut Cpu, op: &Op, to: Seg, count: u64) -> u64 {
+    let want = count.saturating_mul(T::BYTES as u64).min(4096) as usize;
+    let mut span = |seg, reg, access| {
+        // One past the highest byte. (An element that wraps is left to others.)
+        let last =
+            (cpu.r64(reg) & op.addr_mask).checked_add(T::BYTES as u64 - 1).filter(|last| *last <= op.addr_mask)?;
+        cpu.known_span_below(seg, last.checked_add(1)?, want, access)
+    };
+    let (Some(from), Some(target)) = (span(op.seg, RSI, Access::Read), span(to, RDI, Access::Write)) else { return 0 };
+    let done = target.copy_down_from::<T>(cpu, &from, want);
+    advance(cpu, op, RSI, done);
+    advance(cpu, op, RDI, done);
+    (done / T::BYTES) as u64
 }
 
 fn stos<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {

@@ -253,6 +253,11 @@ impl Asm {
     pub(super) fn store32(&mut self, m: Mem, r: u8) {
         self.rm(false, &[0x89], r, m);
     }
+    /// `mov r, word [m]`: the rest of the register stays.
+    pub(super) fn load16(&mut self, r: u8, m: Mem) {
+        self.buf.push(0x66); // REX follows the prefix
+        self.rm(false, &[0x8B], r, m);
+    }
     /// `mov word [m], r`.
     pub(super) fn store16(&mut self, m: Mem, r: u8) {
         self.buf.push(0x66); // REX follows the prefix

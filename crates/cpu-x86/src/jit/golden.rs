@@ -71,6 +71,8 @@ const GUEST: &[&[u8]] = &[
     &[0xFC],                                                                   // cld
     &[0xFB],                                                                   // sti
     &[0x48, 0xAB],                                                             // stosq
+    &[0xA4],                                                                   // movsb
+    &[0xAC],                                                                   // lodsb
     &[0xEE],                                                                   // out dx, al
     &[0xDB, 0x2F],                                                             // fld tbyte [rdi]
     &[0xDB, 0x3F],                                                             // fstp tbyte [rdi]

@@ -20,6 +20,7 @@ use super::interrupts;
 use super::known::Holds;
 use super::rounds::constant;
 use super::sites::Field;
+use super::strings;
 use super::translate::{Cold, Done, Ea, Flags, Host, Miss, OFFSETS, Translator, Unsupported, held, register};
 use super::x87::uses_stack;
 use crate::op::{Op, gpr};
@@ -191,6 +192,7 @@ impl Translator<'_> {
                 && uses_stack(i, op, mode).is_none()
                 && !interrupts::is_known(i, mode)
                 && !reads_clock(i)
+                && !strings::is_single(i)
                 && i.mnemonic() != Mnemonic::Leave
         };
         let mut n = 0;

@@ -78,6 +78,8 @@ mod select;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod sites;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
+mod strings;
+#[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod translate;
 #[cfg(all(target_arch = "x86_64", any(target_os = "linux", windows)))]
 mod vectors;

@@ -2,7 +2,7 @@
 
 use iced_x86::{Code, CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 
-use super::interrupts;
+use super::{interrupts, strings};
 use crate::simd::{self, Translatable};
 use crate::state::Mode;
 
@@ -170,6 +170,7 @@ pub(super) fn is_native(i: &Instruction, mode: Mode) -> bool {
             | Sfence
     ) || i.is_jcc_short_or_near()
         || is_conditional(i)
+        || strings::is_single(i)
         || interrupts::is_known(i, mode);
     let plain = (0..i.op_count()).all(|n| match i.op_kind(n) {
         OpKind::Register => i.op_register(n).is_gpr(),

@@ -16,6 +16,7 @@ use super::live::{self, Use};
 use super::rounds::{Rounds, level};
 use super::select::{self, host_has, is_native, named, vectors};
 use super::sites::{self, Field};
+use super::strings;
 use super::vectors::{EVERYTHING, NOTHING, WHOLE};
 use super::x87::{Loaded, Stack, uses_stack};
 use crate::block::{Block, Key, Place};
@@ -765,6 +766,7 @@ impl Translator<'_> {
             Cli | Sti | Pushfq | Popfq => self.interrupt_flag(n, i),
             Div | Idiv => self.divide(n, i, op),
             Rdtsc | Rdtscp => self.read_clock(n, i),
+            _ if strings::is_single(i) => self.single_string(n, i, op),
             _ if op.is(Op::MEM) => self.memory(n, i, op),
             _ => self.registers(n, i, op),
         }
