@@ -991,6 +991,30 @@ fn rep_rewrites_its_own_instruction_and_what_follows() {
     assert_eq!(m.reg(15), 16);
 }
 
+#[test]
+fn single_string_stores_rewrite_what_follows() {
+    const INC_R15: [u8; 3] = [0x49, 0xFF, 0xC7];
+    let m = both(
+        |m| assert!(m.bus.ram.write(0x7_0000, &INC_R15)),
+        |a| {
+            let [mut moved, mut stored] = [a.create_label(), a.create_label()];
+            a.mov(esi, 0x7_0000).unwrap();
+            a.lea(rdi, qword_ptr(moved)).unwrap();
+            a.movsb().unwrap();
+            a.movsw().unwrap();
+            a.set_label(&mut moved).unwrap();
+            a.nops_with_size(3).unwrap();
+            a.lea(rdi, qword_ptr(stored)).unwrap();
+            a.mov(eax, i32::from_le_bytes([INC_R15[0], INC_R15[1], INC_R15[2], 0x90])).unwrap();
+            a.stosd().unwrap();
+            a.set_label(&mut stored).unwrap();
+            a.nops_with_size(4).unwrap();
+            a.hlt().unwrap();
+        },
+    );
+    assert_eq!(m.reg(15), 2);
+}
+
 // ---- the code buffer
 
 #[test]
