@@ -428,7 +428,7 @@ fn loops_of_single_string_instructions_in_flat_code() {
         m.code(CODE, |a| {
             let [mut copy, mut convert] = [a.create_label(), a.create_label()];
             ok(a.mov(esi, from as i32));
-            ok(a.mov(edi, to as i32));
+            ok(a.mov(edi, to));
             ok(a.mov(ecx, 100));
             ok(if down { a.std() } else { a.cld() });
             ok(a.set_label(&mut copy));

@@ -128,6 +128,73 @@ fn a_ring_through_scattered_pages() {
     }
 }
 
+/// Loops by steps that are out of a page soon: many rounds are done without a look at pages, which have to end where the run of pages ends,
+/// and where one of them becomes another.
+#[test]
+fn columns_through_scattered_pages() {
+    const PAGES: u64 = 24;
+    const BYTES: u64 = PAGES * PAGE;
+    // In the whole area, but not the first bytes of it and the last ones.
+    let first = |step: i64| if step > 0 { AREA + 24 } else { AREA + BYTES - 40 };
+    let rounds = |step: i64| ((BYTES - 64) / step.unsigned_abs()) as u32;
+    let columns = |m: &mut Machine, step: i64, rounds: u32, times: u32| {
+        m.code(CODE, |a| {
+            let [mut outer, mut inner] = [a.create_label(), a.create_label()];
+            a.mov(r15d, times).unwrap();
+            a.set_label(&mut outer).unwrap();
+            a.mov(ecx, rounds).unwrap();
+            a.mov(rsi, first(step) as i64).unwrap();
+            a.mov(r14, first(step) as i64).unwrap();
+            a.set_label(&mut inner).unwrap();
+            a.add(rax, qword_ptr(rsi)).unwrap();
+            a.movdqu(xmm0, xmmword_ptr(rsi + 3)).unwrap();
+            a.paddq(xmm1, xmm0).unwrap();
+            a.add(rsi, step as i32).unwrap();
+            a.xor(rax, qword_ptr(r14 - 24)).unwrap();
+            a.add(r14, step as i32).unwrap();
+            a.dec(ecx).unwrap();
+            a.jne(inner).unwrap();
+            a.rol(rax, 3).unwrap();
+            a.dec(r15d).unwrap();
+            a.jne(outer).unwrap();
+            a.movq(r10, xmm1).unwrap();
+            a.hlt().unwrap();
+        });
+    };
+    for (step, seed) in [(512, 1), (1024, 2), (136, 3), (-512, 4), (-1000, 5), (768, 6)] {
+        let (_, times) = both(|m| {
+            let places = scatter(m, PAGES, seed);
+            let mut rng = Rng(seed);
+            let data: Vec<u8> = (0..BYTES + PAGE).map(|_| rng.next() as u8).collect();
+            assert!(m.bus.ram.write(MEMORY, &data));
+            let mut all = Vec::new();
+            columns(m, step, rounds(step), 8 * ROUNDS / rounds(step));
+            m.halts();
+            all.push(m.p.cpu.regs[..16].to_vec());
+            // A page becomes another, and then its old self; the code is the same.
+            for place in [MEMORY + BYTES, places[9]] {
+                m.set_pte(AREA + 9 * PAGE, place | P | W | U);
+                m.p.cpu.rip = CODE;
+                m.halts();
+                all.push(m.p.cpu.regs[..16].to_vec());
+            }
+            // Out of the pages: not there, and then a device.
+            columns(m, step, u32::MAX, 1);
+            let beyond = if step > 0 { AREA + BYTES } else { AREA - PAGE };
+            m.set_pte(beyond, 0);
+            let fault = m.page_fault();
+            all.push([m.p.cpu.regs[..16].to_vec(), vec![fault.1, m.p.cpu.rip]].concat());
+            m.bus.device_reads.clear();
+            m.set_pte(beyond, DEVICE | P | W | U);
+            m.set_pte(if step > 0 { beyond + PAGE } else { beyond - PAGE }, 0);
+            let fault = m.page_fault();
+            all.push([m.p.cpu.regs[..16].to_vec(), vec![fault.1, m.p.cpu.rip]].concat());
+            (all, format!("{:x?}", m.bus.device_reads))
+        });
+        ranged(times);
+    }
+}
+
 #[test]
 fn a_page_that_a_site_had_is_its_own_again() {
     // A site asks 4096 accesses after it began to roam. With a divisor of 4097 pages, the next access is to the page that it had then.

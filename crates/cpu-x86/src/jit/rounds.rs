@@ -4,7 +4,8 @@
 //! of these accesses is looked up, and how many rounds it stays in it; for the least of these (at most [`MOST`]) the *fast*
 //! copy of the block runs, in which those accesses have no checks: the guest's address plus a constant of the page is the
 //! host's. The end of the rounds is when a register that changes by a constant has a certain value. When a page is not
-//! found, or an operand crosses pages, the *plain* copy runs one round.
+//! found, or an operand crosses pages, the *plain* copy runs one round. Loads by long steps may have a range of pages instead
+//! of a page (`ranges`).
 //!
 //! This holds because no translation of an address changes while translated code runs: other accesses of the fast copy
 //! may call handlers, which leave if one did, or if somebody wants this processor (`runtime::run_op`). Blocks with
@@ -30,7 +31,7 @@ const MOST: i32 = 256;
 /// Steps that leave enough rounds in a page.
 const SHORT: i64 = 1024;
 
-/// Steps after which a page is never found again.
+/// Longer steps are out of a page after so few rounds that a load by them may have a range of pages (`ranges`).
 const LONG: u64 = 128;
 
 /// Where in `Cpu`: the fewest rounds found so far, less one; the value of the counter that ends the rounds.
@@ -51,6 +52,8 @@ struct Walk {
     align: u8,
     write: bool,
     site: usize,
+    /// The TLB is asked each time.
+    roams: bool,
 }
 
 /// What is known while the fast copy is made.
@@ -179,9 +182,15 @@ impl Translator<'_> {
             return None;
         }
         let (at_start, step) = self.rounds.as_ref()?.walk(e, align)?;
-        let site = self.site_alone(e, size)?;
+        let long = step.unsigned_abs() > LONG;
+        let (site, roams) = match self.site_alone(e, size) {
+            Some(site) => (site, long && write),
+            // (The site is where the accesses find what the TLB says.)
+            None if long && self.may_have_site(e, size) => (self.sites - 1, true),
+            None => return None,
+        };
         let named = self.name(e, site, write, false).ok()?;
-        self.rounds.as_mut()?.sites.push(Walk { e: at_start, step, size, align, write, site });
+        self.rounds.as_mut()?.sites.push(Walk { e: at_start, step, size, align, write, site, roams });
         Some(named)
     }
 
@@ -246,7 +255,7 @@ impl Translator<'_> {
         let mut plain = Vec::new();
         self.a.store_imm(Mem::state(ROUNDS), MOST - 1);
         for s in sites {
-            if s.step.unsigned_abs() > LONG {
+            if s.roams {
                 self.by_tlb(&s, &mut plain)?;
             } else {
                 self.by_site(&s)?;
@@ -258,9 +267,8 @@ impl Translator<'_> {
             if s.step == 0 {
                 continue;
             }
-            // Rounds after the first in the page, too few for steps that are no powers of 2.
+            // Rounds after the first, too few for steps that are no powers of 2.
             let left = if s.step > 0 {
-                self.a.imm(T2, 4096 - s.size as u64);
                 self.a.rr(true, &[0x29], T1, T2); // sub
                 T2
             } else {
@@ -293,17 +301,29 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// T1: the offset in its page of an access at the start of the rounds, the page being its site's.
+    /// T1: the offset in its site's page, or range of pages, of an access at the start of the rounds; T2: the last offset there.
     fn by_site(&mut self, w: &Walk) -> Done {
         let Walk { e, size, write, site, .. } = *w;
+        let start = self.a.at();
         self.address(&e)?;
         self.a.mov(T1, T2);
         self.a.alu(Alu::Sub, T1, self.site(site, Field::Start));
-        self.a.alu(Alu::Cmp, T1, self.site(site, Field::Room));
+        self.a.load(T2, self.site(site, Field::Room));
+        self.a.alu_rr(true, Alu::Cmp, T1, T2);
         let jump = self.a.jcc(Cc::AboveEqual as u8);
+        self.a.lea(T2, Mem::base(T2, -1));
         let back = self.a.at();
-        self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams: None });
+        // By short steps it is in a page for long: it does not roam.
+        let roams = (w.step.unsigned_abs() > LONG).then_some(start);
+        self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams });
         Ok(())
+    }
+
+    /// The same in the page of the address in T2, after it was found anew.
+    pub(super) fn in_page(&mut self, size: usize) {
+        self.a.mov(T1, T2);
+        self.a.alu_imm(true, Alu::And, T1, 4095);
+        self.a.imm(T2, 4096 - size as u64);
     }
 
     /// The same, by the TLB; the site is where the accesses find what it says.
@@ -311,8 +331,7 @@ impl Translator<'_> {
         self.check(&w.e, w.size, w.write, misses)?;
         self.take_entry(w.write, w.site);
         self.address(&w.e)?;
-        self.a.mov(T1, T2);
-        self.a.alu_imm(true, Alu::And, T1, 4095);
+        self.in_page(w.size);
         Ok(())
     }
 }

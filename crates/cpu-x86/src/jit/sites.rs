@@ -605,7 +605,7 @@ impl Translator<'_> {
         (span, self.sites - 1, self.roaming.contains(&number))
     }
 
-    fn may_have_site(&self, e: &Ea, size: usize) -> bool {
+    pub(super) fn may_have_site(&self, e: &Ea, size: usize) -> bool {
         !e.narrow && e.seg.is_none() && size <= LARGEST && !self.block.key.mode.has(Mode::ALIGN)
     }
 }

@@ -1015,6 +1015,10 @@ impl Translator<'_> {
                 self.a.imm(T2, packed);
                 self.call_common(self.common.page[usize::from(write)]);
                 let mut misses = vec![self.a.jcc(Cc::NotEqual as u8)];
+                let rounds = matches!(miss, Miss::Plain);
+                if rounds {
+                    self.in_page(size);
+                }
                 let j = self.a.jmp();
                 self.a.fill(j, back);
                 if let Some(at) = roams {
@@ -1024,6 +1028,9 @@ impl Translator<'_> {
                     self.a.imm(T1, packed);
                     self.call_common(self.common.roam[usize::from(write)]);
                     misses.push(self.a.jcc(Cc::NotEqual as u8));
+                    if rounds {
+                        self.in_page(size);
+                    }
                     let j = self.a.jmp();
                     self.a.fill(j, back);
                 }
