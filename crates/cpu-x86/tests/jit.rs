@@ -8,12 +8,12 @@ mod machine;
 mod random;
 
 use cpu_x86::flags::rflags;
-use cpu_x86::fpu::supported_xcr0;
+use cpu_x86::fpu::{XCR0_AVX512, supported_xcr0};
 use cpu_x86::{Stop, Tier};
 use iced_x86::Register as R;
 use iced_x86::code_asm::*;
-use machine::tiers::{both, env, machine};
-use machine::{CODE, DATA, DEVICE, Machine};
+use machine::tiers::{both, env, every, machine};
+use machine::{CODE, DATA, DEVICE, Machine, P, U, W};
 use random::{COUNTER, POINTERS, Rng};
 
 /// Fills registers and data by `seed`.
@@ -104,6 +104,44 @@ fn random_blocks_do_what_the_interpreter_does() {
     let s = b.p.jit_statistics();
     assert!(checked.p.jit_statistics().compared > cases / 8);
     assert!(s.blocks >= cases / 2 && s.handlers * 2 < s.instructions, "{s:?}");
+}
+
+#[test]
+fn masked_elements_do_not_fault_and_others_do() {
+    if supported_xcr0() & XCR0_AVX512 == 0 {
+        println!("skipped: the host has no AVX-512");
+        return;
+    }
+    // At the end of a page: where the next one is missing, is device memory, or is there.
+    let next = [0, DEVICE | P | W | U, (DATA + 0x1000) | P | W | U];
+    for (next, mask) in next.into_iter().flat_map(|n| [0u64, 0x3, 0x55, 0xFFFF, 0x1_0000, u64::MAX].map(|m| (n, m))) {
+        for at in [DATA + 0xF00, DATA + 0xFF0, DATA + 0xFE1, DATA + 0x1000] {
+            every(|m| {
+                m.p.cpu.xcr0 = supported_xcr0() & 0xE7;
+                m.p.cpu.update_mode();
+                m.set_pte(DATA + 0x1000, next);
+                let data: Vec<u8> = (0..0x2000u32).map(|n| (n * 7 >> 2) as u8).collect();
+                assert!(m.bus.ram.write(DATA, &data));
+                m.bus.device_writes.clear();
+                m.p.cpu.fpu.k[1] = mask;
+                m.p.cpu.regs[7] = at;
+                m.code(CODE, |a| {
+                    a.mov(rax, qword_ptr(rsp)).unwrap();
+                    a.vmovdqu8(ymm1.k1(), ymmword_ptr(rdi)).unwrap();
+                    a.vpcmpb(k2.k1(), ymm1, ymmword_ptr(rdi), 0).unwrap();
+                    a.kmovq(rdx, k2).unwrap();
+                    a.vmovdqu32(zmmword_ptr(rdi).k1(), zmm1).unwrap();
+                    a.vpcompressd(ymmword_ptr(rdi).k1(), ymm1).unwrap();
+                    a.vpexpandd(ymm3.k1().z(), ymmword_ptr(rdi)).unwrap();
+                    a.vpmaskmovd(xmm4, xmm1, xmmword_ptr(rdi)).unwrap();
+                    a.hlt().unwrap();
+                });
+                let stop = m.run();
+                let fpu = &m.p.cpu.fpu;
+                (stop, fpu.zmm[1], fpu.zmm[3], fpu.zmm[4], fpu.k[2], m.bus.device_writes.clone())
+            });
+        }
+    }
 }
 
 #[test]

@@ -45,7 +45,8 @@ pub(crate) struct Translatable {
     pub(crate) align: u8,
 }
 
-/// Whether `i` is one: SSE, AVX and AVX-512 with whole operands.
+/// Whether `i` is one: SSE, AVX and AVX-512. (A memory operand of which only some elements are touched is one too: the whole of it is in
+/// memory that is there, else the handler gets it.)
 pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     let class = class_of(i)?;
     let vex = i.encoding() == EncodingKind::VEX;
@@ -59,7 +60,7 @@ pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     });
     let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
     let size = if memory { i.memory_size().size() } else { 1 };
-    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) && !(memory && masked::lanes(i).is_some()) && !i.is_vsib();
+    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) && !i.is_vsib();
     let known =
         matches!(class, class::SSE | class::VEX | class::EVEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
