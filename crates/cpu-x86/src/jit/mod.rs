@@ -27,7 +27,9 @@
 //! - *x87 and MMX* registers stay in the host's unit likewise, while the guest masks all exceptions (`x87`).
 //! - *RDTSC* reads the platform's clock without a call where that is made of the host's counter (`clock`).
 //! - *Interrupts*: CLI, STI, PUSHF and POPF of ring 0 are done in place (`interrupts`).
-//! - *Everything else* (system, string and masked memory instructions) is done by the interpreter's handler from
+//! - *Strings*: MOVS, STOS and LODS without a prefix are done in place (`strings`).
+//! - *Locked* instructions are the host's; a CMPXCHG that lost to another processor waits a little (`backoff`).
+//! - *Everything else* (system, repeated string, gather and scatter instructions) is done by the interpreter's handler from
 //!   inside the block; 16-bit code and 32-bit code with segments that are not flat are left to the interpreter.
 //! - *No host faults*: what could fault (divisions, alignment, unmasked exceptions) is checked and left to the handler, so
 //!   there is no signal or exception handler. When translated code is left, nothing of it is on the host's stack.
