@@ -120,7 +120,7 @@ fn masked_elements_do_not_fault_and_others_do() {
                 m.p.cpu.xcr0 = supported_xcr0() & 0xE7;
                 m.p.cpu.update_mode();
                 m.set_pte(DATA + 0x1000, next);
-                let data: Vec<u8> = (0..0x2000u32).map(|n| (n * 7 >> 2) as u8).collect();
+                let data: Vec<u8> = (0..0x2000u32).map(|n| ((n * 7) >> 2) as u8).collect();
                 assert!(m.bus.ram.write(DATA, &data));
                 m.bus.device_writes.clear();
                 m.p.cpu.fpu.k[1] = mask;
