@@ -33,7 +33,7 @@ impl Cpu {
         want: usize,
         access: Access,
     ) -> Result<Option<Span>, Abort> {
-        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+        if want == 0 || !self.may_have_spans() {
             return Ok(None);
         }
         let at = self.linear(seg, offset, 1, access)?;
@@ -41,49 +41,48 @@ impl Cpu {
         if self.linear(seg, offset, len, access).is_err() {
             return Ok(None); // the element-wise way raises the fault at the right element
         }
-        let fits = |cpu: &Self| {
-            let e = cpu.tlb.data(at);
-            let tag = if access == Access::Write { e.write } else { e.read };
-            (tag == cpu.tlb.tag(at)).then_some((e.block, e.offset))
-        };
-        if fits(self).is_none() {
-            if access == Access::Write {
-                self.check_write(bus, seg, offset, 1)?;
-            } else if let Some(canonical) = crate::walk::is_canonical(at).then_some(at) {
-                self.resolve(bus, canonical, access, self.tlb.base)?;
-            }
+        let known = self.known_at(at, len, access);
+        if known.is_some() {
+            return Ok(known);
         }
-        Ok(fits(self).map(|(block, page)| Span {
-            block: self.tlb.block(block).clone(),
-            offset: page + (at & 0xFFF),
-            len,
-        }))
+        if access == Access::Write {
+            self.check_write(bus, seg, offset, 1)?;
+        } else if let Some(canonical) = crate::walk::is_canonical(at).then_some(at) {
+            self.resolve(bus, canonical, access, self.tlb.base)?;
+        }
+        Ok(self.known_at(at, len, access))
+    }
+
+    /// Not without the TLB, nor with data breakpoints.
+    fn may_have_spans(&self) -> bool {
+        self.tlb.base != UNCACHED && self.dr[7] & 0xFF == 0
     }
 
     /// [`Cpu::host_span`] for stores, where the TLB knows it already: nothing is looked up and nothing can fault.
     pub(crate) fn known_span(&mut self, seg: Seg, offset: u64, want: usize) -> Option<Span> {
-        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+        if want == 0 || !self.may_have_spans() {
             return None;
         }
         let at = self.linear(seg, offset, 1, Access::Write).ok()?;
         let len = want.min(4096 - (at as usize & 0xFFF));
-        self.known_in_page(seg, offset, len, Access::Write)
+        self.linear(seg, offset, len, Access::Write).ok()?;
+        self.known_at(at, len, Access::Write)
     }
 
     /// The last of `want` bytes below the offset `end` in `seg` that are in the page of the last one, if the TLB knows it already:
     /// nothing is looked up and nothing can fault.
     pub(crate) fn known_span_below(&mut self, seg: Seg, end: u64, want: usize, access: Access) -> Option<Span> {
-        if want == 0 || self.tlb.base == UNCACHED || self.dr[7] & 0xFF != 0 {
+        if want == 0 || !self.may_have_spans() {
             return None;
         }
         let last = self.linear(seg, end.checked_sub(1)?, 1, access).ok()?;
         let len = want.min((last as usize & 0xFFF) + 1);
-        self.known_in_page(seg, end.checked_sub(len as u64)?, len, access)
+        let at = self.linear(seg, end.checked_sub(len as u64)?, len, access).ok()?;
+        self.known_at(at, len, access)
     }
 
-    /// These bytes of one page, if the TLB knows it.
-    fn known_in_page(&mut self, seg: Seg, offset: u64, len: usize, access: Access) -> Option<Span> {
-        let at = self.linear(seg, offset, len, access).ok()?;
+    /// The bytes of one page at a linear address, if the TLB knows it for this access.
+    fn known_at(&self, at: u64, len: usize, access: Access) -> Option<Span> {
         let e = self.tlb.data(at);
         let tag = if access == Access::Write { e.write } else { e.read };
         (tag == self.tlb.tag(at)).then(|| Span {

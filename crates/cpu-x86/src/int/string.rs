@@ -173,6 +173,9 @@ fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
         }
     }
     let bulk = |cpu: &mut Cpu, bus: &mut dyn Bus, count| {
+        if cpu.sysflags & rflags::DF != 0 {
+            return Ok(move_down::<T>(cpu, op, to, count));
+        }
         let (source, n) = reach::<T>(cpu, op, RSI, count);
         let (target, m) = reach::<T>(cpu, op, RDI, count);
         let done = match cpu.host_span(bus, op.seg, source, n, Access::Read)? {
@@ -202,18 +205,13 @@ fn movs<T: Width>(cpu: &mut Cpu, bus: &mut dyn Bus, op: &Op) -> Exec {
         advance(cpu, op, RDI, done);
         Ok((done / T::BYTES) as u64)
     };
-    let element = |cpu: &mut Cpu, bus: &mut dyn Bus| {
+    repeat_in_pieces(cpu, bus, op, bulk, |cpu, bus| {
         let v = cpu.load_at::<T>(bus, op.seg, cpu.r64(RSI) & op.addr_mask)?;
         cpu.store_at(bus, to, cpu.r64(RDI) & op.addr_mask, v)?;
         advance(cpu, op, RSI, T::BYTES);
         advance(cpu, op, RDI, T::BYTES);
         Ok(true)
-    };
-    if cpu.sysflags & rflags::DF == 0 {
-        repeat_in_pieces(cpu, bus, op, bulk, element)
-    } else {
-        repeat_in_pieces(cpu, bus, op, |cpu, _, count| Ok(move_down::<T>(cpu, op, to, count)), element)
-    }
+    })
 }
 
 /// As many elements of a REP MOVS downwards as can be moved at once: those in pages of RAM that the TLB knows.

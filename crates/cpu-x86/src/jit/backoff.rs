@@ -5,6 +5,7 @@
 //! the other finish a few rounds in its own cache (docs/performance.md has the figures). CMPXCHG8B and CMPXCHG16B are
 //! not waited for: programs also use them to load, and expect them to fail.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use iced_x86::{Instruction, Mnemonic};
@@ -32,8 +33,10 @@ fn pauses() -> usize {
 
 /// Code that waits; it changes nothing. Called.
 pub(super) fn wait_code(a: &mut Asm) -> usize {
+    // It takes some microseconds: not again for each processor.
+    static MEASURED: OnceLock<usize> = OnceLock::new();
     let at = a.at();
-    (0..pauses()).for_each(|_| a.bytes(&[0xF3, 0x90]));
+    (0..*MEASURED.get_or_init(pauses)).for_each(|_| a.bytes(&[0xF3, 0x90]));
     a.ret();
     at
 }

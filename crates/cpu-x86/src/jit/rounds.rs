@@ -34,6 +34,10 @@ const SHORT: i64 = 1024;
 /// Longer steps are out of a page after so few rounds that a load by them may have a range of pages (`ranges`).
 const LONG: u64 = 128;
 
+fn is_long(step: i64) -> bool {
+    step.unsigned_abs() > LONG
+}
+
 /// Where in `Cpu`: the fewest rounds found so far, less one; the value of the counter that ends the rounds.
 const ROUNDS: usize = offset_of!(Cpu, jit) + offset_of!(Context, rounds);
 const LAST: usize = offset_of!(Cpu, jit) + offset_of!(Context, last);
@@ -182,7 +186,7 @@ impl Translator<'_> {
             return None;
         }
         let (at_start, step) = self.rounds.as_ref()?.walk(e, align)?;
-        let long = step.unsigned_abs() > LONG;
+        let long = is_long(step);
         let (site, roams) = match self.site_alone(e, size) {
             Some(site) => (site, long && write),
             // (The site is where the accesses find what the TLB says.)
@@ -314,7 +318,7 @@ impl Translator<'_> {
         self.a.lea(T2, Mem::base(T2, -1));
         let back = self.a.at();
         // By short steps it is in a page for long: it does not roam.
-        let roams = (w.step.unsigned_abs() > LONG).then_some(start);
+        let roams = is_long(w.step).then_some(start);
         self.cold.push(Cold::Page { jump, back, miss: Miss::Plain, e, size, write, site, roams });
         Ok(())
     }

@@ -53,8 +53,7 @@ impl Translator<'_> {
         let at = |base, seg| Ea { seg, narrow: mask != u64::MAX, ..Ea::base(base, 0) };
         let mut misses = Vec::new();
         self.spare_flags(self.uses[n].before() != 0);
-        let df = offset_of!(Cpu, sysflags) + rflags::DF.trailing_zeros() as usize / 8;
-        self.a.test_byte(Mem::state(df), (rflags::DF >> (rflags::DF.trailing_zeros() / 8 * 8)) as u8);
+        self.a.test_byte(Mem::state(offset_of!(Cpu, sysflags) + 1), (rflags::DF >> 8) as u8);
         misses.push(self.a.jcc(Cc::NotEqual as u8));
         if loads {
             let from = self.find(n, &at(SI, seg), size, false, &mut misses)?;

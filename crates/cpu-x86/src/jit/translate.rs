@@ -1015,8 +1015,9 @@ impl Translator<'_> {
                 self.a.imm(T2, packed);
                 self.call_common(self.common.page[usize::from(write)]);
                 let mut misses = vec![self.a.jcc(Cc::NotEqual as u8)];
-                let rounds = matches!(miss, Miss::Plain);
-                if rounds {
+                let mut found = back;
+                if matches!(miss, Miss::Plain) {
+                    found = self.a.at();
                     self.in_page(size);
                 }
                 let j = self.a.jmp();
@@ -1028,11 +1029,8 @@ impl Translator<'_> {
                     self.a.imm(T1, packed);
                     self.call_common(self.common.roam[usize::from(write)]);
                     misses.push(self.a.jcc(Cc::NotEqual as u8));
-                    if rounds {
-                        self.in_page(size);
-                    }
                     let j = self.a.jmp();
-                    self.a.fill(j, back);
+                    self.a.fill(j, found);
                 }
                 match miss {
                     Miss::Op(n) => self.page_misses.extend(misses.into_iter().map(|m| (n, m))),

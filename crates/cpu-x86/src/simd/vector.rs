@@ -60,11 +60,11 @@ pub(crate) fn translatable(i: &Instruction) -> Option<Translatable> {
     });
     let memory = (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory);
     let size = if memory { i.memory_size().size() } else { 1 };
-    let whole = matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) && !i.is_vsib();
+    let sized = matches!(size, 1 | 2 | 4 | 8 | 16 | 32 | 64) && !i.is_vsib();
     let known =
         matches!(class, class::SSE | class::VEX | class::EVEX) && i.cpuid_features().iter().all(|f| unit::has(*f));
     let align = if memory { alignment(i, size as u8) } else { 0 };
-    (known && plain && whole).then_some(Translatable { vex, evex: class == class::EVEX, align })
+    (known && plain && sized).then_some(Translatable { vex, evex: class == class::EVEX, align })
 }
 
 /// See [`super::on_stack`]: MMX instructions, but for MOVNTQ and those with an operand at RDI.
